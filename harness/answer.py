@@ -1,0 +1,347 @@
+"""From what a study left in the store to its comparison and decisions. Reads results, stores nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import decisions
+from harness.errors import RequestError, did_you_mean
+from harness.plan import Plan, PlannedRun, result_step
+from harness.records import (
+    Comparison,
+    MetricComparison,
+    RunView,
+    StudyView,
+    TaskScore,
+    VariantView,
+)
+from harness.statistics.paired import noise
+from harness.statistics.scores import Scores
+from harness.store import Artifact
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXPLORATORY = ("acc", "acc_norm", "exact_match", "gold_logprob_per_token", "gold_logprob_per_byte", "margin")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run with what the store holds of it."""
+
+    planned: PlannedRun
+    adapter: Artifact | None
+    result: Artifact | None
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        import polars as pl
+
+        assert self.result is not None
+        return pl.read_parquet(self.result.folder / "items.parquet")
+
+
+def complete(plan: Plan) -> bool:
+    """Return whether every run of the study is done."""
+    return all(run.state == "done" for run in plan.runs)
+
+
+def progress(plan: Plan) -> str:
+    """Say in words how far the study is."""
+    states = Counter(run.state for run in plan.runs)
+    rest = ", ".join(f"{states[state]} {state}" for state in ("trained", "failed", "to do") if states[state])
+    return f"{states['done']} of {len(plan.runs)} runs are done" + (f" ({rest})" if rest else "")
+
+
+def view(plan: Plan) -> StudyView:
+    """Return everything about a study that tables, MLflow and reports are made from.
+
+    Without any result, the comparison and the decisions are None.
+
+    Raises:
+        RequestError: When the declared metric is none that the suite's results have.
+    """
+    runs = [_load(plan, planned) for planned in plan.runs]
+    base = plan.store.find("result", plan.base.key)
+    comparison, decided = None, None
+    usable = [run for run in runs if run.result is not None]
+    if usable:
+        evidence = _evidence(plan, usable, base)
+        comparison = _comparison(plan, usable, base, evidence)
+        decided = decisions.decide(plan.study, evidence)
+    assert plan.suite.stored is not None
+    return StudyView(
+        study=plan.study.study,
+        key=plan.study_step.key,
+        question=plan.study.question,
+        hypothesis=plan.study.hypothesis,
+        resolved=plan.study.identity(),
+        suite=plan.study.suite.suite,
+        suite_digest=plan.suite.digest,
+        suite_folder=str(plan.suite.stored.folder),
+        suite_items=plan.suite.data["items"],
+        variants=_variants(plan),
+        runs=[_run_view(plan, run) for run in runs],
+        base=_scores(base),
+        comparison=comparison,
+        decisions=decided,
+    )
+
+
+def measured_noise(plan: Plan) -> dict[str, float | None]:
+    """Return the seed and item noise of a finished study's contrasts."""
+    runs = [_load(plan, planned) for planned in plan.runs]
+    scores = _table(plan, runs, plan.study.decide.metric, "selection")
+    return noise(scores, "baseline") if scores is not None else {}
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def _load(plan: Plan, planned: PlannedRun) -> _Run:
+    adapter = plan.store.find("adapter", planned.adapter.key)
+    if adapter is None:
+        return _Run(planned, None, None)
+    step = result_step(planned.adapter.name, plan.suite.digest, plan.model.digest, adapter.record.digest)
+    return _Run(planned, adapter, plan.store.find("result", step.key))
+
+
+def _table(plan: Plan, runs: list[_Run], metric: str, half: str) -> Scores | None:
+    """Return scores of one metric on one half, of the arms with every seed of the baseline; None without a pair."""
+    task, name = metric.split("/")
+    by_arm: dict[str, dict[int, _Run]] = {}
+    for run in runs:
+        if run.result is not None:
+            by_arm.setdefault(run.planned.variant, {})[run.planned.seed] = run
+    seeds = sorted(by_arm.get("baseline", {}))
+    arms = [v.name for v in plan.variants if set(seeds) <= set(by_arm.get(v.name, {}))]
+    if not seeds or len(arms) < 2:
+        return None
+    first = _items(by_arm["baseline"][seeds[0]], task, half)
+    if name not in first.columns or first[name].null_count() == first.height:
+        return None
+    if first.height == 0:
+        return None
+    items = first["item_id"].to_list()
+    values = np.array([[_column(by_arm[arm][seed], task, half, name, items) for seed in seeds] for arm in arms])
+    if not np.isfinite(values).all():
+        return None
+    groups = tuple(str(g) for g in first["group"]) if first["group"].null_count() == 0 else None
+    return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups)
+
+
+def _items(run: _Run, task: str, half: str) -> pl.DataFrame:
+    return run.items.filter((run.items["task"] == task) & (run.items["half"] == half))
+
+
+def _column(run: _Run, task: str, half: str, name: str, items: list[str]) -> list[float]:
+    frame = _items(run, task, half)
+    if frame["item_id"].to_list() != items:
+        raise RequestError(f"{run.planned.variant}/seed {run.planned.seed}: its items are not the baseline's")
+    return [float("nan") if value is None else float(value) for value in frame[name]]
+
+
+def _metrics(runs: list[_Run], declared: str) -> list[str]:
+    """Return all task/metric pairs that results have and people compare, the declared one included."""
+    frame = runs[0].items
+    found = []
+    for task in frame["task"].unique(maintain_order=True):
+        part = frame.filter(frame["task"] == task)
+        wanted = dict.fromkeys((*EXPLORATORY, declared.split("/")[1]))
+        found += [f"{task}/{m}" for m in wanted if m in part.columns and part[m].null_count() < part.height]
+    return found
+
+
+def _scores(result: Artifact | None) -> list[TaskScore]:
+    return [TaskScore.model_validate(score) for score in result.record.data["scores"]] if result else []
+
+
+# ---------------------------------------------------------------------------------------------------- comparing
+
+
+def _evidence(plan: Plan, usable: list[_Run], base: Artifact | None) -> decisions.Evidence:
+    metric = plan.study.decide.metric
+    known = _metrics(usable, plan.study.decide.metric)
+    if metric not in known:
+        raise RequestError(f'decide.metric: results have no "{metric}".{did_you_mean(metric, known)}')
+    selection = _table(plan, usable, metric, "selection")
+    touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
+    clean = np.array([item not in touched for item in selection.items]) if selection is not None else None
+    task = next((score for score in _scores(base) if score.task == metric.split("/")[0]), None)
+    done = {(run.planned.variant, run.planned.seed) for run in usable}
+    seconds = [
+        run.adapter.record.data["seconds"] + run.result.record.data["seconds"]
+        for run in usable
+        if run.adapter is not None and run.result is not None
+    ]
+    return decisions.Evidence(
+        selection=selection,
+        confirmation=_table(plan, usable, metric, "confirmation"),
+        clean=clean,
+        rows={v.name: v.sources for v in plan.variants},
+        supply={name: pool.data["rows"] for name, pool in plan.pools.items()},
+        runs=len(plan.runs),
+        failed=tuple(f"{r.variant}/seed {r.seed} ({r.state})" for r in plan.runs if (r.variant, r.seed) not in done),
+        problems=tuple(_problems(plan, usable)),
+        majority=task.majority if task else None,
+        base_mean=task.metrics.get(metric.split("/")[1]) if task else None,
+        seconds_per_run=sum(seconds) / len(seconds),
+        weakest_slice=_weakest(plan, usable, metric),
+    )
+
+
+def _problems(plan: Plan, usable: list[_Run]) -> list[str]:
+    """Return what arms differ in beside the data: package versions and kind of device, of training and of evaluation.
+
+    Recipe, model and suite cannot differ: they are in the keys that the runs were found by. A waiver names the rule
+    (``packages`` or ``device``) that it lifts.
+    """
+    waived = {rule.split(":")[0].strip() for rule in plan.study.waive}
+    found = []
+    for rule in ("packages", "device"):
+        if rule in waived:
+            continue
+        seen: dict[str, set[str]] = {}
+        for run in usable:
+            for artifact in (run.adapter, run.result):
+                if artifact is None:
+                    continue
+                value = artifact.record.provenance.get(rule, "")
+                flat = value if isinstance(value, dict) else {rule: str(value).split(":")[0]}
+                for name, text in flat.items():
+                    seen.setdefault(name, set()).add(str(text))
+        for name, values in seen.items():
+            if len(values) > 1:
+                found.append(
+                    f"runs differ in {name} ({' and '.join(sorted(values))}); waive it with waive: ['{rule}: why']"
+                )
+    return found
+
+
+def _weakest(plan: Plan, usable: list[_Run], metric: str) -> str:
+    """Name the slice where the best arm does worst, on the selection half."""
+    import polars as pl
+
+    task, name = metric.split("/")
+    frames = [_items(run, task, "selection").with_columns(pl.lit(run.planned.variant).alias("arm")) for run in usable]
+    frame = pl.concat(frames).filter(pl.col("slice").is_not_null())
+    if frame.is_empty():
+        return ""
+    arms = frame.filter(~pl.col("arm").is_in([v.name for v in plan.variants if v.control]))
+    best = arms.group_by("arm").agg(pl.col(name).mean()).sort(name, "arm", descending=[True, False])["arm"][0]
+    slices = arms.filter(pl.col("arm") == best).group_by("slice").agg(pl.col(name).mean()).sort(name, "slice")
+    if slices.height < 2:
+        return ""
+    return f"Weakest slice of {best}: {slices['slice'][0]} ({name.replace('_', ' ')} {slices[name][0]:.2f})."
+
+
+def _comparison(
+    plan: Plan, usable: list[_Run], base: Artifact | None, evidence: decisions.Evidence
+) -> Comparison | None:
+    if evidence.selection is None:
+        return None
+    study = plan.study
+    others = []
+    for metric in _metrics(usable, study.decide.metric):
+        if metric == study.decide.metric:
+            continue
+        table = _table(plan, usable, metric, "selection")
+        if table is not None:
+            again = _table(plan, usable, metric, "confirmation")
+            arms = decisions.compare(study, replace(evidence, selection=table, confirmation=again))
+            mean, untrained, majority = _references(table, metric, base)
+            others.append(
+                MetricComparison(
+                    metric=metric,
+                    baseline_mean=mean,
+                    base_model=untrained,
+                    majority=majority,
+                    exploratory=True,
+                    arms=arms,
+                )
+            )
+    mean, untrained, majority = _references(evidence.selection, study.decide.metric, base)
+    return Comparison(
+        study=study.study,
+        baseline="baseline",
+        metric=study.decide.metric,
+        match=study.match,
+        waivers=list(study.waive),
+        noise=noise(evidence.selection, "baseline"),
+        base_model=untrained,
+        baseline_mean=mean,
+        majority=majority,
+        arms=decisions.compare(study, evidence),
+        others=others,
+    )
+
+
+def _references(table: Scores, metric: str, base: Artifact | None) -> tuple[float, float | None, float | None]:
+    """Return what effects are read against: the baseline's mean, the untrained model, the majority answer.
+
+    The untrained model and the majority answer are over all items of the task.
+    """
+    task, name = metric.split("/")
+    score = next((s for s in _scores(base) if s.task == task), None)
+    untrained = score.metrics.get(name) if score else None
+    majority = score.majority if score and score.primary == name else None
+    return table.mean("baseline"), untrained, majority
+
+
+# ------------------------------------------------------------------------------------------------------- viewing
+
+
+def _variants(plan: Plan) -> list[VariantView]:
+    return [
+        VariantView(
+            name=v.name,
+            key=v.key,
+            tests=v.tests,
+            control=v.control,
+            rows=round(v.rows),
+            tokens=None if v.tokens is None else round(v.tokens),
+            sources={name: round(n) for name, n in v.sources.items()},
+            operations=[operation.op for operation in v.spec.operations],
+            digests={seed: output.data["content_digest"] for seed, output in v.outputs.items()},
+            variant=v.spec.identity(),
+        )
+        for v in plan.variants
+    ]
+
+
+def _run_view(plan: Plan, run: _Run) -> RunView:
+    planned = run.planned
+    folders = {}
+    for name, artifact in (
+        ("adapter", run.adapter),
+        ("result", run.result),
+        ("variant", planned.rows.stored),
+    ):
+        if artifact is not None:
+            folders[name] = str(artifact.folder)
+    training = dict(run.adapter.record.data) if run.adapter else {}
+    curve: list[dict[str, float]] = training.pop("curve", [])
+    failure = plan.store.failure(planned.key) if planned.state == "failed" else None
+    return RunView(
+        variant=planned.variant,
+        seed=planned.seed,
+        key=planned.key,
+        state=planned.state,
+        training=training,
+        curve=curve,
+        scores=_scores(run.result),
+        rows_digest=planned.rows.data["content_digest"],
+        rows=planned.rows.data["rows"],
+        folders=folders,
+        provenance=_provenance(run),
+        failure=f"{failure.stage}: {failure.message}" if failure else "",
+    )
+
+
+def _provenance(run: _Run) -> dict[str, Any]:
+    return dict(run.adapter.record.provenance) | {"created": run.adapter.record.created} if run.adapter else {}

@@ -1,0 +1,34 @@
+"""The command line: one file per verb. Only light modules are imported here, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import typer
+
+from harness.cli import compare, data, decide, doctor, plan, run, status, store, sync, ui
+
+app = typer.Typer(
+    name="harness",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=(
+        "Find out which fine-tuning data helps. A [b]study[/b] names data sources and the variants to compare; "
+        "the harness builds each variant, LoRA-finetunes a small model on it, evaluates it on a held-out, "
+        "decontaminated suite, and says which data to GROW, HOLD or CUT.\n\n"
+        "Typical order: [b]plan[/b] (what will happen, what it costs), [b]run[/b] (resumes after any interruption), "
+        "[b]decide[/b], [b]ui[/b]."
+    ),
+    epilog="Environment: HARNESS_STORE (default ./.harness), MLFLOW_TRACKING_URI, HF_HUB_OFFLINE. "
+    "Exit codes: 0 done, 1 something failed (the rest is kept), 2 wrong request. --debug shows tracebacks.",
+)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("compare")(compare.compare)
+app.command("decide")(decide.decide)
+app.command("sync")(sync.sync)
+app.command("ui")(ui.ui)
+app.command("doctor")(doctor.doctor)
+app.add_typer(store.app, name="store")
+app.add_typer(data.app, name="data")

@@ -1,0 +1,114 @@
+"""Arguments and options that verbs share, and how a study is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.engines.local import Engine
+    from harness.plan import Plan
+    from harness.store import Store
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="study file (.yaml, or .py with a function study())")]
+StoreFolder = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        envvar="HARNESS_STORE",
+        help="folder that keeps everything that was made",
+        show_default=True,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="worker processes (default: one per core or GPU)")
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: cuda when there is one)")]
+
+DEFAULT_STORE = Path(".harness")
+
+
+def open_store(folder: Path) -> Store:
+    """Return the store of a folder; nothing is created."""
+    from harness.errors import RequestError
+    from harness.store import Store
+
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"--store: {folder} is a file, expected a folder")
+    return Store(folder.resolve())
+
+
+def open_engine(store: Store, workers: int | None = None, device: str | None = None) -> Engine:
+    """Return the local engine for a store."""
+    from harness.engines.local import Engine, find_slots
+    from harness.engines.worker import git_commit
+    from harness.errors import RequestError, did_you_mean
+
+    if device not in (None, "cpu", "cuda"):
+        raise RequestError(f'--device: "{device}" is no device.{did_you_mean(device or "", ("cpu", "cuda"))}')
+    return Engine(find_slots(workers, device), store.root / "logs", git_commit())
+
+
+def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
+    """Load a study and resolve it against a store.
+
+    A suite with lm-eval tasks that the store does not hold yet is read by a worker process, so that this one never
+    imports torch.
+    """
+    from harness.engines.jobs import Job
+    from harness.errors import RequestError, StepError
+    from harness.loading import load_study
+    from harness.plan import make_plan
+    from harness.spec import Suite
+
+    loaded = load_study(study)
+    store = open_store(folder)
+
+    def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
+        import tempfile
+
+        from harness.engines.local import Engine
+
+        note(f"Reading the tasks of suite {suite.suite} (once per suite)")
+        with tempfile.TemporaryDirectory(
+            prefix="harness-logs-"
+        ) as logs:  # the store is not written to before all is sound
+            used = engine or open_engine(store)
+            caller = Engine(used.slots, Path(logs), used.commit)
+            job = Job(
+                job="suite", id="suite", label=f"suite {suite.suite}", store=str(store.root),
+                suite=suite.identity(), folder=str(target),
+            )  # fmt: skip
+            try:
+                file = Path(caller.call(job)["file"])
+            except StepError as error:  # a suite that cannot be read is a wrong request: nothing was started
+                raise RequestError(str(error)) from error
+        items: list[dict[str, Any]] = json.loads(file.read_text())
+        file.unlink()
+        return items
+
+    return make_plan(loaded, store, materialize)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document to standard output."""
+    json.dump(value, sys.stdout, indent=1, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def note(text: str) -> None:
+    """Tell the person what is going on, on standard error, so that ``--json`` stays clean."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def shown_store(folder: Path) -> str:
+    """Return the ``--store`` option to repeat in a suggested command, when the default would not do."""
+    if folder.resolve() == DEFAULT_STORE.resolve() or os.environ.get("HARNESS_STORE"):
+        return ""
+    return f" --store {folder}"

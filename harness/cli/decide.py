@@ -1,0 +1,80 @@
+"""``harness decide``: the verdicts, headed by whether to trust them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json
+
+if TYPE_CHECKING:
+    from harness.records import StudyView
+
+
+def decide(study: StudyFile, store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
+    """Say which sources to GROW, HOLD or CUT and which treatments to ADOPT or REJECT, and why.
+
+    Exit code 1 when runs are missing: the verdicts then say so.
+    """
+    from harness import answer
+    from harness.errors import StepError
+
+    made = open_plan(study, store)
+    view = answer.view(made)
+    if view.decisions is None:
+        raise StepError(f"nothing to decide yet: {answer.progress(made)}. Run: harness run {study}")
+    if json:
+        print_json(view.decisions.model_dump(mode="json"))
+    else:
+        show(view)
+    if not answer.complete(made):
+        print(answer.progress(made), file=sys.stderr)
+        sys.exit(1)
+
+
+def show(view: StudyView) -> None:
+    """Print trust, verdicts and what to do next."""
+    from harness.cli import tables
+
+    decisions = view.decisions
+    if decisions is None:
+        return
+    out = tables.console()
+    failed = [check for check in decisions.trust if not check.ok]
+    if failed:
+        out.print("[bold red]TRUST[/bold red]     " + tables.markup("; ".join(check.text for check in failed)))
+        passed = [check.text for check in decisions.trust if check.ok]
+        if passed:
+            out.print("          " + tables.markup("ok: " + ", ".join(passed)))
+    else:  # the first four say it all when nothing is wrong; --json has every check
+        out.print(
+            "[bold]TRUST[/bold]     " + tables.markup("ok: " + ", ".join(check.text for check in decisions.trust[:4]))
+        )
+    out.print()
+    metric = decisions.metric.split("/")[-1].replace("_", " ")
+    rows = []
+    for d in decisions.decisions:
+        style = tables.VERDICT_STYLE[d.verdict]
+        why = d.reason + (f"; {d.resolve}" if d.resolve else "")
+        rows.append(
+            [
+                tables.markup(d.subject),
+                f"[{style}]{d.verdict}[/{style}]",
+                tables.markup(f"{tables.signed(d.effect)} {tables.interval(d.ci)}".strip()),
+                tables.signed(d.confirmation),
+                tables.markup(why),
+            ]
+        )
+    columns = [
+        ("Subject", "left"), ("Verdict", "left"), (f"Effect on {tables.markup(metric)}", "left"),
+        ("Confirmation", "right"), ("Why", "left"),
+    ]  # fmt: skip
+    out.print(tables.table(columns, rows, escaped=False))
+    out.print()
+    last = " ".join(text for text in (decisions.next, decisions.weakest_slice) if text)
+    if last:
+        out.print(tables.markup(last))
+    noise = view.comparison.noise if view.comparison else {}
+    shares = (noise.get("seed_share"), noise.get("item_share"))
+    if shares[0] is not None and shares[1] is not None:
+        out.print(f"Noise: seeds {shares[0]:.0%}, items {shares[1]:.0%}.")

@@ -1,0 +1,129 @@
+"""``harness plan``: what will happen, before it costs anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.arguments import (
+    DEFAULT_STORE,
+    AsJson,
+    Device,
+    StoreFolder,
+    StudyFile,
+    Workers,
+    open_engine,
+    open_plan,
+    open_store,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from harness.forecast import Forecast
+    from harness.plan import Plan
+
+
+def plan(
+    study: StudyFile,
+    store: StoreFolder = DEFAULT_STORE,
+    json: AsJson = False,
+    workers: Workers = None,
+    device: Device = None,
+) -> None:
+    """Show the variants, their rows and tokens, what is done and to do, the power and the cost of a study.
+
+    Builds the datasets (they are needed anyway, and are kept), but trains and evaluates nothing.
+    """
+    from harness import forecast
+    from harness.engines.local import find_slots
+    from harness.plan import publish
+
+    made = open_plan(study, store, open_engine(open_store(store), workers, device))
+    publish(made)
+    slots = find_slots(workers, device)
+    expected = forecast.forecast(made, slots.workers, slots.device)
+    if json:
+        print_json(as_json(made, expected))
+    else:
+        show(made, expected)
+
+
+def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
+    """Return the plan as the documented JSON."""
+    return {
+        "study": made.study.study,
+        "question": made.study.question,
+        "key": made.study_step.key,
+        "variants": [
+            {
+                "name": v.name,
+                "rows": round(v.rows),
+                "tokens": None if v.tokens is None else round(v.tokens),
+                "sources": {name: round(n) for name, n in v.sources.items()},
+                "key": v.key,
+                "tests": v.tests,
+                "control": v.control,
+                "sampled": v.sampled,
+            }
+            for v in made.variants
+        ],
+        "runs": [{"variant": r.variant, "seed": r.seed, "key": r.key, "state": r.state} for r in made.runs],
+        "suite": {
+            "name": made.suite.step.name,
+            "items": made.suite.data["items"],
+            "digest": made.suite.digest,
+        },
+        "model": {
+            "name": made.model.name,
+            "digest": made.model.digest,
+            "ready": made.model.folder is not None,
+        },
+        "decontamination": expected.contamination.as_json(),
+        "power": expected.power.as_json(),
+        "cost": expected.cost.as_json(),
+        "match": made.study.match,
+        "rule": made.study.decide.identity(),
+    }
+
+
+def show(made: Plan, expected: Forecast) -> None:
+    """Print the plan for people."""
+    from harness.cli import tables
+
+    out = tables.console()
+    study = made.study
+    out.print(f"[bold]{tables.markup(study.study)}[/bold] · {tables.markup(study.question)}\n")
+    sources = sorted({name for v in made.variants for name in v.sources}, key=list(study.sources).index)
+    rows = []
+    for v in made.variants:
+        uneven = len({o.data["rows"] for o in v.outputs.values()}) > 1
+        cells = [v.name, tables.count(v.rows, uneven)]
+        cells += [tables.count(v.sources.get(s), uneven) for s in sources]
+        cells += [tables.kilo(v.tokens, uneven), v.tests or "-", _states(made, v.name)]
+        rows.append(cells)
+    columns = [("Variant", "left"), ("Rows", "right"), *((tables.markup(s), "right") for s in sources)]
+    columns += [("Tokens", "right"), ("Tests", "left"), ("Runs", "left")]
+    out.print(tables.table(columns, rows))
+    out.print()
+    matched = {
+        "steps": f"every arm trains {study.recipe.steps} steps of {study.recipe.batch} rows",
+        "rows": "dropped rows are refilled from the rest of the pool; every arm trains the same number of epochs",
+        "additive": "an arm without a source is smaller and trains fewer steps",
+    }[study.match]
+    facts = [
+        ("Match", f"{study.match}: {matched}"),
+        ("Decontamination", expected.contamination.text),
+        ("Power", expected.power.text),
+        ("Cost", expected.cost.text),
+    ]
+    if study.waive:
+        facts.append(("Waived", "; ".join(study.waive)))
+    if expected.unused:
+        facts.append(("Unused", f"no variant draws from {', '.join(expected.unused)}"))
+    out.print(tables.table([("", "left"), ("", "left")], facts))
+
+
+def _states(made: Plan, variant: str) -> str:
+    states = [run.state for run in made.runs if run.variant == variant]
+    return ", ".join(
+        f"{states.count(state)} {state}" for state in ("done", "trained", "failed", "to do") if state in states
+    )

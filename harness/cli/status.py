@@ -1,0 +1,38 @@
+"""``harness status``: which runs are done, from what is on disk."""
+
+from __future__ import annotations
+
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json
+
+
+def status(study: StudyFile, store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
+    """Show every run of a study: done, trained (not yet evaluated), failed (and why) or to do."""
+    made = open_plan(study, store)
+    failures = {run.key: made.store.failure(run.key) for run in made.runs if run.state == "failed"}
+    if json:
+        print_json(
+            {
+                "study": made.study.study,
+                "runs": [
+                    {"variant": r.variant, "seed": r.seed, "key": r.key, "state": r.state}
+                    | ({"stage": f.stage, "message": f.message} if (f := failures.get(r.key)) else {})
+                    for r in made.runs
+                ],
+            }
+        )
+        return
+    from harness.cli import tables
+
+    out = tables.console()
+    seeds = made.study.seed_list()
+    rows = []
+    for variant in made.variants:
+        states = {r.seed: r.state for r in made.runs if r.variant == variant.name}
+        rows.append([variant.name, *(states[seed] for seed in seeds)])
+    out.print(tables.table([("Variant", "left"), *((f"seed {seed}", "left") for seed in seeds)], rows))
+    for run in made.runs:
+        failure = failures.get(run.key)
+        if failure is not None:
+            out.print(f"{run.variant}/seed {run.seed} failed while {failure.stage}: {tables.markup(failure.message)}")
+    done = sum(r.state == "done" for r in made.runs)
+    out.print(f"\n{done} of {len(made.runs)} runs done")

@@ -1,0 +1,97 @@
+"""How figures and tables look in the terminal. Text from data is escaped: it may not style or forge the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+VERDICT_STYLE = {
+    "GROW": "bold green", "ADOPT": "bold green", "CUT": "bold red", "REJECT": "bold red",
+    "HOLD": "bold", "NEUTRAL": "bold", "INCONCLUSIVE": "bold yellow",
+}  # fmt: skip
+
+
+def console() -> Console:
+    """Return a console; without a terminal lines are long enough not to be cut."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=max(140, made.width))
+
+
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, escaped: bool = True) -> Table:
+    """Return a plain table.
+
+    Args:
+        columns: Heading and justification (``left`` or ``right``) of each.
+        rows: Cells; escaped unless they carry markup of our own.
+        escaped: Whether cells are escaped.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for heading, justify in columns:
+        made.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(cell) if escaped else cell for cell in row))
+    return made
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """Return ``+0.11``, or ``-`` for nothing."""
+    return "-" if value is None else f"{value:+.{digits}f}"
+
+
+def interval(ci: Sequence[float | None]) -> str:
+    """Return ``[+0.07, +0.15]``."""
+    low, high = ci
+    return "" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+
+
+def probability(p: float | None) -> str:
+    """Return a p-value the way papers print it."""
+    if p is None:
+        return "-"
+    return "<.0001" if p < 0.0001 else f"{p:.4f}".lstrip("0") if p < 0.1 else f"{p:.2f}".lstrip("0")
+
+
+def count(value: float | None, approximate: bool = False) -> str:
+    """Return rows as people write them: ``160``, ``~79``, ``2.7k`` from 10,000 on."""
+    if value is None:
+        return "-"
+    text = f"{value / 1000:,.1f}k" if value >= 10_000 else f"{round(value):,}"
+    return ("~" if approximate else "") + text
+
+
+def duration(seconds: float) -> str:
+    """Return ``40 s``, ``9 min``, ``3.2 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(value: float) -> str:
+    """Return bytes as ``19.6 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def kilo(value: float | None, approximate: bool = False) -> str:
+    """Return tokens as ``2.7k``."""
+    if value is None:
+        return "-"
+    mark = "~" if approximate else ""
+    return f"{mark}{value / 1e6:.1f}M" if value >= 1e6 else f"{mark}{value / 1000:.1f}k"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return ``1 run``, ``3 runs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def markup(text: Any) -> str:
+    """Escape text that may come from data or from a user's file."""
+    return escape(str(text))

@@ -1,0 +1,148 @@
+"""Checks that are printed above any verdict, and whether a failed one withholds the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.decisions.evidence import Evidence, is_control, measure
+from harness.decisions.words import Words, several
+from harness.records import ArmEffect, TrustCheck
+from harness.spec import Study
+from harness.statistics.paired import seed_noise_differs
+
+SATURATED = 0.97
+NOISE = "this setup calls noise an effect"
+
+
+def trust_checks(
+    study: Study, evidence: Evidence, arms: Sequence[ArmEffect], words: Words
+) -> tuple[list[TrustCheck], str]:
+    """Return the checks, failed ones first, and why the verdicts are withheld (empty when they are not).
+
+    Verdicts are withheld when the A/A arm's interval excludes 0, when a random subset beats the baseline
+    (scoring less is what losing rows may do), or when arms differ in something other than the data that the
+    study does not waive.
+    """
+    checks: list[TrustCheck] = []
+    withheld: list[str] = []
+
+    def say(check: str, ok: bool, text: str) -> None:
+        checks.append(TrustCheck(check=check, ok=ok, text=text))
+
+    for check, ok, text, reason in _controls(study, arms, words):
+        say(check, ok, f"{reason}: {NOISE}; verdicts are withheld" if reason else text)
+        withheld += [reason] if reason else []
+
+    scored = evidence.selection.arms if evidence.selection else ()
+    absent = [name for name in ("baseline", *study.arms) if name not in scored]
+    if evidence.failed:
+        of = f" of {evidence.runs}" if evidence.runs else ""
+        say("runs", False, f"{len(evidence.failed)}{of} runs are missing: {several(evidence.failed)}")
+    elif absent:
+        say("runs", False, f"no scores of {several(absent)}")
+    else:
+        say("runs", True, f"{evidence.runs} of {evidence.runs} runs" if evidence.runs else "all runs")
+
+    if evidence.problems:
+        reason = f"arms differ in more than the data ({several(evidence.problems)})"
+        say("comparability", False, f"{reason}; verdicts are withheld")
+        withheld.append(reason)
+    else:
+        say("comparability", True, "no arm differs in anything but data")
+    if study.waive:
+        say("waivers", False, f"waived in writing: {several(study.waive)}")
+    for check, ok, text in (*_seeds(evidence), *_contamination(study, evidence), *_range(evidence, words)):
+        say(check, ok, text)
+    return sorted(checks, key=lambda check: check.ok), "; ".join(withheld)
+
+
+def _controls(study: Study, arms: Sequence[ArmEffect], words: Words) -> list[tuple[str, bool, str, str]]:
+    """Return check, ok, text, and what a control that is not null did."""
+    found: list[tuple[str, bool, str, str]] = []
+    controls = [arm for arm in arms if arm.control and arm.effect is not None]
+    subsets = [arm for arm in controls if arm.variant != "aa"]
+    aa = [arm for arm in controls if arm.variant == "aa"]
+    needed = {"aa": ("A/A", aa)}
+    if any(arm.operations != study.baseline.operations for arm in study.arms.values()):
+        needed["random_subset"] = ("random subset", subsets)
+    for control, (name, there) in needed.items():
+        if control not in study.controls:
+            found.append((control, False, f"no {name} control: the study waives it", ""))
+        elif not there:
+            found.append((control, False, f"the {name} control has no scores", ""))
+    for arm in (*aa, *subsets):
+        check = "aa" if arm.variant == "aa" else "random_subset"
+        name = "A/A" if check == "aa" else arm.variant.replace("random-subset", "random subset")
+        low, high = arm.ci
+        if arm.p is None or low is None or high is None or arm.effect is None:
+            found.append((check, False, f"{name} {words.signed(arm.effect)}: no test ({arm.note})", ""))
+            continue
+        text = f"{name} {words.signed(arm.effect)} {words.interval(low, high)}"
+        if check == "aa" and not low <= 0 <= high:
+            found.append((check, False, text, f"A/A arm differs by {words.plain(abs(arm.effect))}"))
+        elif check == "random_subset" and low > 0:
+            what = f"{name} scores {words.plain(arm.effect)} more than the baseline"
+            found.append((check, False, text, what))
+        else:
+            found.append((check, True, text + (": fewer rows alone cost this much" if high < 0 else ""), ""))
+    return found
+
+
+def _seeds(evidence: Evidence) -> list[tuple[str, bool, str]]:
+    if evidence.selection is None:
+        return []
+    seeds = len(evidence.selection.seeds)
+    if seeds == 1:
+        return [("seeds", False, "one seed: intervals hold item noise only, and no verdict can come from them")]
+    noisy = seed_noise_differs(evidence.selection)
+    if noisy:
+        text = f"seed noise differs: {several(noisy)} varies more between seeds than the other arms; "
+        return [
+            ("seeds", True, f"{seeds} seeds"),
+            ("seed_noise", False, text + "its intervals may be too narrow"),
+        ]
+    return [("seeds", True, f"{seeds} seeds"), ("seed_noise", True, "no arm noisier than the others")]
+
+
+def _contamination(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
+    """Flag arms whose effect changes sign on clean items, where either effect is large enough to matter."""
+    if evidence.selection is None or evidence.clean is None or bool(np.all(evidence.clean)):
+        return [("contamination", True, "no item was touched by training rows")]
+    clean, total = evidence.clean_scores(), len(evidence.selection.items)
+    if clean is None:
+        return [("contamination", False, f"training rows touched all {total} items")]
+    flipped = []
+    for name in study.arms:
+        every = measure(evidence.selection, name, "baseline", study.decide.alpha)
+        some = measure(clean, name, "baseline", study.decide.alpha)
+        if every and some and every.effect * some.effect <= 0:
+            matters = max(abs(every.effect), abs(some.effect)) >= study.decide.smallest_effect
+            flipped += [name] if matters else []
+    of = f"the {len(clean.items)} of {total} items that no training row touched"
+    if flipped:
+        return [("contamination", False, f"the effect of {several(flipped)} changes sign on {of}")]
+    return [("contamination", True, f"no effect changes sign on {of}")]
+
+
+def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
+    """Flag a metric that cannot show effects: nothing was learned, or nothing is left to learn."""
+    scores = evidence.selection
+    trained = [name for name in scores.arms if not is_control(name)] if scores else []
+    if scores is None or not trained:
+        return []
+    best = max(trained, key=scores.mean)
+    top = scores.mean(best)
+    by_item = scores.values[scores.arm(best)].mean(axis=0)
+    margin = 2 * float(by_item.std(ddof=1)) / len(by_item) ** 0.5 if len(by_item) > 1 else 0.0
+    for level, what in (
+        (evidence.majority, "always giving the most frequent answer"),
+        (evidence.base_mean, "the model before training"),
+    ):
+        if level is not None and top - level <= margin:
+            text = f"the best arm ({best}, {words.plain(top)}) is not clearly above {what}"
+            return [("range", False, f"{text} ({words.plain(level)})")]
+    if words.bounded and top > SATURATED:
+        return [("range", False, f"the best arm ({best}) scores {words.plain(top)}: the metric is saturated")]
+    return [("range", True, f"best arm at {words.plain(top)}")]

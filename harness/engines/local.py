@@ -1,0 +1,217 @@
+"""The local engine: worker processes on this machine, one per slot, fed from the plan."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from harness.engines.jobs import Event, Job
+from harness.errors import StepError
+
+ATTEMPTS = 2  # a worker that dies (killed, out of memory) is replaced, and its run tried once more
+Listener = Callable[[int, Job, Event], None]
+
+# Large tensors come and go every step: without these two settings glibc returns their pages to the kernel each time,
+# and a third of the CPU time goes into page faults (measured: 30% -> 5-10%).
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368"}
+# The same sums in the same order whatever the number of threads: a run's adapter must not depend on how many workers
+# shared the machine (without it, small matrices come out different with one thread and with two).
+REPRODUCIBLE = {"MKL_CBWR": "AUTO,STRICT"}
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where runs can go at once.
+
+    Attributes:
+        workers: Worker processes.
+        threads: Threads of each on a CPU.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    workers: int
+    threads: int
+    device: str
+
+
+def find_slots(workers: int | None = None, device: str | None = None) -> Slots:
+    """Choose slots: one worker per GPU, else one one-thread worker per core (two of them beat one with two threads).
+
+    Args:
+        workers: The user's choice of the number of workers.
+        device: The user's choice of the device.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = 0 if device == "cpu" else _gpus()
+    if gpus:
+        count = workers or gpus
+        return Slots(count, max(1, cores // count), "cuda")
+    count = workers or max(1, min(cores, _memory_gib() // 3))
+    return Slots(count, max(1, cores // count), "cpu")
+
+
+def _gpus() -> int:
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+def _memory_gib() -> int:
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+
+
+@dataclass
+class _Process:
+    slot: int
+    child: subprocess.Popen[str]
+    job: Job | None = None
+    stage: str = ""
+    reader: threading.Thread | None = None
+
+
+@dataclass
+class Engine:
+    """Runs jobs on worker processes.
+
+    Attributes:
+        slots: How many workers, and how they are set up.
+        logs: Folder for what workers and their libraries print.
+        commit: Git commit that goes into every record's provenance.
+    """
+
+    slots: Slots
+    logs: Path
+    commit: str = ""
+    _events: queue.SimpleQueue[tuple[_Process, Event | None]] = field(default_factory=queue.SimpleQueue)
+
+    def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
+        """Run all jobs and return those that failed, with why. A failure does not stop the others.
+
+        Raises:
+            KeyboardInterrupt: After the workers are gone; what is finished stays finished.
+        """
+        waiting = deque((job, 1) for job in jobs)
+        tries: dict[str, int] = {}
+        failed: list[tuple[Job, Event]] = []
+        alive: list[_Process] = []
+        try:
+            for slot in range(min(self.slots.workers, len(jobs))):
+                alive.append(self._start(slot))
+            while alive:
+                process, event = self._events.get()
+                if event is None:
+                    alive.remove(process)
+                    if process.job is not None:
+                        job, stage = process.job, process.stage
+                        code = process.child.wait()
+                        if tries[job.id] < ATTEMPTS:
+                            waiting.appendleft((job, tries[job.id] + 1))
+                        else:
+                            gone = Event(event="failed", id=job.id, stage=stage, message=_death(code))
+                            failed.append((job, gone))
+                            listen(process.slot, job, gone)
+                    if waiting:
+                        alive.append(self._start(process.slot))
+                    continue
+                if event.event in ("stage", "step", "items") and process.job is not None:
+                    process.stage = event.stage or process.stage
+                    listen(process.slot, process.job, event)
+                    continue
+                if event.event in ("done", "failed") and process.job is not None:
+                    job, process.job = process.job, None
+                    if event.event == "failed":
+                        failed.append((job, event))
+                    listen(process.slot, job, event)
+                if waiting:
+                    job, number = waiting.popleft()
+                    tries[job.id] = number
+                    process.job = job
+                    self._send(process, job)
+                elif process.child.stdin is not None:
+                    process.child.stdin.close()  # the worker leaves by itself
+        finally:
+            for process in alive:
+                _end(process.child)
+        return failed
+
+    def call(self, job: Job) -> dict[str, Any]:
+        """Run one job in a worker of its own and return what it gave.
+
+        Raises:
+            StepError: With the worker's message when the job failed.
+        """
+        results: list[Event] = []
+        one = Engine(Slots(1, self.slots.threads * self.slots.workers, self.slots.device), self.logs, self.commit)
+        failed = one.run([job], lambda _, __, event: results.append(event))
+        if failed:
+            raise StepError(failed[0][1].message)
+        return next(event.data for event in results if event.event == "done")
+
+    def _send(self, process: _Process, job: Job) -> None:
+        assert process.child.stdin is not None
+        # A worker that has just died cannot be written to: its end is reported by the reader.
+        with contextlib.suppress(BrokenPipeError):
+            process.child.stdin.write(job.model_dump_json() + "\n")
+            process.child.stdin.flush()
+
+    def _start(self, slot: int) -> _Process:
+        threads = str(self.slots.threads)
+        environment = {
+            **ALLOCATOR,
+            **REPRODUCIBLE,
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "POLARS_MAX_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+            "HARNESS_DEVICE": self.slots.device,
+            "HARNESS_COMMIT": self.commit,
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self.slots.device == "cuda":
+            environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, _gpus())))
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with (self.logs / f"worker-{slot}.log").open("a") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "harness.engines.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the driver, which then ends its workers
+            )
+        process = _Process(slot, child)
+        process.reader = threading.Thread(target=self._read, args=(process, child.stdout), daemon=True)
+        process.reader.start()
+        return process
+
+    def _read(self, process: _Process, stream: IO[str]) -> None:
+        for line in stream:
+            self._events.put((process, Event.model_validate_json(line)))
+        self._events.put((process, None))
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.wait()
+
+
+def _death(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "the worker was killed (out of memory?)"
+    if code < 0:
+        return f"the worker died of {signal.Signals(-code).name}"
+    return f"the worker ended with exit code {code}; see the logs folder of the store"

@@ -1,0 +1,266 @@
+"""A worker: one process that loads the base model once and takes runs until its input closes.
+
+``python -m harness.engines.worker`` reads jobs from standard input and writes events to the file descriptor that
+standard output was; what libraries print goes to standard error. When the driver dies, the input closes and the worker
+leaves, in the middle of a step if need be: nothing is published but by rename.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import queue
+import resource
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from harness import models
+from harness.engines.jobs import Event, Job
+from harness.errors import HarnessError, StepError
+from harness.identity import sequence_digest
+from harness.plan import result_step
+from harness.records import Failure
+from harness.spec import Recipe, Suite
+from harness.store import Artifact, Step, Store
+from harness.tokens import Encoded
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
+
+
+class Worker:
+    """Carries out jobs; keeps the base model between them."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._loaded: tuple[str, Any, Any] | None = None
+        self._device = ""
+        self.stage = ""
+
+    def say(self, **fields: Any) -> None:
+        """Send one event."""
+        self._out.write(Event(**fields).model_dump_json() + "\n")
+        self._out.flush()
+
+    def do(self, job: Job) -> None:
+        """Carry out a job and report how it ended. Whatever goes wrong is reported, and the next job is taken."""
+        self.stage = "starting"
+        try:
+            data = getattr(self, f"_{job.job}")(job)
+        except Exception as error:  # one run's failure must not stop the sweep: it is written down and reported
+            message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+            message = _memory(message) if "memory" in message.lower() else message
+            detail = traceback.format_exc()
+            failure = Failure(
+                key=job.id, kind=job.job, name=job.label, stage=self.stage, message=message, detail=detail,
+                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            )  # fmt: skip
+            if job.job in ("run", "base"):
+                Store(Path(job.store)).fail(failure)
+            self.say(event="failed", id=job.id, stage=self.stage, message=message, detail=detail)
+        else:
+            self.say(event="done", id=job.id, data=data)
+
+    # ------------------------------------------------------------------------------------------------------- jobs
+
+    def _model(self, job: Job) -> dict[str, Any]:
+        self._enter(job, "preparing the model")
+        return {"folder": str(models.prepare(job.base_model(), Store(Path(job.store))))}
+
+    def _suite(self, job: Job) -> dict[str, Any]:
+        self._enter(job, "reading the suite's tasks")
+        from harness.evaluation import tasks
+
+        items = tasks.materialize(Suite.model_validate(job.suite), Path(job.folder))
+        target = Path(job.folder) / "materialized.json"
+        target.write_text(json.dumps(items, ensure_ascii=False))
+        return {"file": str(target)}
+
+    def _base(self, job: Job) -> dict[str, Any]:
+        store = Store(Path(job.store))
+        step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None)
+        with store.lock(step.key):
+            if store.find("result", step.key) is None:
+                self._evaluate(job, store, step, None)
+        return {}
+
+    def _run(self, job: Job) -> dict[str, Any]:
+        assert job.adapter is not None
+        store = Store(Path(job.store))
+        step = Step(**job.adapter.model_dump())
+        with store.lock(step.key):
+            adapter = store.find("adapter", step.key) or self._train(job, store, step)
+            name = step.name
+            result = result_step(name, job.suite_digest, job.model["digest"], adapter.record.digest)
+            if store.find("result", result.key) is None:
+                self._evaluate(job, store, result, adapter)
+        (store.root / "work" / job.id / "failure.json").unlink(missing_ok=True)
+        return {}
+
+    # ------------------------------------------------------------------------------------------------------ steps
+
+    def _train(self, job: Job, store: Store, step: Step) -> Artifact:
+        import polars as pl
+
+        self._enter(job, "loading")
+        base, tokenizer = self._base_model(job)
+        from harness.training import sft
+
+        tokens = store.find("tokens", job.tokens_key)
+        if tokens is None:
+            raise StepError(f"{job.label}: the token ids of its rows are not in the store; run `harness run` again")
+        table = pl.read_parquet(tokens.folder / "tokens.parquet")
+        rows = [
+            Encoded(ids, labels)
+            for ids, labels in zip(table["input_ids"].to_list(), table["labels"].to_list(), strict=True)
+        ]
+        self._enter(job, "training")
+
+        def report(done: int, total: int, loss: float) -> None:
+            self.stage = f"training at step {done} of {total}"
+            self.say(event="step", id=job.id, done=done, total=total, loss=loss)
+
+        with store.attempt(step) as attempt:
+            recipe = Recipe.model_validate(job.recipe)
+            trained = sft.train(
+                base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report
+            )
+            attempt.digest = trained.digest
+            attempt.data = {
+                "steps": trained.steps,
+                "tokens": trained.tokens,
+                "seconds": round(trained.seconds, 3),
+                "tokens_per_second": round(trained.tokens / max(trained.seconds, 1e-9), 2),
+                "final_loss": trained.curve[-1]["loss"],
+                "peak_memory": _peak_memory(),
+                "curve": trained.curve,
+            }
+            attempt.provenance = self._provenance()
+        return _found(store, step)
+
+    def _evaluate(self, job: Job, store: Store, step: Step, adapter: Artifact | None) -> None:
+        base, tokenizer = self._base_model(job)
+        from harness.evaluation.run import evaluate
+        from harness.training.sft import adapted
+
+        self._enter(job, "evaluating")
+        suite, folder = Suite.model_validate(job.suite), Path(job.suite_folder)
+
+        def report(done: int, total: int) -> None:
+            self.say(event="items", id=job.id, done=done, total=total)
+
+        if adapter is None:
+            outcome = evaluate(base, tokenizer, suite, folder, on_progress=report)
+        else:
+            with adapted(base, adapter.folder) as model:
+                outcome = evaluate(model, tokenizer, suite, folder, on_progress=report)
+        with store.attempt(step) as attempt:
+            outcome.items.write_parquet(attempt.folder / "items.parquet")
+            attempt.digest = sequence_digest([outcome.items.write_ndjson()])
+            attempt.data = {
+                "scores": [score.model_dump(mode="json") for score in outcome.scores],
+                "seconds": round(outcome.seconds, 3),
+                "tokens": outcome.tokens,
+                "peak_memory": _peak_memory(),
+            }
+            attempt.provenance = self._provenance()
+
+    # ----------------------------------------------------------------------------------------------------- around
+
+    def _enter(self, job: Job, stage: str) -> None:
+        self.stage = stage
+        self.say(event="stage", id=job.id, stage=stage)
+
+    def _base_model(self, job: Job) -> tuple[Any, Any]:
+        model = job.base_model()
+        if self._loaded is None or self._loaded[0] != model.digest:
+            import torch
+
+            wanted = os.environ.get("HARNESS_DEVICE", "")
+            self._device = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
+            if self._device == "cpu":
+                torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+            folder = model.folder or models.prepare(model, Store(Path(job.store)))
+            self._loaded = (model.digest, *models.load(folder, self._device))
+        return self._loaded[1], self._loaded[2]
+
+    def _provenance(self) -> dict[str, Any]:
+        hardware = platform.machine()
+        if self._device.startswith("cuda"):
+            import torch
+
+            hardware = torch.cuda.get_device_name()
+        return {
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "device": self._device,
+            "hardware": hardware,
+            "commit": os.environ.get("HARNESS_COMMIT", ""),
+        }
+
+
+def _found(store: Store, step: Step) -> Artifact:
+    found = store.find(step.kind, step.key)
+    if found is None:
+        raise StepError(
+            f"{step.kind} {step.name} was published, but is not in {store.root}: is somebody deleting files?"
+        )
+    return found
+
+
+def _peak_memory() -> int:
+    """Return the process's peak resident memory in bytes."""
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib * (1 if sys.platform == "darwin" else 1024)
+
+
+def _memory(message: str) -> str:
+    """Add how much memory is in use to an out-of-memory message."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return message
+    facts = {line.split(":")[0]: int(line.split()[1]) / 2**20 for line in lines if line.split()[1].isdigit()}
+    return f"{message}; {facts['MemTotal'] - facts['MemAvailable']:.1f} of {facts['MemTotal']:.1f} GiB in use"
+
+
+def git_commit() -> str:
+    """Return the commit of the folder the harness is run in, or nothing outside a checkout."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def main() -> None:
+    """Take jobs from standard input until it closes."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print must not be mistaken for an event
+    worker = Worker(out)
+    jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    busy = threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            jobs.put(line)
+        if busy.is_set():
+            os._exit(3)  # the driver is gone: leave at once
+        jobs.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    worker.say(event="ready")
+    while (line := jobs.get()) is not None:
+        busy.set()
+        worker.do(Job.model_validate_json(line))
+        busy.clear()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What the user is told when something is wrong: one sentence with the place, the cause and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Base of every error that is printed to the user as a sentence, without a traceback."""
+
+    exit_code = 1
+
+
+class RequestError(HarnessError):
+    """The request is wrong (study, data, suite, command line): nothing was started. Exit code 2."""
+
+    exit_code = 2
+
+
+class StepError(HarnessError):
+    """A step failed while running; everything finished before it is kept. Exit code 1."""
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Return ``' Did you mean "x"?'`` for the closest valid name, else the list of valid names.
+
+    Args:
+        name: What the user wrote.
+        valid: The names that would have been accepted.
+
+    Returns:
+        A sentence starting with a space, ready to append; empty when there are no valid names.
+    """
+    names = sorted(set(valid))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f' Did you mean "{close[0]}"?'
+    if not names:
+        return ""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f" Valid here: {shown}."

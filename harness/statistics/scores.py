@@ -1,0 +1,85 @@
+"""Scores of a study on one metric: the only thing the statistics look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One metric of every arm, seed and item, higher being better.
+
+    The table is complete: an arm that lacks a run is left out by whoever builds it, never filled in.
+
+    Attributes:
+        values: ``[arms, seeds, items]``, finite. Seed slot ``s`` holds the runs that are paired across arms.
+        arms: Names along the first axis.
+        seeds: Names along the second axis.
+        items: Names along the third axis.
+        groups: Cluster of each item (items that stand or fall together); None when items are independent.
+
+    Raises:
+        ValueError: When shapes and names disagree, a name repeats, an axis is empty, or a score is not
+            finite.
+    """
+
+    values: Floats
+    arms: tuple[str, ...]
+    seeds: tuple[str, ...]
+    items: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float64))
+        axes = {"arms": self.arms, "seeds": self.seeds, "items": self.items}
+        named = tuple(len(names) for names in axes.values())
+        if self.values.shape != named:
+            raise ValueError(f"scores have shape {self.values.shape}; the names of arms, seeds and items say {named}")
+        for axis, names in axes.items():
+            if not names:
+                raise ValueError(f"scores have no {axis}")
+            if len(set(names)) != len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(f'scores name "{twice}" twice among the {axis}')
+        if self.groups is not None and len(self.groups) != len(self.items):
+            raise ValueError(f"scores have {len(self.items)} items but {len(self.groups)} groups")
+        if not np.isfinite(self.values).all():
+            arm, seed, item = np.argwhere(~np.isfinite(self.values))[0]
+            raise ValueError(
+                f"the score of arm {self.arms[arm]}, seed {self.seeds[seed]}, item {self.items[item]} "
+                f"is {self.values[arm, seed, item]}, not a number that can be averaged"
+            )
+
+    def arm(self, name: str) -> int:
+        """Return the position of an arm.
+
+        Raises:
+            ValueError: When no arm has this name.
+        """
+        if name not in self.arms:
+            raise ValueError(f'no arm is named "{name}"; there are {", ".join(self.arms)}')
+        return self.arms.index(name)
+
+    def mean(self, name: str) -> float:
+        """Return an arm's mean over seeds and items."""
+        return float(self.values[self.arm(name)].mean())
+
+    def pick(self, mask: npt.NDArray[Any]) -> Scores:
+        """Return the scores of the items where ``mask`` (one boolean per item) is true.
+
+        Raises:
+            ValueError: When the mask has another length, is not boolean, or picks nothing.
+        """
+        mask = np.asarray(mask)
+        if mask.shape != (len(self.items),) or mask.dtype != np.bool_:
+            raise ValueError(f"a mask needs {len(self.items)} booleans, one per item; it has {mask.dtype}{mask.shape}")
+        keep = np.flatnonzero(mask)
+        items = tuple(self.items[index] for index in keep)
+        groups = None if self.groups is None else tuple(self.groups[index] for index in keep)
+        return Scores(self.values[:, :, keep], self.arms, self.seeds, items, groups)

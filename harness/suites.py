@@ -1,0 +1,285 @@
+"""Suites: what a run is tested on. Generated tasks, copies of local tasks, the pinned items and their halves.
+
+A stored suite is a folder: ``tasks/<name>/`` holds an lm-eval task (YAML and data) for every task that is not
+in lm-eval's registry, and ``items.parquet`` pins every item (``records.ITEM_COLUMNS``). Nothing here needs
+lm-eval; ``evaluation/tasks.py`` lists the items of tasks that do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from harness.errors import RequestError, did_you_mean
+from harness.identity import canonical_json, digest, sequence_digest, tree_digest, unit_hash
+from harness.records import ITEM_COLUMNS
+from harness.spec import Suite, Task
+
+ID_LENGTH = 16
+TRIES_PER_ITEM = 20
+GENERATED_METRICS = ("exact_match", "acc", "gold_logprob", "gold_logprob_per_token", "gold_logprob_per_byte")
+IGNORED = ("__pycache__", ".ipynb_checkpoints", ".git")
+_TYPES: dict[str, pl.DataType] = {
+    "str": pl.String(), "str?": pl.String(), "int": pl.Int64(), "list[str]": pl.List(pl.String()),
+}  # fmt: skip
+_TWO_TERMS = re.compile(r"(\d+) ([+-]) (\d+)")
+
+
+def inputs(suite: Suite, base: Path) -> dict[str, str]:
+    """Return role -> content digest of the local folders a suite reads, and the generator's version.
+
+    Args:
+        suite: The suite.
+        base: Folder that ``Task.path`` is relative to.
+
+    Raises:
+        RequestError: When a task's folder does not exist.
+    """
+    found = {
+        f"tasks/{name}": tree_digest(_local_folder(suite, name, base))
+        for name, task in suite.tasks.items()
+        if task.path is not None
+    }
+    if any(task.generator is not None for task in suite.tasks.values()):
+        found["generator"] = f"reasoning-gym=={version('reasoning-gym')}"
+    return found
+
+
+def needs_lm_eval(suite: Suite) -> bool:
+    """Tell whether listing the suite's items needs lm-eval: whether any task is not generated."""
+    return any(task.generator is None for task in suite.tasks.values())
+
+
+def _local_folder(suite: Suite, name: str, base: Path) -> Path:
+    path = suite.tasks[name].path
+    assert path is not None
+    folder = base / path
+    if not folder.is_dir():
+        near = did_you_mean(folder.name, (p.name for p in folder.parent.glob("*") if p.is_dir()))
+        place = f"suite {suite.suite}: tasks.{name}.path"
+        raise RequestError(f"{place}: no such folder: {path} (from {base}).{near}")
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------- generating
+
+
+def generate(suite: Suite, folder: Path) -> list[dict[str, Any]]:
+    """Write the generated tasks of a suite as lm-eval tasks below ``<folder>/tasks/``.
+
+    Returns:
+        The items in order (``records.ITEM_COLUMNS`` without item_id and half); no question twice in a task.
+
+    Raises:
+        RequestError: When the generator does not know the task or its settings, a template or field names
+            something that an entry does not have, or the task cannot give that many distinct questions.
+    """
+    items: list[dict[str, Any]] = []
+    for name, task in suite.tasks.items():
+        if task.generator is None:
+            continue
+        docs = _docs(f"suite {suite.suite}: tasks.{name}", name, task)
+        _write_task(name, docs, folder / "tasks" / name)
+        items += [
+            {
+                "task": name,
+                "subtask": subtask_name(name),
+                "index": index,
+                "doc_digest": digest(doc),
+                "question": doc["question"],
+                "answer": doc["answer"],
+                "choices": [],
+                "slice": doc["slice"],
+                "group": doc["group"],
+            }
+            for index, doc in enumerate(docs)
+        ]
+    return items
+
+
+def subtask_name(name: str) -> str:
+    """Return the lm-eval name of a generated task."""
+    return f"harness_{name}"
+
+
+def _docs(place: str, name: str, task: Task) -> list[dict[str, Any]]:
+    """Draw distinct questions; those the generator repeats are skipped."""
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    assert task.items is not None
+    if task.task not in DATASETS:
+        near = did_you_mean(task.task, DATASETS)
+        raise RequestError(f'{place}.task: reasoning-gym has no task "{task.task}".{near}')
+    if task.metric is not None and task.metric not in GENERATED_METRICS:
+        near = did_you_mean(task.metric, GENERATED_METRICS)
+        raise RequestError(f'{place}.metric: a generated task has no metric "{task.metric}".{near}')
+    wanted = min(task.items, task.limit or task.items)
+    # reasoning-gym seeds entry i with seed + i: neighbouring seeds would share all but one of their entries.
+    seed = unit_hash("suite", task.task, task.seed) % 2**31
+    try:
+        entries = reasoning_gym.create_dataset(
+            task.task, size=TRIES_PER_ITEM * wanted, seed=seed, **(task.config or {})
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise RequestError(f"{place}.config: {task.task} refuses these settings: {error}") from error
+    docs: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        names = _names(entry)
+        question = _fill(f"{place}.question", task.question, names)
+        if question in docs:
+            continue
+        docs[question] = {
+            "question": question,
+            "answer": _fill(f"{place}.answer", task.answer, names),
+            "slice": _field(f"{place}.slice", task.slice, names),
+            "group": _field(f"{place}.group", task.group, names),
+            "id": f"{name}-{len(docs)}",
+        }
+        if len(docs) == wanted:
+            return list(docs.values())
+    raise RequestError(
+        f"{place}.items: {task.task} with these settings gave {len(docs)} distinct questions in "
+        f"{TRIES_PER_ITEM * wanted} tries, {wanted} were asked for; ask for fewer or widen config"
+    )
+
+
+def _names(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what templates and fields may name: question, answer, the entry's scalar metadata, carries."""
+    names: dict[str, Any] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                add(f"{prefix}_{key}" if prefix else str(key), inner)
+        elif isinstance(value, str | int | float):
+            names[prefix] = value
+
+    add("", entry.get("metadata") or {})
+    sum_of_two = _TWO_TERMS.fullmatch(str(names.get("expression", "")))
+    if sum_of_two and names.get("source_dataset") == "chain_sum":
+        names["carries"] = "carry" if _carries(*sum_of_two.groups()) else "no carry"
+    return {**names, "question": entry["question"], "answer": entry["answer"]}
+
+
+def _carries(left: str, sign: str, right: str) -> bool:
+    """Tell whether a written column addition carries, or a column subtraction borrows."""
+    low, high = sorted((left, right), key=int)
+    columns = zip(reversed(high), reversed(low.zfill(len(high))), strict=True)
+    # The first carry is never caused by another carry, so the columns can be looked at one by one.
+    return any(int(a) + int(b) > 9 if sign == "+" else int(a) < int(b) for a, b in columns)
+
+
+def _fill(place: str, template: str, names: Mapping[str, Any]) -> str:
+    try:
+        return template.format_map(names)
+    except KeyError as error:
+        near = did_you_mean(str(error.args[0]), names)
+        raise RequestError(f'{place}: a generated entry has no "{error.args[0]}".{near}') from error
+    except (ValueError, IndexError, AttributeError) as error:
+        raise RequestError(f"{place}: not a template such as '{{question}}' ({error})") from error
+
+
+def _field(place: str, name: str | None, names: Mapping[str, Any]) -> str | None:
+    if name is None:
+        return None
+    if name not in names:
+        raise RequestError(f'{place}: a generated entry has no field "{name}".{did_you_mean(name, names)}')
+    return str(names[name])
+
+
+def _write_task(name: str, docs: list[dict[str, Any]], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(doc, ensure_ascii=False) + "\n" for doc in docs)
+    (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    config = {
+        "task": subtask_name(name),
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": f"{name}.jsonl"}},
+        "test_split": "test",
+        "fewshot_split": "test",  # said outright, lm-eval leaves the item itself out of its examples
+        "output_type": "loglikelihood",
+        "doc_to_text": "question",  # a column's name is taken as it is, a template goes through Jinja
+        "doc_to_target": "answer",
+        "target_delimiter": "",
+        "metric_list": [
+            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
+            {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False},
+        ],
+        "metadata": {"version": 1.0},
+    }
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------- copying, pinning
+
+
+def copy_local(suite: Suite, base: Path, folder: Path) -> None:
+    """Copy the folders of local tasks to ``<folder>/tasks/<name>/``: the stored suite needs nothing else.
+
+    Raises:
+        RequestError: When a folder does not exist, holds no YAML, or has a link that leads out of it.
+    """
+    for name, task in suite.tasks.items():
+        if task.path is None:
+            continue
+        source = _local_folder(suite, name, base).resolve()
+        place = f"suite {suite.suite}: tasks.{name}.path"
+        if not any(source.rglob("*.yaml")):
+            raise RequestError(f"{place}: no .yaml file (an lm-eval task) in {task.path}")
+        for path in sorted(source.rglob("*")):
+            relative = path.relative_to(source)
+            if any(part in IGNORED for part in relative.parts):
+                continue
+            if not path.resolve().is_relative_to(source):
+                raise RequestError(f"{place}: {relative} is a link out of the folder; put a copy there")
+            if path.is_file():
+                target = folder / "tasks" / name / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+
+
+def finish(suite: Suite, items: list[dict[str, Any]], folder: Path) -> pl.DataFrame:
+    """Name the items, drop repeats, split them into halves, and write ``<folder>/items.parquet``.
+
+    The split is by rank of item_id within each task, so it depends on the items alone, and the confirmation
+    half holds ``suite.confirmation`` of them to the nearest item.
+
+    Returns:
+        The pinned items (``records.ITEM_COLUMNS``), in the order given.
+
+    Raises:
+        RequestError: When a task has no items.
+    """
+    pinned: dict[str, dict[str, Any]] = {}
+    for item in items:
+        # The subtask counts: a group may ask about the same doc in several ways, each an item of its own.
+        content = {"task": item["task"], "subtask": item["subtask"], "doc": item["doc_digest"]}
+        item_id = digest(content)[:ID_LENGTH]
+        pinned.setdefault(item_id, {**item, "item_id": item_id})
+    for name in suite.tasks:
+        ranked = sorted(item_id for item_id, item in pinned.items() if item["task"] == name)
+        if not ranked:
+            raise RequestError(f"suite {suite.suite}: tasks.{name} has no items")
+        confirmed = set(ranked[: int(len(ranked) * suite.confirmation + 0.5)])
+        for item_id in ranked:
+            pinned[item_id]["half"] = "confirmation" if item_id in confirmed else "selection"
+    schema = {column: _TYPES[kind] for column, kind in ITEM_COLUMNS.items()}
+    frame = pl.DataFrame(list(pinned.values()), schema=schema)
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(folder / "items.parquet")
+    return frame
+
+
+def items_digest(frame: pl.DataFrame) -> str:
+    """Return the content digest of pinned items, in order."""
+    rows = frame.select(list(ITEM_COLUMNS)).iter_rows(named=True)
+    return sequence_digest(canonical_json(row) for row in rows)

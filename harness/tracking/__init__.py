@@ -1,0 +1,316 @@
+"""MLflow as a projection of the store: one experiment per study, one run per variant and seed.
+
+Nothing is read back from MLflow to compute a result: it can be deleted and rebuilt at any time. Every run
+carries its identity in the tag ``harness.key`` (``<study key>``, ``<study key>/<variant>``,
+``<study key>/<variant>/<seed>``, ``<study key>/base``), which is looked up before anything is created.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from harness.errors import RequestError, StepError
+from harness.records import StudyView
+from harness.tracking.projection import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry, project
+
+DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
+METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # together with up to 100 tags MLflow's limit of 1000
+SCHEMA_TYPES = {"str": "string", "int": "long", "float": "double", "list[str]": "string"}
+# Set before MLflow is imported, where the user has not: a server that is away is named within a minute, not
+# after four; nothing is printed between our own lines; no usage data leaves the machine unasked.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What ``sync`` did: how many runs it made, changed (in place or made anew), left alone."""
+
+    experiment: str
+    experiment_id: str
+    uri: str
+    created: int
+    updated: int
+    unchanged: int
+
+
+# ----------------------------------------------------------------------------------------------- where it is
+
+
+def default_uri(store: Path) -> str:
+    """Return ``MLFLOW_TRACKING_URI`` where it is set, else a sqlite file in the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.resolve()}/mlflow.db"
+
+
+def public_uri(uri: str) -> str:
+    """Return a URI that may be printed: no user, password or query (drivers take passwords there too)."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme in ("sqlite", "file"):
+        return uri
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000, uri: str | None = None) -> list[str]:
+    """Return the command that shows the store's MLflow in a browser, on this machine only by default.
+
+    The command holds the URI as it is, password included: do not print it.
+
+    Raises:
+        RequestError: For an HTTP tracking server, which has pages of its own.
+    """
+    uri = uri or default_uri(store)
+    if uri.startswith(("http://", "https://")):
+        raise RequestError(f"{public_uri(uri)} is an MLflow server already: open it in a browser")
+    where = ["--backend-store-uri", uri, "--default-artifact-root", _artifacts(store).as_uri()]
+    server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    return [*server, *where]
+
+
+def _artifacts(store: Path) -> Path:
+    return store.resolve() / "mlflow-artifacts"
+
+
+# --------------------------------------------------------------------------------------------------- syncing
+
+
+def sync(
+    view: StudyView,
+    store: Path,
+    uri: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SyncReport:
+    """Make MLflow show a study as the store holds it; runs that already do are left alone.
+
+    A changed run is updated in place. Where MLflow cannot change what is written (params, curves, inputs, a
+    metric that is gone) the run is made anew and the old one goes to MLflow's trash.
+
+    Args:
+        view: The study, read from the store. Runs still to do are left out.
+        store: The store's folder: the default database, the artifacts and a lock are kept in it.
+        uri: Tracking URI; default: ``default_uri(store)``.
+        on_progress: Called with (MLflow runs done, MLflow runs in all).
+
+    Raises:
+        StepError: If MLflow does not answer or refuses. A later sync goes on from there.
+    """
+    uri = uri or default_uri(store)
+    ids: dict[str, str] = {}
+    did = {"created": 0, "updated": 0, "unchanged": 0}
+    store.mkdir(parents=True, exist_ok=True)
+    # Two syncs at once would both look, find nothing, and both create.
+    with FileLock(store / "mlflow.lock"), _mlflow_errors(view.study, uri):
+        client = _client(uri, store)
+        experiment_id = _experiment(client, view, store, uri)
+        present = _present(client, experiment_id, view.key)
+        entries = project(view)
+        for number, entry in enumerate(entries, 1):
+            if entry.parent is not None:
+                entry.tags["mlflow.parentRunId"] = ids[entry.parent]
+            ids[entry.key], what = _put(client, experiment_id, entry, present.get(entry.key))
+            did[what] += 1
+            if on_progress is not None:
+                on_progress(number, len(entries))
+    return SyncReport(experiment=view.study, experiment_id=experiment_id, uri=public_uri(uri), **did)
+
+
+def _client(uri: str, store: Path) -> Any:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+    import mlflow.store.db.utils
+
+    # What goes wrong is raised as a sentence; the rest is chatter about tables being created and retries.
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
+    mlflow.store.db.utils.MAX_RETRY_COUNT = 3  # a database that is away: 0.7 s instead of 100 s
+    own = store.resolve() / "mlflow.db"
+    if uri == f"sqlite:///{own}":
+        # Twice as fast, and a user interface that reads meanwhile neither waits nor makes us wait.
+        with contextlib.closing(sqlite3.connect(own)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: Any, view: StudyView, store: Path, uri: str) -> str:
+    """Return the id of the study's experiment, made or taken out of the trash where needed."""
+    found, question = client.get_experiment_by_name(view.study), view.question[:TEXT_LIMIT]
+    if found is None:
+        # With a database MLflow would put artifacts below the current folder; a server decides for itself.
+        database = uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+        place = (_artifacts(store) / view.study).as_uri() if database else None
+        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": question}
+        return str(client.create_experiment(view.study, artifact_location=place, tags=tags))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    if found.tags.get("mlflow.note.content") != question:
+        client.set_experiment_tag(found.experiment_id, "mlflow.note.content", question)
+    return str(found.experiment_id)
+
+
+def _present(client: Any, experiment_id: str, study_key: str) -> dict[str, Any]:
+    """Return the runs MLflow has of this study by key; a second run under one key goes to the trash."""
+    where = f"tags.`harness.study_key` = '{study_key}'"
+    page = client.search_runs([experiment_id], where, max_results=1000)
+    runs = list(page)
+    while page.token:
+        page = client.search_runs([experiment_id], where, max_results=1000, page_token=page.token)
+        runs += page
+    found: dict[str, Any] = {}
+    for run in sorted(runs, key=lambda run: "harness.digest" not in run.data.tags):  # finished ones first
+        if found.setdefault(run.data.tags.get("harness.key", ""), run) is not run:
+            client.delete_run(run.info.run_id)
+    return found
+
+
+def _put(client: Any, experiment_id: str, entry: Entry, old: Any | None) -> tuple[str, str]:
+    """Create, update or leave one run; returns its MLflow id and what was done."""
+    content, fixed, (begin, end) = entry.content(), entry.fixed(), entry.times
+    tags = old.data.tags if old is not None else {}
+    placed = all(tags.get(name) == entry.tags.get(name) for name in PLACE_TAGS)
+    if old is not None and tags.get("harness.digest") == content and placed:
+        return old.info.run_id, "unchanged"
+    shown = {*entry.metrics, *(name for name, *_ in entry.curve)}
+    marks = {"harness.fixed": fixed, "harness.digest": content}
+    if old is not None and tags.get("harness.fixed") == fixed and set(old.data.metrics) <= shown:
+        run_id, what = old.info.run_id, "updated"
+        before = old.data.metrics
+        changed = {name: value for name, value in entry.metrics.items() if before.get(name) != value}
+        # MLflow shows the newest value; the first ones have times of the records, all in the past.
+        points, params = _points(changed, int(time.time() * 1000)), {}
+        for name in tags:
+            if name.startswith("harness.") and name not in {*entry.tags, *marks}:
+                client.delete_tag(run_id, name)
+    else:
+        if old is not None:
+            client.delete_run(old.info.run_id)
+        run = client.create_run(experiment_id, start_time=begin, tags=entry.tags, run_name=entry.name)
+        run_id, what = run.info.run_id, "updated" if old is not None else "created"
+        points, params = [*_points(entry.metrics, end), *_curve(entry)], entry.params
+        if entry.datasets:
+            client.log_inputs(run_id, datasets=[_input(dataset) for dataset in entry.datasets])
+    marks |= _log_artifacts(client, run_id, entry)
+    if entry.status == "RUNNING":
+        client.update_run(run_id, status="RUNNING", name=entry.name)
+    else:
+        client.set_terminated(run_id, status=entry.status, end_time=end)
+    # Last, and in it the marks last: a run without them was interrupted and is made anew.
+    _log_batches(client, run_id, points, params, (entry.tags if what == "updated" else {}) | marks)
+    return run_id, what
+
+
+# --------------------------------------------------------------------------------------------- MLflow's forms
+
+
+def _points(metrics: dict[str, float], moment: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, moment, 0) for name, value in metrics.items()]
+
+
+def _curve(entry: Entry) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, moment, step) for name, value, step, moment in entry.curve]
+
+
+def _log_batches(client: Any, run_id: str, points: list[Any], params: dict[str, str], tags: dict[str, str]) -> None:
+    """Log in as few calls as MLflow allows, each of which waits for the disk several times."""
+    from mlflow.entities import Param, RunTag
+
+    rest = [Param(name, value) for name, value in params.items()]
+    calls = max(1, -(-len(points) // METRICS_PER_CALL), -(-len(rest) // PARAMS_PER_CALL))
+    for call in range(calls):
+        client.log_batch(
+            run_id,
+            metrics=points[call * METRICS_PER_CALL : (call + 1) * METRICS_PER_CALL],
+            params=rest[call * PARAMS_PER_CALL : (call + 1) * PARAMS_PER_CALL],
+            tags=[RunTag(name, value) for name, value in tags.items()] if call == calls - 1 else [],
+        )
+
+
+def _input(dataset: Dataset) -> Any:
+    from mlflow.entities import Dataset as MlflowDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    schema = [
+        {"name": name, "type": SCHEMA_TYPES[kind.rstrip("?")], "required": not kind.endswith("?")}
+        for name, kind in dataset.columns.items()
+    ]
+    return DatasetInput(
+        MlflowDataset(
+            name=dataset.name,
+            digest=dataset.digest[:DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": dataset.folder}),
+            schema=json.dumps({"mlflow_colspec": schema}),
+            profile=json.dumps({"digest": dataset.digest, **dataset.profile}),
+        ),
+        tags=[InputTag("mlflow.data.context", dataset.context), InputTag("harness.digest", dataset.digest)],
+    )
+
+
+def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
+    """Write documents, tables and files over what has their names; returns the tag that lists the tables."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path, value in entry.documents.items():
+            _write(folder / path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True))
+        for path, rows in entry.tables.items():
+            columns = list(rows[0]) if rows else []
+            data = [[row[column] for column in columns] for row in rows]
+            _write(folder / path, json.dumps({"columns": columns, "data": data}))
+        for path, file in entry.files.items():
+            target = folder / path
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(file.resolve())
+        if any(folder.iterdir()):
+            client.log_artifacts(run_id, name)
+    # As MlflowClient.log_table does, which would append to the table of an earlier sync.
+    tables = [{"path": path, "type": "table"} for path in entry.tables]
+    return {"mlflow.loggedArtifacts": json.dumps(tables)} if tables else {}
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+@contextlib.contextmanager
+def _mlflow_errors(study: str, uri: str) -> Iterator[None]:
+    """Turn what MLflow and its database raise into one sentence without credentials."""
+    try:
+        yield
+    except Exception as error:
+        # ImportError: a database driver that is not installed. OSError: artifacts that cannot be written.
+        theirs = type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "alembic.", "sqlite3"))
+        if not theirs and not isinstance(error, ImportError | OSError):
+            raise
+        lines = [line for line in str(error).replace(uri, public_uri(uri)).splitlines() if line.strip()]
+        reason = lines[0][:300] if lines else type(error).__name__
+        secret = uri.partition("://")[2].rpartition("@")[0]
+        if secret:
+            reason = type(error).__name__  # the message may spell the password in another way
+        # Not `from error`: the cause repeats the URI in its own words, password included.
+        raise StepError(
+            f"MLflow at {public_uri(uri)} could not be written ({reason.rstrip('. ')}); all runs are kept in "
+            f"the store: `harness sync {study}` when it can be reached again"
+        ) from None

@@ -1,0 +1,96 @@
+"""The Markdown shown at the top of a run's page in MLflow."""
+
+from __future__ import annotations
+
+from harness.records import ArmEffect, Decision, RunView, StudyView, TaskScore, VariantView
+
+
+def study_note(view: StudyView) -> str:
+    """Return the question, the trust line and the verdict table."""
+    lines = [f"**{_cell(view.question)}**", ""]
+    if view.hypothesis:
+        lines += [f"Hypothesis: {_cell(view.hypothesis)}", ""]
+    decisions = view.decisions
+    if decisions is None:
+        done = sum(run.state == "done" for run in view.runs)
+        return "\n".join([*lines, f"No verdicts yet: {done} of {len(view.runs)} runs are done."])
+    if view.comparison is not None and view.comparison.waivers:
+        lines += [f"Waived: {_cell('; '.join(view.comparison.waivers))}", ""]
+    lines += ["Trust: **ok**" if decisions.trusted else "Trust: **failed**"]
+    lines += [f"- {'ok' if check.ok else 'FAILED'}: {_cell(check.text)}" for check in decisions.trust]
+    lines += ["", "Verdicts are withheld: a control failed.", ""] if decisions.withheld else [""]
+    lines += [f"| Subject | Verdict | Effect on {_cell(decisions.metric)} | Confirmation | Why |"]
+    lines += ["|---|---|---|---|---|"]
+    for decision in decisions.decisions:
+        verdict = "withheld" if decisions.withheld else decision.verdict
+        why = decision.reason + (f" To settle it: {decision.resolve}" if decision.resolve else "")
+        cells = [decision.subject, f"**{verdict}**", _interval(decision.effect, decision.ci)]
+        lines.append("| " + " | ".join(map(_cell, [*cells, _signed(decision.confirmation), why])) + " |")
+    if decisions.next:
+        lines += ["", _cell(decisions.next)]
+    return "\n".join(lines)
+
+
+def variant_note(view: StudyView, variant: VariantView, decision: Decision | None) -> str:
+    """Return what the variant holds, its effect on the declared metric and its verdict."""
+    made = ", ".join(f"{rows} {source}" for source, rows in variant.sources.items())
+    operations = f", then {', '.join(variant.operations)}" if variant.operations else ""
+    lines = [f"{variant.rows} rows ({made}){_cell(operations)}."]
+    if variant.control:
+        lines += ["", "A control: its effect must come out null."]
+    comparison = view.comparison
+    arm = next((a for a in comparison.arms if a.variant == variant.name), None) if comparison else None
+    if comparison is not None and arm is not None:
+        lines += ["", _effect(arm, comparison.metric, comparison.baseline)]
+    if decision is not None and view.decisions is not None:
+        verdict = "verdict withheld" if view.decisions.withheld else f"**{decision.verdict}**"
+        lines += ["", f"{_cell(decision.subject)}: {verdict} - {_cell(decision.reason)}"]
+    return "\n".join(lines)
+
+
+def run_note(view: StudyView, variant: VariantView, run: RunView) -> str:
+    """Return what was trained, what it scored, or why it failed."""
+    rows = run.rows or variant.rows
+    lines = [f"{_cell(variant.name)}, seed {run.seed} of study {_cell(view.study)}: {rows} rows."]
+    if run.failure:
+        lines += ["", f"Failed: {_cell(run.failure)}"]
+    return "\n".join([*lines, *_scores(run.scores)])
+
+
+def base_note(view: StudyView) -> str:
+    """Return what the base model scores before any training."""
+    return "\n".join(["The base model, untrained.", *_scores(view.base)])
+
+
+def _scores(scores: list[TaskScore]) -> list[str]:
+    lines = []
+    for score in scores:
+        name, majority = score.primary, score.majority
+        same = f" (always the commonest answer: {majority:.3f})" if majority is not None else ""
+        if name in score.metrics:
+            metric = _cell(f"{score.task}/{name}")
+            lines += ["", f"{metric}: {score.metrics[name]:.3f} on {score.items} items{same}"]
+    return lines
+
+
+def _effect(arm: ArmEffect, metric: str, baseline: str) -> str:
+    note = f" {arm.note}" if arm.note else ""
+    return _cell(
+        f"Effect on {metric} against {baseline}: {_interval(arm.effect, arm.ci)}, "
+        f"{arm.seeds} seeds x {arm.items} items; confirmation {_signed(arm.effect_confirmation)}.{note}"
+    )
+
+
+def _interval(effect: float | None, ci: tuple[float | None, float | None]) -> str:
+    if effect is None or ci[0] is None or ci[1] is None:
+        return _signed(effect)
+    return f"{_signed(effect)} [{_signed(ci[0])}, {_signed(ci[1])}]"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def _cell(text: str) -> str:
+    """Return text that cannot end a table cell or start HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

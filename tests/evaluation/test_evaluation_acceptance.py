@@ -1,0 +1,66 @@
+"""The stock ``lm_eval`` command, in its own process, is the outside truth."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from harness import suites
+from harness.spec import Suite
+
+LIMIT = 40
+TASKS = {"sciq": "local_sciq", "commonsense_qa": "local_commonsense_qa"}
+
+
+def stock_command(model: Path, data: Path, folder: Path) -> dict[str, list[dict]]:
+    """Run the command on copies of the tasks whose data files are absolute; return its samples by task."""
+    for name in TASKS:
+        config = yaml.safe_load((data / f"suites/{name}/{name}.yaml").read_text())
+        config["dataset_kwargs"]["data_files"] = {"test": str(data / f"suites/{name}/{name}.jsonl")}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    command = [
+        *(sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", "--batch_size", "8"),
+        *("--model_args", f"pretrained={model},dtype=float32", "--include_path", str(folder)),
+        *("--tasks", *TASKS.values(), "--limit", str(LIMIT)),
+        *("--log_samples", "--output_path", str(folder / "out")),
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {}
+    for name, task in TASKS.items():
+        (file,) = (folder / "out").rglob(f"samples_{task}_*.jsonl")
+        samples = [json.loads(line) for line in file.read_text().splitlines()]
+        found[name] = sorted(samples, key=lambda sample: sample["doc_id"])
+    return found
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
+def test_equals_the_stock_command_on_real_data(smollm2: Path, acceptance_data: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from harness.evaluation import tasks
+    from harness.evaluation.run import evaluate
+
+    described = {name: {"task": task, "path": f"suites/{name}", "limit": LIMIT} for name, task in TASKS.items()}
+    suite = Suite.model_validate({"suite": "real", "tasks": described})
+    suites.copy_local(suite, acceptance_data, tmp_path / "suite")
+    suites.finish(suite, tasks.materialize(suite, tmp_path / "suite"), tmp_path / "suite")
+    model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
+    outcome = evaluate(model, AutoTokenizer.from_pretrained(smollm2), suite, tmp_path / "suite")
+
+    (tmp_path / "stock").mkdir()
+    for name, samples in stock_command(smollm2, acceptance_data, tmp_path / "stock").items():
+        own = outcome.items.filter(pl.col("task") == name)
+        options = [[float(answer[0][0]) for answer in sample["resps"]] for sample in samples]
+        gold = [values[sample["doc"]["label"]] for values, sample in zip(options, samples, strict=True)]
+        assert own["gold_logprob"].to_list() == pytest.approx(gold, abs=1e-3)
+        for metric in ("acc", "acc_norm"):
+            assert own[metric].to_list() == [sample[metric] for sample in samples]

@@ -1,0 +1,73 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.statistics import power
+from harness.statistics.paired import contrast
+from harness.statistics.scores import Scores
+
+
+def test_published_sample_sizes_come_out() -> None:
+    """Miller (2024), "Adding Error Bars to Evals": 969 items; and two figures for one-sided paired tests."""
+    assert power.paired_items(math.sqrt(1 / 9), 0.03) == 969
+    assert power.paired_minimum_effect(0.3, 1000, sides=1) == pytest.approx(0.023589, abs=5e-7)
+    assert power.paired_items(0.3, 0.01, sides=1) == 5565
+    assert power.design_effect(5, 0.2) == pytest.approx(1.8)
+    assert power.design_effect(1, 0.9) == 1
+
+
+def test_minimum_effect_agrees_with_the_noncentral_t() -> None:
+    found = power.minimum_effect(0.07, 0.0, seeds=3, items=10_000, arms=6)
+    scale, df = math.sqrt(2 * 0.07**2 / 3), 10
+    critical = stats.t.ppf(0.975, df)
+    assert stats.nct.sf(critical, df, found / scale) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_with_endless_seeds_it_is_the_normal_formula_for_items() -> None:
+    found = power.minimum_effect(0.01, 0.3, seeds=1_000_000, items=100_000, arms=6)
+    assert found == pytest.approx(power.paired_minimum_effect(0.3, 100_000), rel=1e-2)
+
+
+def test_the_promised_power_is_the_power_of_the_contrast() -> None:
+    """An effect of the promised size is found four times in five by ``contrast`` itself."""
+    rng = np.random.default_rng(2)
+    arms, seeds, items = 6, 3, 96
+    effect = power.minimum_effect(0.07, 0.2, seeds, items, arms, residual_sd=0.4)
+    hits = []
+    for _ in range(400):
+        values = rng.normal(0, 0.07, (arms, seeds, 1)) + rng.normal(0, 0.2 / math.sqrt(2), (arms, 1, items))
+        values = values + rng.normal(0, 0.4 / math.sqrt(2), (arms, seeds, items))
+        values[1] += effect
+        names = tuple(map(str, range(items)))
+        p = contrast(Scores(values, tuple("abcdef"), ("1", "2", "3"), names), "b", "a").p
+        hits.append(p is not None and p < 0.05)
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.07)
+
+
+@given(st.floats(0.01, 0.3), st.floats(0.0, 0.1), st.floats(0.01, 0.5), st.floats(0.0, 0.5))
+def test_needed_numbers_are_the_fewest_that_do(effect: float, seed_sd: float, item_sd: float, rest: float) -> None:
+    def least(seeds: int, items: int) -> float:
+        return power.minimum_effect(seed_sd, item_sd, seeds, items, arms=5, residual_sd=rest)
+
+    seeds = power.seeds_needed(effect, seed_sd, item_sd, items=96, arms=5, residual_sd=rest)
+    if seeds is None:
+        assert least(power.MOST_SEEDS, 96) > effect
+    else:
+        assert least(seeds, 96) <= effect < least(seeds - 1, 96)
+    items = power.items_needed(effect, seed_sd, item_sd, seeds=3, arms=5, residual_sd=rest)
+    if items is None:
+        assert least(3, power.MOST_ITEMS) > effect
+    else:
+        assert least(3, items) <= effect < least(3, items - 1)
+
+
+def test_what_cannot_be_seen_is_said() -> None:
+    assert power.minimum_effect(0.05, 0.3, seeds=1, items=100, arms=5) == math.inf
+    assert power.minimum_effect(0.05, 0.3, seeds=3, items=1, arms=5) == math.inf
+    assert power.minimum_effect(0.0, 0.0, seeds=3, items=100, arms=5) == 0.0
+    assert power.seeds_needed(0.01, 0.05, 0.3, items=50, arms=5) is None
+    assert power.items_needed(0.01, 0.05, 0.3, seeds=3, arms=5) is None
