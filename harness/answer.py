@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import decisions
-from harness.errors import RequestError, did_you_mean
-from harness.plan import Plan, PlannedRun, result_step
+from harness.errors import RequestError, StepError, did_you_mean
+from harness.plan import Plan, PlannedRun
 from harness.records import (
     Comparison,
     MetricComparison,
@@ -22,6 +22,7 @@ from harness.records import (
 )
 from harness.statistics.paired import noise
 from harness.statistics.scores import Scores
+from harness.steps import result_step
 from harness.store import Artifact
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def view(plan: Plan) -> StudyView:
 
     Raises:
         RequestError: When the declared metric is none that the suite's results have.
+        StepError: When an item of a result has no number for it.
     """
     runs = [_load(plan, planned) for planned in plan.runs]
     base = plan.store.find("result", plan.base.key)
@@ -169,6 +171,7 @@ def _evidence(plan: Plan, usable: list[_Run], base: Artifact | None) -> decision
     known = _metrics(usable, plan.study.decide.metric)
     if metric not in known:
         raise RequestError(f'decide.metric: results have no "{metric}".{did_you_mean(metric, known)}')
+    _check_whole(usable, metric)
     selection = _table(plan, usable, metric, "selection")
     touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
     clean = np.array([item not in touched for item in selection.items]) if selection is not None else None
@@ -193,6 +196,20 @@ def _evidence(plan: Plan, usable: list[_Run], base: Artifact | None) -> decision
         seconds_per_run=sum(seconds) / len(seconds),
         weakest_slice=_weakest(plan, usable, metric),
     )
+
+
+def _check_whole(usable: list[_Run], metric: str) -> None:
+    """Refuse a declared metric that some items lack: leaving out the arm or the items would hide it."""
+    task, name = metric.split("/")
+    for run in usable:
+        items = run.items.filter(run.items["task"] == task)
+        bad = items.height - items[name].is_finite().sum() if name in items.columns else items.height
+        if bad:
+            place = f"{run.planned.variant}/seed {run.planned.seed}"
+            raise StepError(
+                f"{place}: {bad} of {items.height} items of {task} have no number for {name}; "
+                "decide.metric must be one that every item has"
+            )
 
 
 def _problems(plan: Plan, usable: list[_Run]) -> list[str]:

@@ -99,9 +99,10 @@ def _contamination(plan: Plan) -> Contamination:
         for kind, n in pool.data["kinds"].items():
             kinds[kind] = kinds.get(kind, 0) + int(n)
     if touched:
-        how = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))
+        words = {"ngram": "share a run of words", "whole": "hold a short item whole", "exact": "are an item"}
+        how = ", ".join(f"{n:,} {words[kind]}" for kind, n in sorted(kinds.items()))
         text = (
-            f"{sum(removed.values()):,} of {total:,} rows overlap the suite ({how} matches) and are removed; "
+            f"{sum(removed.values()):,} of {total:,} rows overlap the suite ({how}) and are removed; "
             f"{len(touched):,} of {plan.suite.data['items']:,} items are marked as touched"
         )
     else:

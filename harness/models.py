@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -77,9 +78,10 @@ def resolve(name: str, base: Path, store: Store) -> Model:
         return Model(name, "folder", sequence_digest(f"{p.name}={file_digest(p)}" for p in files), folder)
     if re.match(r"^[\w.-]+/[\w.-]+$", name):
         raise RequestError(f"model: {name}: pin a revision, as in {name}@<commit>, or give an existing folder")
-    raise RequestError(
-        f"model: {name} is no embedded model, Hub id with a revision, or folder.{did_you_mean(name, EMBEDDED)}"
-    )
+    nearby = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    folders = [(Path(name).parent / p.name).as_posix() for p in nearby if (p / "config.json").is_file()]
+    near = did_you_mean(name, [*EMBEDDED, *folders])
+    raise RequestError(f"model: {name} is no embedded model, Hub id with a revision, or folder.{near}")
 
 
 def prepare(model: Model, store: Store) -> Path:
@@ -164,7 +166,16 @@ def _hub_cached(name: str) -> Path | None:
     repository, revision = name.split("@")
     found = [try_to_load_from_cache(repository, f, revision=revision) for f in ("config.json", "tokenizer.json")]
     paths = [Path(path) for path in found if isinstance(path, str)]
-    return paths[0].parent if len(paths) == len(found) else None
+    return paths[0].parent if len(paths) == len(found) and _has_weights(paths[0].parent) else None
+
+
+def _has_weights(folder: Path) -> bool:
+    """Tell whether a snapshot holds all weights: a cache has only the files that somebody asked for."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return (folder / "model.safetensors").is_file()
+    names = set(json.loads(index.read_text())["weight_map"].values())
+    return all((folder / name).is_file() for name in names)
 
 
 def _download(name: str) -> Path:
@@ -173,10 +184,16 @@ def _download(name: str) -> Path:
     repository, revision = name.split("@")
     options: dict[str, Any] = {"repo_id": repository, "revision": revision, "allow_patterns": list(FILES)}
     try:
-        return Path(snapshot_download(**options))
+        folder = Path(snapshot_download(**options))
     except Exception as error:  # the Hub client raises a dozen kinds; all mean: not to be had now
         reason = str(error).strip().split("\n")[0]
         raise StepError(f"model: {name} could not be downloaded ({reason})") from error
+    if not _has_weights(folder):
+        raise StepError(
+            f"model: {name}: no complete .safetensors weights in {folder} "
+            "(pickled weights are not loaded; offline, only what was downloaded before is there)"
+        )
+    return folder
 
 
 def free_space(folder: Path) -> int:

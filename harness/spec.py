@@ -15,6 +15,7 @@ from harness.errors import did_you_mean
 
 COMMIT = re.compile(r"^[0-9a-f]{40}$")  # a revision that cannot move
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_NO_NAME = "{!r} is not a name: letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
 Origin = Literal["production", "annotation", "public", "augmented", "synthetic"]
 Control = Literal["aa", "random_subset"]
 CANONICAL_FIELDS = (
@@ -56,7 +57,7 @@ class Filter(Spec):
         if value is not None:
             try:
                 re.compile(value)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"not a regular expression ({error})") from error
         return value
 
@@ -205,6 +206,8 @@ class Variant(Spec):
             for name, share in self.mix.items():
                 if share != "all" and share <= 0:
                     raise ValueError(f"mix.{name} must be more than 0")
+                if isinstance(share, float) and share > 1:
+                    raise ValueError(f"mix.{name}: a weight is at most 1; a number of rows has no decimal point")
         elif self.rows is not None:
             raise ValueError("rows needs a mix of weights")
         return self
@@ -355,17 +358,19 @@ class Study(Spec):
     @classmethod
     def _seeds(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
         if isinstance(value, int) and not 1 <= value <= 100:
-            raise ValueError("seeds must be between 1 and 100")
+            raise ValueError("expected between 1 and 100")
         if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
-            raise ValueError("seeds must be a number, or a list of different numbers")
+            raise ValueError("expected a number of seeds, or a list of different seeds")
         return value
 
     @model_validator(mode="after")
     def _names_agree(self) -> Study:
         if self.baseline.mix is None:
             raise ValueError("baseline.mix: the baseline needs a mix of sources")
-        for name in (*self.sources, *self.arms):
-            _named(name)
+        for place, names in (("sources", self.sources), ("arms", self.arms), ("suite.tasks", self.suite.tasks)):
+            for name in names:
+                if not NAME.match(name):
+                    raise ValueError(f"{place}.{name}: {_NO_NAME.format(name)}")
         for name in self.arms:
             if name in ("baseline", "aa", "base") or name.startswith("random-subset"):
                 raise ValueError(f'arms.{name}: "{name}" is taken (baseline, base and the controls have these names)')
@@ -392,5 +397,5 @@ class Study(Spec):
 
 def _named(value: str) -> str:
     if not NAME.match(value):
-        raise ValueError(f"{value!r} is not a name: letters, digits, '.', '_' and '-', at most 64")
+        raise ValueError(_NO_NAME.format(value))
     return value

@@ -7,6 +7,7 @@ lm-eval; ``evaluation/tasks.py`` lists the items of tasks that do.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -119,6 +120,11 @@ def _docs(place: str, name: str, task: Task) -> list[dict[str, Any]]:
     if task.task not in DATASETS:
         near = did_you_mean(task.task, DATASETS)
         raise RequestError(f'{place}.task: reasoning-gym has no task "{task.task}".{near}')
+    settings = {field.name for field in dataclasses.fields(DATASETS[task.task][1])} - {"seed", "size"}
+    for setting in task.config or {}:
+        if setting not in settings:
+            near = did_you_mean(setting, settings)
+            raise RequestError(f'{place}.config: {task.task} has no setting "{setting}".{near}')
     if task.metric is not None and task.metric not in GENERATED_METRICS:
         near = did_you_mean(task.metric, GENERATED_METRICS)
         raise RequestError(f'{place}.metric: a generated task has no metric "{task.metric}".{near}')

@@ -38,7 +38,8 @@ class RowEncoder:
         max_length: Longer sequences are cut at the end.
 
     Raises:
-        RequestError: When the folder has no fast tokenizer, or no chat template where one is asked for.
+        RequestError: When the folder has no fast tokenizer or no end-of-text token, or no chat template where one is
+            asked for.
     """
 
     def __init__(self, folder: Path, *, chat_template: bool, max_length: int) -> None:
@@ -49,9 +50,14 @@ class RowEncoder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        if not (folder / "tokenizer_config.json").is_file():
+            raise RequestError(f"{folder}: no tokenizer_config.json, which names the token that ends a row")
         config = json.loads((folder / "tokenizer_config.json").read_text())
         self._specials = {name: _content(config.get(name)) for name in ("bos_token", "eos_token", "pad_token")}
-        self.eos = self._specials["eos_token"] or ""
+        eos = self._specials["eos_token"]
+        if not eos:
+            raise RequestError(f"{folder / 'tokenizer_config.json'}: no eos_token; a row could not say where it ends")
+        self.eos = eos
         self._as_chat = chat_template
         self._max_length = max_length
         self._template = _template(folder, config)
@@ -73,21 +79,21 @@ class RowEncoder:
             if self._as_chat:
                 turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
                 return self._conversation(turns, row)
-            return self._completion(self._ids(prompt), self._ids(prompt + completion + self.eos))
+            return self._completion(self._ids(prompt), self._ids(prompt + self._ended(completion)))
         if row.get("text"):
-            ids = self._ids(row["text"] + self.eos)[: self._max_length]
+            ids = self._ids(self._ended(row["text"]))[: self._max_length]
             return Encoded(ids, list(ids))
         raise RequestError(
             f"{row.get('source')} row {row.get('row_id')}: objective sft needs prompt and completion, messages or text"
         )
 
-    def pieces(self, ids: list[int]) -> list[str]:
-        """Return each token as text, for people to look at."""
-        return [self._tokenizer.decode([i], skip_special_tokens=False) for i in ids]
+    def text(self, ids: list[int]) -> str:
+        """Return token ids as text, special tokens included, for people to look at."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
+        return text
 
-    def count(self, text: str) -> int:
-        """Return the number of tokens of a text."""
-        return len(self._ids(text))
+    def _ended(self, text: str) -> str:
+        return text if text.endswith(self.eos) else text + self.eos
 
     def _conversation(self, messages: list[dict[str, str]], row: Mapping[str, Any]) -> Encoded:
         if self._template is None:
@@ -106,8 +112,13 @@ class RowEncoder:
         return Encoded(whole[: self._max_length], labels[: self._max_length])
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        from jinja2 import TemplateError
+
         names = {name: text or "" for name, text in self._specials.items()}
-        text: str = self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
+        try:
+            text: str = self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
+        except TemplateError as error:
+            raise RequestError(f"the model's chat template cannot be used: {error}") from error
         return text
 
     def _ids(self, text: str, *, special: bool = True) -> list[int]:
@@ -120,18 +131,41 @@ def _content(token: Any) -> str | None:
 
 
 def _template(folder: Path, config: dict[str, Any]) -> Any:
-    """Compile the chat template the way transformers does: sandboxed, blocks trimmed."""
+    """Compile the chat template the way transformers does: sandboxed, blocks trimmed.
+
+    ``strftime_now`` is left out on purpose: what a row is made into must not change from day to day.
+    """
     path = folder / "chat_template.jinja"
     source = path.read_text() if path.is_file() else config.get("chat_template")
+    if isinstance(source, list):  # several named templates
+        source = next((one["template"] for one in source if one["name"] == "default"), None)
     if not isinstance(source, str):
         return None
-    from jinja2.ext import loopcontrols
+    from jinja2 import TemplateError, nodes
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    class Generation(Extension):
+        """Reads ``{% generation %}``, with which templates mark the assistant's part, as the part itself."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> nodes.Node:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+    extensions: list[Any] = [loopcontrols, Generation]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
-    return environment.from_string(source)
+    try:
+        return environment.from_string(source)
+    except TemplateError as error:
+        raise RequestError(f"{folder}: the model's chat template cannot be read: {error}") from error
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
 
 def _refuse(message: str) -> None:

@@ -39,8 +39,9 @@ def open_store(folder: Path) -> Store:
     from harness.errors import RequestError
     from harness.store import Store
 
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--store: {folder} is a file, expected a folder")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RequestError(f"--store: {there} is a file, expected a folder")
     return Store(folder.resolve())
 
 
@@ -93,7 +94,24 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
         file.unlink()
         return items
 
-    return make_plan(loaded, store, materialize)
+    try:
+        return make_plan(loaded, store, materialize)
+    except RequestError as error:  # whoever found it knows the field; here it is known where that is written
+        raise RequestError(loaded.placed(str(error))) from error
+
+
+def with_model(made: Plan, study: Path, folder: Path, engine: Engine) -> Plan:
+    """Make the base model ready and resolve the study again: from then on its tokens can be counted."""
+    from harness.engines.jobs import Job, model_fields
+    from harness.plan import publish
+
+    if made.model.folder is not None:
+        return made
+    note(f"Preparing {made.model.name} (once, about half a minute)")
+    publish(made)
+    fields = model_fields(made.model)
+    engine.call(Job(job="model", id="model", label=made.model.name, store=str(made.store.root), model=fields))
+    return open_plan(study, folder, engine)
 
 
 def print_json(value: Any) -> None:

@@ -10,7 +10,8 @@ import typer
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, open_plan, print_json
 
 if TYPE_CHECKING:
-    from harness.plan import Plan, PlannedVariant
+    from harness.build import PlannedVariant
+    from harness.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="Look at the data of a study.")
 
@@ -56,7 +57,7 @@ def show(
             out.print(f"  dropped by {tables.markup(row['operation'])}: {tables.markup(row['reason'])}\n")
         else:
             context, learned = tables.markup(row["context"]), tables.markup(row["learned"])
-            out.print(f"{context}[bold green]{learned}[/bold green]\n")
+            out.print(f"{context}[bold green]{learned}[/bold green]\n", soft_wrap=True)
     what = f"rows dropped by {dropped_by}" if dropped_by else "rows; the loss counts the green part"
     print(f"{min(number, len(rows))} of {len(rows)} {what}")
 
@@ -85,8 +86,8 @@ def _kept(made: Plan, variant: PlannedVariant, seed: int, source: str | None) ->
                 "source": row["source"],
                 "place": json.loads(row["meta"]).get("place") if row["meta"] else None,
                 "tokens": len(encoded.input_ids),
-                "context": "".join(encoder.pieces(encoded.input_ids[:start])),
-                "learned": "".join(encoder.pieces(encoded.input_ids[start:])),
+                "context": encoder.text(encoded.input_ids[:start]),
+                "learned": encoder.text(encoded.input_ids[start:]),
             }
         )
     return shown

@@ -34,7 +34,7 @@ class Progress:
         self._rows: dict[int, tuple[str, str, str, str]] = {}
         self._begun: dict[str, float] = {}
         self._started = time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, emoji=False)
         self._live: Live | None = None
         self._bar = Bar(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -15,6 +15,7 @@ from harness.cli.arguments import (
     open_plan,
     open_store,
     print_json,
+    with_model,
 )
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ def plan(
     Builds the datasets (they are needed anyway, and are kept), but trains and evaluates nothing.
     """
     from harness import forecast
-    from harness.engines.local import find_slots
     from harness.plan import publish
 
-    made = open_plan(study, store, open_engine(open_store(store), workers, device))
+    engine = open_engine(open_store(store), workers, device)
+    made = open_plan(study, store, engine)
+    if made.model.kind == "embedded":  # a model of the Hub is not downloaded for a plan: its tokens stay uncounted
+        made = with_model(made, study, store, engine)
     publish(made)
-    slots = find_slots(workers, device)
+    slots = engine.slots
     expected = forecast.forecast(made, slots.workers, slots.device)
     if json:
         print_json(as_json(made, expected))

@@ -21,6 +21,7 @@ from harness.cli.arguments import (
     open_store,
     print_json,
     shown_store,
+    with_model,
 )
 
 if TYPE_CHECKING:
@@ -40,23 +41,20 @@ def run(
 ) -> None:
     """Build, train, evaluate, compare and decide. Finished runs are never repeated; run it again to go on.
 
-    Exit code 0: all runs finished and verdicts computed; 1: something failed (the rest is done and kept); 2: the study
-    or its input is wrong (nothing was started).
+    Exit code 0: all runs finished and verdicts computed.
+
+    1: something failed; the rest is done and kept.
+
+    2: the study or its input is wrong; nothing was started.
     """
     from harness import answer
-    from harness.engines.jobs import Job, base_job, model_fields, run_job
+    from harness.engines.jobs import base_job, run_job
     from harness.errors import HarnessError
     from harness.plan import commit, publish
 
     started = time.perf_counter()
     engine = open_engine(open_store(store), workers, device)
-    made = open_plan(study, store, engine)
-    if made.model.folder is None:
-        note(f"Preparing {made.model.name} (once, about half a minute)")
-        publish(made)
-        fields = model_fields(made.model)
-        engine.call(Job(job="model", id="model", label=made.model.name, store=str(made.store.root), model=fields))
-        made = open_plan(study, store, engine)
+    made = with_model(open_plan(study, store, engine), study, store, engine)
     publish(made)
     commit(made)
 

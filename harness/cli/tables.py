@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,14 @@ VERDICT_STYLE = {
     "GROW": "bold green", "ADOPT": "bold green", "CUT": "bold red", "REJECT": "bold red",
     "HOLD": "bold", "NEUTRAL": "bold", "INCONCLUSIVE": "bold yellow",
 }  # fmt: skip
+# All but tab and line feed. A terminal obeys them: they move the cursor, hide text, set the title, fill the clipboard.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def console() -> Console:
     """Return a console; without a terminal lines are long enough not to be cut."""
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=max(140, made.width))
+    made = Console(highlight=False, emoji=False)
+    return made if made.is_terminal else Console(highlight=False, emoji=False, width=max(140, made.width))
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, escaped: bool = True) -> Table:
@@ -33,7 +36,7 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, 
     for heading, justify in columns:
         made.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(escape(cell) if escaped else cell for cell in row))
+        made.add_row(*(markup(cell) if escaped else cell for cell in row))
     return made
 
 
@@ -93,5 +96,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def markup(text: Any) -> str:
-    """Escape text that may come from data or from a user's file."""
-    return escape(str(text))
+    """Escape text that may come from data or from a user's file; control characters are spelled out."""
+    return escape(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text)))

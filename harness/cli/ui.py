@@ -16,7 +16,7 @@ def ui(
     host: Annotated[
         str, typer.Option("--host", help="address to listen on; only this machine by default")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="port to listen on")] = 5000,
     uri: Annotated[str | None, typer.Option("--uri", help="another tracking URI")] = None,
 ) -> None:
     """Open MLflow on the store's experiments (Ctrl-C ends it)."""

@@ -15,7 +15,7 @@ from harness.data import fields, files, generators, operations
 from harness.data.fields import BadRow, Template
 from harness.data.files import Record
 from harness.data.rows import Built, drops, frame
-from harness.errors import RequestError
+from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, file_digest, tree_digest
 from harness.records import CONTENT_COLUMNS
 from harness.spec import COMMIT, Source
@@ -80,7 +80,7 @@ def load(name: str, source: Source, base: Path) -> Built:
                 if source.on_bad_row == "stop":
                     before = f"{len(rows):,} good row{'' if len(rows) == 1 else 's'} before it"
                     fix = f"Fix the line, or set sources.{name}.on_bad_row: drop."
-                    raise RequestError(f"{record.place}: {error}. {before}. {fix}") from error
+                    raise RequestError(f"{record.place}: {_ended(str(error))} {before}. {fix}") from error
                 bad.append({"source": name, "operation": "read", "reason": str(error), "place": record.place})
             if len(rows) == source.rows:
                 break
@@ -90,9 +90,13 @@ def load(name: str, source: Source, base: Path) -> Built:
             if bad
             else "it has no rows"
         )
-        raise RequestError(f"sources.{name}: {why}. Nothing was started.")
-    built = operations.apply_all(frame(rows), source.operations, place=name, seed=source.seed)
+        raise RequestError(f"sources.{name}: {_ended(why)} Nothing was started.")
+    built = operations.apply_all(frame(rows), source.operations, place=f"sources.{name}", seed=source.seed)
     return Built(built.rows, pl.concat([drops(bad), built.drops]))
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith("?") else sentence + "."
 
 
 def _records(name: str, source: Source, base: Path) -> Generator[Record, None, None]:
@@ -134,7 +138,14 @@ def _templates(name: str, source: Source, record: Record) -> dict[str, Template]
     declared = source.fields
     if source.generator and not set(declared) & set(CONTENT_COLUMNS):
         declared = fields.QUESTION | declared
-    return fields.declared(name, declared, list(record.value), record.place)
+    templates = fields.declared(name, declared, list(record.value), record.place)
+    if source.on_bad_row == "stop":  # the first row would be bad anyway: the declaration is the place to mend
+        for field in source.fields:
+            for _, column in templates[field].parts:
+                if column is not None and column not in record.value:
+                    near = did_you_mean(column, map(str, record.value))
+                    raise RequestError(f'sources.{name}.fields.{field}: {record.place}: no column "{column}".{near}')
+    return templates
 
 
 def _row(name: str, source: Source, record: Record, templates: Mapping[str, Template]) -> dict[str, Any]:

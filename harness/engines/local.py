@@ -78,6 +78,7 @@ class _Process:
     child: subprocess.Popen[str]
     job: Job | None = None
     stage: str = ""
+    ready: bool = False
     reader: threading.Thread | None = None
 
 
@@ -100,6 +101,7 @@ class Engine:
         """Run all jobs and return those that failed, with why. A failure does not stop the others.
 
         Raises:
+            StepError: When a worker cannot even start.
             KeyboardInterrupt: After the workers are gone; what is finished stays finished.
         """
         waiting = deque((job, 1) for job in jobs)
@@ -113,9 +115,11 @@ class Engine:
                 process, event = self._events.get()
                 if event is None:
                     alive.remove(process)
+                    code = _end(process)
+                    if not process.ready:
+                        raise StepError(f"a worker cannot start: {self._last_words(process.slot)}")
                     if process.job is not None:
                         job, stage = process.job, process.stage
-                        code = process.child.wait()
                         if tries[job.id] < ATTEMPTS:
                             waiting.appendleft((job, tries[job.id] + 1))
                         else:
@@ -125,6 +129,7 @@ class Engine:
                     if waiting:
                         alive.append(self._start(process.slot))
                     continue
+                process.ready = True
                 if event.event in ("stage", "step", "items") and process.job is not None:
                     process.stage = event.stage or process.stage
                     listen(process.slot, process.job, event)
@@ -143,7 +148,8 @@ class Engine:
                     process.child.stdin.close()  # the worker leaves by itself
         finally:
             for process in alive:
-                _end(process.child)
+                process.child.kill()
+                _end(process)
         return failed
 
     def call(self, job: Job) -> dict[str, Any]:
@@ -158,6 +164,11 @@ class Engine:
         if failed:
             raise StepError(failed[0][1].message)
         return next(event.data for event in results if event.event == "done")
+
+    def _last_words(self, slot: int) -> str:
+        """Return the last line that a worker left in its log."""
+        lines = (self.logs / f"worker-{slot}.log").read_text(errors="replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'it said nothing'} (whole log: {self.logs / f'worker-{slot}.log'})"
 
     def _send(self, process: _Process, job: Job) -> None:
         assert process.child.stdin is not None
@@ -204,9 +215,16 @@ class Engine:
         self._events.put((process, None))
 
 
-def _end(child: subprocess.Popen[str]) -> None:
-    child.kill()
-    child.wait()
+def _end(process: _Process) -> int:
+    """Wait for a worker that is going and give its pipes back; return its exit code."""
+    code = process.child.wait()
+    if process.reader is not None:
+        process.reader.join()
+    for pipe in (process.child.stdin, process.child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # a job that it did not take any more
+                pipe.close()
+    return code
 
 
 def _death(code: int) -> str:

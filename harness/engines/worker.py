@@ -25,9 +25,9 @@ from harness import models
 from harness.engines.jobs import Event, Job
 from harness.errors import HarnessError, StepError
 from harness.identity import sequence_digest
-from harness.plan import result_step
 from harness.records import Failure
 from harness.spec import Recipe, Suite
+from harness.steps import result_step
 from harness.store import Artifact, Step, Store
 from harness.tokens import Encoded
 

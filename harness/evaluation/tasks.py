@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 import tempfile
@@ -30,6 +31,11 @@ ADDED_METRICS: dict[str, tuple[str, ...]] = {
         "gold_logprob", "gold_logprob_per_token", "gold_logprob_per_byte", "margin", "choice_prob",
     ),
     "generate_until": (),
+}  # fmt: skip
+# lm-eval works these out over all items at once; an item alone has none.
+OVER_ALL_ITEMS = {
+    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "f1", "mcc", "brier_score", "likelihood",
+    "bleu", "chrf", "ter",
 }  # fmt: skip
 FILE_FORMATS = ("json", "csv", "parquet", "text", "arrow")  # datasets' own loaders of local files
 
@@ -189,6 +195,9 @@ def _configure(place: str, subtask: Any, task: Task, eos: str | None) -> None:
 def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """List the items of all tasks that are not generated, in lm-eval's order.
 
+    Writes ``<folder>/metrics.json`` as well: task -> the names of its metrics, or null where only the task's own
+    code knows them.
+
     Args:
         suite: The suite. ``limit`` counts per lm-eval task, as in lm-eval.
         folder: The stored suite; local tasks are already copied to it.
@@ -202,10 +211,12 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """
     names = [name for name, task in suite.tasks.items() if task.generator is None]
     items: list[dict[str, Any]] = []
+    metrics: dict[str, set[str] | None] = {name: set() for name in names}
     for subtask, (name, lm_task) in _load(suite, names, folder, None).items():
         task = suite.tasks[name]
         place = f"suite {suite.suite}: tasks.{name}"
-        _check_metric(place, task, lm_task)
+        own, known = _metrics(place, task, lm_task), metrics[name]
+        metrics[name] = None if own is None or known is None else known | own
         for index, doc in enumerate(lm_task.eval_docs):
             if task.limit is not None and index >= task.limit:
                 break
@@ -225,6 +236,8 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
                     "group": _field(f"{place}.group", task.group, doc) if task.group else None,
                 }
             )
+    listed = {name: None if known is None else sorted(known) for name, known in metrics.items()}
+    (folder / "metrics.json").write_text(json.dumps(listed))
     return items
 
 
@@ -290,15 +303,19 @@ def _field(place: str, field: str, doc: Mapping[str, Any]) -> str | None:
     return None if doc[field] is None else str(doc[field])
 
 
-def _check_metric(place: str, task: Task, lm_task: Any) -> None:
-    """Refuse a metric that the task cannot have, before anything is trained."""
+def _metrics(place: str, task: Task, lm_task: Any) -> set[str] | None:
+    """Return the metrics of a task's items; None where only running the task's own code tells.
+
+    Raises:
+        RequestError: When the task's primary metric is none of them.
+    """
     entries = lm_task.get_config("metric_list") or []
     own = any(entry.get("hf_evaluate") or callable(entry["metric"]) for entry in entries)
     if own or lm_task.OUTPUT_TYPE not in ADDED_METRICS or lm_task.get_config("process_results") is not None:
-        return  # the task's own code names its metrics; they are checked when they are known
-    names = {name for name in lm_task.aggregation() if name != "perplexity"}
-    names.update(ADDED_METRICS[lm_task.OUTPUT_TYPE])
+        return None  # checked when the first result is there
+    names = set(lm_task.aggregation()) - OVER_ALL_ITEMS | set(ADDED_METRICS[lm_task.OUTPUT_TYPE])
     primary_metric(place, task, names)
+    return names
 
 
 def primary_metric(place: str, task: Task, names: Iterable[str]) -> str:

@@ -1,0 +1,325 @@
+"""Builds the data of a study: suite, sources, decontaminated pools, variants, token ids.
+
+In memory; nothing is published. Each step is built once, and taken from the store when it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import models
+from harness.errors import RequestError
+from harness.identity import sequence_digest
+from harness.loading import Loaded
+from harness.spec import Sample, Suite, Variant
+from harness.steps import Output, make_step, tokens_step
+from harness.store import Step, Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from harness.tokens import RowEncoder
+
+AA_OFFSET = 1_000_000  # the A/A arm is the baseline under seeds that no arm uses
+
+# lm-eval tasks -> items, in another process; leaves the names of their metrics in <folder>/metrics.json
+Materialize = Callable[[Suite, Path], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    """A variant over all seeds (counts are means over seeds)."""
+
+    name: str
+    key: str
+    spec: Variant
+    tests: str
+    control: bool
+    sampled: bool
+    rows: float
+    tokens: float | None
+    sources: dict[str, float]
+    outputs: dict[int, Output]
+
+
+class Builder:
+    """Builds the data steps of one study, each once."""
+
+    def __init__(self, loaded: Loaded, store: Store, materialize: Materialize) -> None:
+        self.loaded, self.study, self.store, self.materialize = loaded, loaded.study, store, materialize
+        self.outputs: list[Output] = []
+        self._model: models.Model | None = None
+        self._encoder: RowEncoder | None = None
+
+    def _output(self, step: Step, build: Callable[[], Output]) -> Output:
+        known = next((o for o in self.outputs if o.step.kind == step.kind and o.step.key == step.key), None)
+        if known is not None:
+            return known
+        stored = self.store.find(step.kind, step.key)
+        output = Output(step, stored.record.digest, stored.record.data, stored) if stored else build()
+        self.outputs.append(output)
+        return output
+
+    # ------------------------------------------------------------------------------------------------------ suite
+
+    def suite(self) -> Output:
+        """Return the study's suite, its items listed and pinned."""
+        from harness import suites
+
+        suite = self.study.suite
+        inputs = suites.inputs(suite, self.loaded.suite_folder)
+        spec = suite.identity()
+        step = make_step("suite", suite.suite, spec, inputs)
+
+        def build() -> Output:
+            with tempfile.TemporaryDirectory(prefix="harness-suite-") as scratch:
+                return fill(Path(scratch))
+
+        def fill(folder: Path) -> Output:
+            suites.copy_local(suite, self.loaded.suite_folder, folder)
+            items = suites.generate(suite, folder)
+            metrics: dict[str, Any] = {n: list(suites.GENERATED_METRICS) for n, t in suite.tasks.items() if t.generator}
+            if suites.needs_lm_eval(suite):
+                items += self.materialize(suite, folder)
+                metrics |= json.loads((folder / "metrics.json").read_text())
+            frame = suites.finish(suite, items, folder)
+            data = {
+                "items": frame.height,
+                "tasks": {name: int((frame["task"] == name).sum()) for name in suite.tasks},
+                "characters": int(frame["question"].str.len_chars().sum()),
+                "metrics": metrics,
+            }
+            tasks = sorted(path for path in (folder / "tasks").rglob("*") if path.is_file())
+            files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in tasks}
+            return Output(step, suites.items_digest(frame), data, tables={"items": frame}, files=files)
+
+        return self._output(step, build)
+
+    # ------------------------------------------------------------------------------------------------------ pools
+
+    def source(self, name: str) -> Output:
+        """Return a source's rows as they were read."""
+        from harness.data import rows, sources
+
+        source, base = self.study.sources[name], self.loaded.source_folders[name]
+        inputs = sources.inputs(name, source, base)
+        spec = {"name": name, "source": source.identity()}
+        step = make_step("source", name, spec, inputs)
+
+        def build() -> Output:
+            built = sources.load(name, source, base)
+            data = {"rows": built.rows.height, "dropped": built.drops.height}
+            return Output(step, rows.pool_digest(built.rows), data, tables={"rows": built.rows, "drops": built.drops})
+
+        return self._output(step, build)
+
+    def pool(self, name: str, suite: Output) -> Output:
+        """A source without the rows that overlap the suite."""
+        from harness.data import decontaminate, rows
+
+        source = self.source(name)
+        spec = self.study.decontaminate.identity()
+        inputs = {"source": source.digest, "suite": suite.digest}
+        step = make_step("pool", name, spec, inputs)
+
+        def build() -> Output:
+            found = decontaminate.overlaps(source.table("rows"), suite.table("items"), self.study.decontaminate.ngram)
+            built = decontaminate.remove(source.table("rows"), found)
+            if built.rows.height == 0:
+                raise RequestError(
+                    f"sources.{name}: all {built.drops.height:,} rows overlap the suite "
+                    f"{self.study.suite.suite}; nothing is left to train on"
+                )
+            data = {
+                "rows": built.rows.height,
+                "removed": built.drops.height,
+                "kinds": _kinds(source.table("rows"), found),
+                "items_touched": sorted(found["item_id"].unique().to_list()),
+            }
+            tables = {"rows": built.rows, "drops": built.drops, "overlaps": found}
+            return Output(step, rows.pool_digest(built.rows), data, tables=tables)
+
+        return self._output(step, build)
+
+    # --------------------------------------------------------------------------------------------------- variants
+
+    def variants(self, pools: dict[str, Output], model: models.Model) -> list[PlannedVariant]:
+        """Return all variants, the baseline first and the controls last."""
+        study = self.study
+        self._model = model
+        resolved = {"baseline": study.baseline}
+        for name, arm in study.arms.items():
+            changes: dict[str, Any] = {"operations": study.baseline.operations + arm.operations}
+            if arm.mix is None:
+                changes |= {"mix": study.baseline.mix, "rows": study.baseline.rows}
+            else:
+                changes["operations"] = arm.operations
+            resolved[name] = arm.model_copy(update=changes)
+        planned = [self._variant(name, spec, pools, spec.tests or "", control=False) for name, spec in resolved.items()]
+        baseline = planned[0]
+        filters = [v for v in planned[1:] if study.arms[v.name].operations and study.arms[v.name].mix is None]
+        if "random_subset" in study.controls:
+            for variant in filters:
+                name = "random-subset" if len(filters) == 1 else f"random-subset-{variant.name}"
+                planned.append(self._random_subset(name, baseline, variant, pools))
+        if "aa" in study.controls:
+            outputs = {s: self._rows("aa", study.baseline, pools, s + AA_OFFSET) for s in study.seed_list()}
+            planned.append(self._planned("aa", study.baseline, "control", True, baseline.sampled, outputs))
+        return planned
+
+    def _variant(
+        self, name: str, spec: Variant, pools: dict[str, Output], tests: str, *, control: bool
+    ) -> PlannedVariant:
+        outputs = {seed: self._rows(name, spec, pools, seed) for seed in self.study.seed_list()}
+        sampled = len({o.step.key for o in outputs.values()}) > 1
+        return self._planned(name, spec, tests, control, sampled, outputs)
+
+    def _rows(self, name: str, variant: Variant, pools: dict[str, Output], seed: int) -> Output:
+        from harness.data import variants
+
+        assert variant.mix is not None
+        used = {source: pools[source] for source in variant.mix}
+        needs_all = {n: p.data["rows"] for n, p in used.items()}
+        takes_all = all(count is None or count == needs_all[n] for n, count in variant.counts().items())
+        sampled = not takes_all or any(operation.op == "sample" for operation in variant.operations)
+        drawn = seed if sampled else 0
+        spec = {
+            "variant": variant.model_copy(update={"tests": None}).identity(),
+            "seed": drawn,
+            "match": "rows" if self.study.match == "rows" else "as drawn",
+        }
+        inputs = {f"pools/{n}": p.digest for n, p in used.items()}
+        label = f"{self.study.study}-{name}" + (f"-seed{seed}" if sampled else "")
+        step = make_step("variant", label, spec, inputs)
+
+        def build() -> Output:
+            frames = {n: p.table("rows") for n, p in used.items()}
+            with _of_variant(name):
+                built = variants.build(variant, frames, seed=drawn, match=self.study.match)
+            return _variant_output(step, built)
+
+        return self._output(step, build)
+
+    def _random_subset(
+        self, name: str, baseline: PlannedVariant, filtered: PlannedVariant, pools: dict[str, Output]
+    ) -> PlannedVariant:
+        """The control of a filter: as many rows dropped at random as the filter dropped, and refilled if it is."""
+        from harness.data import variants
+
+        outputs = {}
+        for seed in self.study.seed_list():
+            if self.study.match == "rows":
+                kept = filtered.outputs[seed].data["rows"]
+                share = kept / (kept + sum(filtered.outputs[seed].data["dropped"].values()))
+                thinned = (*baseline.spec.operations, Sample(fraction=share))
+                thinner = baseline.spec.model_copy(update={"operations": thinned})
+                outputs[seed] = self._rows(name, thinner, pools, seed)
+                continue
+            rows, keep = baseline.outputs[seed], filtered.outputs[seed].data["rows"]
+            spec = {"random_subset": True, "keep": keep, "seed": seed}
+            inputs = {"rows": rows.digest}
+            step = make_step("variant", f"{self.study.study}-{name}-seed{seed}", spec, inputs)
+
+            def build(rows: Output = rows, keep: int = keep, seed: int = seed, step: Step = step) -> Output:
+                return _variant_output(step, variants.random_subset(rows.table("rows"), keep, seed))
+
+            outputs[seed] = self._output(step, build)
+        described = baseline.spec.model_copy(update={"tests": f"control of {filtered.name}"})
+        return self._planned(name, described, "control", True, True, outputs)
+
+    def _planned(
+        self, name: str, spec: Variant, tests: str, control: bool, sampled: bool, outputs: dict[int, Output]
+    ) -> PlannedVariant:
+        distinct = list(outputs.values())
+        names = sorted({s for o in distinct for s in o.data["sources"]})
+        counts = {s: sum(o.data["sources"].get(s, 0) for o in distinct) / len(distinct) for s in names}
+        tokens = [self._tokens(name, o) for o in distinct]
+        known = [t for t in tokens if t is not None]
+        return PlannedVariant(
+            name=name,
+            key=sequence_digest(o.step.key for o in distinct)[:16],
+            spec=spec,
+            tests=tests,
+            control=control,
+            sampled=sampled,
+            rows=sum(o.data["rows"] for o in distinct) / len(distinct),
+            tokens=sum(known) / len(known) if len(known) == len(tokens) else None,
+            sources=counts,
+            outputs=outputs,
+        )
+
+    def _row_encoder(self, folder: Path) -> RowEncoder:
+        """Return the encoder; reading a tokenizer's file takes longer than encoding a small training set."""
+        from harness.tokens import RowEncoder
+
+        if self._encoder is None:
+            recipe = self.study.recipe
+            self._encoder = RowEncoder(folder, chat_template=recipe.chat_template, max_length=recipe.max_length)
+        return self._encoder
+
+    def _tokens(self, name: str, rows: Output) -> int | None:
+        """Encode a training set once; None while the model's tokenizer is not on this machine yet."""
+        assert self._model is not None
+        folder = self._model.folder
+        if folder is None:
+            return None
+        recipe = self.study.recipe
+        step = tokens_step(f"{self.study.study}-{name}", recipe, rows.data["content_digest"], self._model.digest)
+
+        def build() -> Output:
+            import polars as pl
+
+            encoder = self._row_encoder(folder)
+            frame = rows.table("rows")
+            encoded = [encoder.encode(row) for row in frame.iter_rows(named=True)]
+            table = pl.DataFrame(
+                {
+                    "row_id": frame["row_id"],
+                    "input_ids": [e.input_ids for e in encoded],
+                    "labels": [e.labels for e in encoded],
+                },
+                schema_overrides={"input_ids": pl.List(pl.Int32), "labels": pl.List(pl.Int32)},
+            )
+            lengths = [len(e.input_ids) for e in encoded]
+            data = {"tokens": sum(lengths), "rows": len(lengths), "longest": max(lengths)}
+            return Output(step, step.key, data, tables={"tokens": table})
+
+        return int(self._output(step, build).data["tokens"])
+
+
+def _kinds(rows: pl.DataFrame, found: pl.DataFrame) -> dict[str, int]:
+    """Count the removed rows by the kind of their first overlap; copies of a row count each."""
+    first = found.unique("row_id", keep="first", maintain_order=True).select("row_id", "kind")
+    counts = rows.join(first, on="row_id", how="inner").group_by("kind").len().sort("kind")
+    return {str(kind): int(n) for kind, n in counts.iter_rows()}
+
+
+@contextlib.contextmanager
+def _of_variant(name: str) -> Iterator[None]:
+    """Put the field of the study that makes a variant before a message about its rows."""
+    try:
+        yield
+    except RequestError as error:
+        place = "baseline" if name in ("baseline", "aa") else f"arms.{name}"
+        joint = "." if str(error).startswith("mix.") else ": "
+        raise RequestError(f"{place}{joint}{error}") from error
+
+
+def _variant_output(step: Step, built: Any) -> Output:
+    from harness.data import rows
+
+    by_source = {str(name): int(n) for name, n in built.rows.group_by("source").len().sort("source").iter_rows()}
+    dropped = {str(op): int(n) for op, n in built.drops.group_by("operation").len().sort("operation").iter_rows()}
+    data = {
+        "rows": built.rows.height,
+        "sources": by_source,
+        "dropped": dropped,
+        "content_digest": rows.content_digest(built.rows),
+    }
+    return Output(step, rows.pool_digest(built.rows), data, tables={"rows": built.rows, "drops": built.drops})

@@ -1,0 +1,82 @@
+"""Steps and their keys: what can change a step's output is in its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.identity import step_key
+from harness.spec import Recipe
+from harness.store import Artifact, Step
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
+VERSIONS = {
+    "source": 1,
+    "suite": 2,
+    "pool": 1,
+    "variant": 1,
+    "tokens": 1,
+    "adapter": 1,
+    "result": 1,
+    "study": 1,
+}
+
+
+@dataclass
+class Output:
+    """A data step's output: in the store already, or built in memory and still to be published."""
+
+    step: Step
+    digest: str
+    data: dict[str, Any]
+    stored: Artifact | None = None
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)  # of a suite, by their path in it
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Return one of the step's tables."""
+        if name not in self.tables:
+            import polars as pl
+
+            assert self.stored is not None
+            self.tables[name] = pl.read_parquet(self.stored.folder / f"{name}.parquet")
+        return self.tables[name]
+
+
+def make_step(kind: str, name: str, spec: dict[str, Any], inputs: dict[str, str]) -> Step:
+    """Return a step with its key.
+
+    Args:
+        kind: One of ``VERSIONS``.
+        name: For people; not part of the key.
+        spec: Every choice that can change the output.
+        inputs: Content digests of what is read, by role.
+    """
+    return Step(kind, name, step_key(kind, VERSIONS[kind], spec, inputs), VERSIONS[kind], spec, inputs)
+
+
+def adapter_step(name: str, recipe: Recipe, seed: int, rows: str, model: str) -> Step:
+    """Return the step that trains an adapter: everything that can change its weights is in the key."""
+    spec = {"recipe": recipe.identity(), "seed": seed}
+    inputs = {"rows": rows, "model": model}
+    return make_step("adapter", name, spec, inputs)
+
+
+def result_step(name: str, suite: str, model: str, adapter: str | None) -> Step:
+    """Return the step that evaluates an adapter (or the base model) on a suite."""
+    inputs = {"suite": suite, "model": model, "adapter": adapter or "none"}
+    return make_step("result", name, {}, inputs)
+
+
+def tokens_step(name: str, recipe: Recipe, rows: str, model: str) -> Step:
+    """Return the step that turns rows into token ids and labels."""
+    spec = {
+        "chat_template": recipe.chat_template,
+        "max_length": recipe.max_length,
+        "objective": recipe.objective,
+    }
+    inputs = {"rows": rows, "model": model}
+    return make_step("tokens", name, spec, inputs)
