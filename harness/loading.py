@@ -58,6 +58,7 @@ class Loaded:
         Messages about a suite on its own (``suite sums: tasks.a.task: ...``) name the field of the study instead.
         Messages that start with anything else, such as a data file and its line, are returned as they are.
         """
+        message = _one_line(message)
         alone = f"suite {self.study.suite.suite}: tasks."
         if message.startswith(alone):
             message = "suite.tasks." + message.removeprefix(alone)
@@ -87,6 +88,18 @@ def load_study(path: Path) -> Loaded:
     Raises:
         RequestError: With file, line, field and the nearest valid name.
     """
+    try:
+        return _load(path)
+    except RequestError as error:
+        raise RequestError(_one_line(str(error))) from error
+
+
+def _one_line(message: str) -> str:
+    """Escape line ends and control characters: what a file says may neither split a message nor steer a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+
+
+def _load(path: Path) -> Loaded:
     if path.is_dir():
         raise RequestError(f"{path}: a folder, expected a study file (.yaml, or .py with a function study())")
     if not _is_file(path):

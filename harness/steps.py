@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
 VERSIONS = {
     "source": 1,
-    "suite": 2,
+    "suite": 1,
     "pool": 1,
     "variant": 1,
     "tokens": 1,

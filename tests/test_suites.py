@@ -109,7 +109,7 @@ class TestLocal:
         suites.copy_local(mine, base, tmp_path / "store")
         assert (tmp_path / "store/tasks/quiz/deep/quiz.jsonl").read_text() == "{}"
         before = suites.inputs(mine, base)
-        assert list(before) == ["tasks/quiz"]
+        assert list(before) == ["tasks/quiz", "generator"]  # sums are generated
         (base / "quiz/deep/quiz.jsonl").write_text("{ }")
         assert suites.inputs(mine, base) != before
 

@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,12 @@ def test_inputs_are_the_digests_of_what_is_read(tmp_path: Path) -> None:
     assert list(inputs("s", Source(path=str(tmp_path / "data/a.jsonl")), base)) == ["files/a.jsonl"]
     jsonl(tmp_path / "data/a.jsonl", PAIRS[:4])
     assert inputs("s", source, base) != before
-    assert inputs("s", Source(hub="a/b", revision="c0ffee"), base) == {"hub": "a/b@c0ffee"}
-    assert inputs("s", Source(generator="reasoning-gym", task="chain_sum", rows=1), base) == {}
+    commit = "c0ffee" + "0" * 34
+    assert inputs("s", Source(hub="a/b", revision=commit), base) == {"hub": f"a/b@{commit}"}
+    with pytest.raises(RequestError, match=r"sources.s.revision: main is not a commit hash"):
+        inputs("s", Source(hub="a/b", revision="main"), base)
+    made = inputs("s", Source(generator="reasoning-gym", task="chain_sum", rows=1), base)
+    assert made == {"generator": f"reasoning-gym=={version('reasoning-gym')}"}
 
 
 def test_two_absolute_files_of_one_name_are_two_inputs(tmp_path: Path) -> None:

@@ -1,0 +1,286 @@
+"""The local engine with real worker processes: every job once, deaths in words, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from harness import suites
+from harness.engines.jobs import Event, Job, model_fields
+from harness.engines.local import ATTEMPTS, Engine, Slots, find_slots
+from harness.engines.worker import git_commit
+from harness.errors import StepError
+from harness.models import Model
+from harness.spec import Suite
+from harness.steps import result_step
+from tests.command import environment
+
+Heard = list[tuple[int, Job, Event]]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find the package wherever they are started, and no Hub."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(Slots(2, 1, "cpu"), tmp_path / "logs")
+
+
+def cheap(tmp_path: Path, name: str) -> Job:
+    """A job that is done at once: a folder is ready as it is."""
+    model = Model(name, "folder", "digest", tmp_path / name)
+    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
+
+
+def broken(tmp_path: Path, name: str) -> Job:
+    """A job that fails at once: offline, a model that is not in the Hub's cache."""
+    model = Model(f"no/model@{'0' * 40}", "hub", "digest", None)
+    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
+
+
+def children() -> list[psutil.Process]:
+    """Return this process's workers that are alive."""
+    found = []
+    for child in psutil.Process().children():
+        try:
+            found += [child] if "harness.engines.worker" in child.cmdline() else []
+        except psutil.Error:
+            continue
+    return found
+
+
+@dataclass
+class Held:
+    """A job at which a worker stops: the record it asks the store for is a pipe that nobody writes to."""
+
+    job: Job
+    pipe: Path
+
+    def reached(self, limit: float = 60) -> int:
+        """Wait until a worker is at the pipe; return our end of it."""
+        started = time.monotonic()
+        while True:
+            try:
+                return os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # no reader yet
+                assert time.monotonic() - started < limit, "no worker came"
+                time.sleep(0.02)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Held:
+    model = Model("m", "folder", "digest", tmp_path)
+    job = Job(
+        job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
+        suite={"suite": "s"}, suite_digest="suite",
+    )  # fmt: skip
+    key = result_step("base-s", job.suite_digest, job.model["digest"], None).key
+    pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    return Held(job, pipe)
+
+
+# ---------------------------------------------------------------------------------------------------------- slots
+
+
+def test_slots_share_the_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert find_slots(1, "cpu") == Slots(1, cores, "cpu")
+    many = find_slots(4 * cores, "cpu")
+    assert (many.workers, many.threads) == (4 * cores, 1)
+    chosen = find_slots(device="cpu")
+    assert 1 <= chosen.workers <= cores
+    assert chosen.workers * chosen.threads <= cores
+
+
+def test_a_gpu_is_used_unless_the_user_says_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = tmp_path / "nvidia-smi"
+    listing.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-2)'\n")
+    listing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert (find_slots().workers, find_slots().device) == (2, "cuda")
+    assert find_slots(3).workers == 3
+    assert find_slots(device="cpu").device == "cpu"
+
+
+def test_the_commit_is_that_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() == ""
+
+
+# ----------------------------------------------------------------------------------------------------------- jobs
+
+
+def test_every_job_is_done_once_and_a_failure_stops_nothing(engine: Engine, tmp_path: Path) -> None:
+    jobs = [cheap(tmp_path, f"job-{i}") for i in range(40)]
+    jobs[7] = broken(tmp_path, "job-7")
+    heard: Heard = []
+    failed = engine.run(jobs, lambda *event: heard.append(event))
+    done = [event for _, _, event in heard if event.event == "done"]
+    assert sorted(event.id for event in done) == sorted({f"job-{i}" for i in range(40)} - {"job-7"})
+    assert all(event.data == {"folder": str(tmp_path / event.id)} for event in done)
+    assert {slot for slot, _, _ in heard} == {0, 1}
+    assert all(job.id == event.id for _, job, event in heard)
+    ((job, event),) = failed
+    assert (job.id, event.stage) == ("job-7", "preparing the model")
+    assert "Traceback" in event.detail
+    assert not children()
+
+
+def test_no_more_workers_than_jobs(engine: Engine, tmp_path: Path) -> None:
+    heard: Heard = []
+    assert engine.run([cheap(tmp_path, "only")], lambda *event: heard.append(event)) == []
+    assert {slot for slot, _, _ in heard} == {0}
+    assert engine.run([], lambda *event: heard.append(event)) == []
+
+
+def test_one_job_gives_its_data_or_its_words(engine: Engine, tmp_path: Path) -> None:
+    assert engine.call(cheap(tmp_path, "model")) == {"folder": str(tmp_path / "model")}
+    with pytest.raises(StepError, match=r"no/model@0+ could not be downloaded"):
+        engine.call(broken(tmp_path, "bad"))
+
+
+# --------------------------------------------------------------------------------------------------------- deaths
+
+
+def test_a_worker_that_dies_twice_is_reported_in_words(tmp_path: Path, held: Held) -> None:
+    engine = Engine(Slots(1, 1, "cpu"), tmp_path / "logs")
+    killed: list[int] = []
+
+    def kill() -> None:
+        for _ in range(ATTEMPTS):
+            end = held.reached()
+            (child,) = children()
+            killed.append(child.pid)
+            child.kill()
+            os.close(end)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    heard: Heard = []
+    jobs = [held.job, *(cheap(tmp_path, f"job-{i}") for i in range(5))]
+    failed = engine.run(jobs, lambda *event: heard.append(event))
+    killer.join(timeout=5)
+    assert len(set(killed)) == ATTEMPTS == 2
+    assert [(job.id, event.message) for job, event in failed] == [("held", "the worker was killed (out of memory?)")]
+    assert len([event for _, _, event in heard if event.event == "done"]) == 5
+
+
+def test_a_worker_that_cannot_start_says_why(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").write_text("raise RuntimeError('half an installation')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StepError, match=r"a worker cannot start: RuntimeError: half an installation \(whole log: "):
+        engine.run([cheap(tmp_path, "job")], lambda *_: None)
+
+
+def test_an_interrupt_leaves_no_worker_behind(engine: Engine, held: Held) -> None:
+    ends: list[int] = []
+
+    def interrupt() -> None:
+        ends.append(held.reached())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.run([held.job], lambda *_: None)
+    assert not children()
+    os.close(ends[0])
+
+
+# --------------------------------------------------------------------------------------------------- the protocol
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness.engines.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env=environment(), cwd=tmp_path,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline())["event"] == "ready"
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_a_worker_leaves_when_its_input_closes(worker: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(cheap(tmp_path, "job").model_dump_json() + "\n")
+    worker.stdin.close()
+    worker.stdin = None
+    assert worker.wait(timeout=30) in (0, 3)  # 3: the input closed while it was still at the job
+    events = [Event.model_validate_json(line) for line in worker.stdout]
+    assert {event.id for event in events} <= {"job"}
+
+
+def test_a_busy_worker_leaves_too(worker: subprocess.Popen[str], held: Held) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(held.job.model_dump_json() + "\n")
+    worker.stdin.flush()
+    end = held.reached()
+    worker.stdin.close()
+    worker.stdin = None
+    assert worker.wait(timeout=30) == 3
+    os.close(end)
+
+
+NOISY = """\
+import os
+import sys
+
+print('{"event": "done", "id": "suite"}')
+os.write(1, b"and past Python's streams\\n")
+sys.stdout.write("no line end")
+
+
+def question(doc):
+    print("asked again")
+    return doc["question"]
+"""
+
+
+@pytest.mark.slow
+def test_what_libraries_print_is_not_taken_for_an_event(engine: Engine, tmp_path: Path) -> None:
+    """A task folder with Python that prints: on import, past Python, and for every item."""
+    source = tmp_path / "noisy"
+    source.mkdir()
+    (source / "noisy.jsonl").write_text("".join(json.dumps({"question": f"q{i}", "label": 0}) + "\n" for i in range(4)))
+    config = {
+        "task": "local_noisy", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": "noisy.jsonl"}},
+        "test_split": "test", "output_type": "multiple_choice", "doc_to_target": "label",
+        "doc_to_choice": ["yes", "no"], "metric_list": [{"metric": "acc"}],
+    }  # fmt: skip
+    (source / "noisy.yaml").write_text(yaml.safe_dump(config) + "doc_to_text: !function words.question\n")
+    (source / "words.py").write_text(NOISY)
+    suite = Suite.model_validate({"suite": "s", "tasks": {"noisy": {"task": "local_noisy", "path": "noisy"}}})
+    folder = tmp_path / "suite"
+    suites.copy_local(suite, tmp_path, folder)
+    job = Job(
+        job="suite", id="suite", label="suite", store=str(tmp_path), suite=suite.identity(), folder=str(folder)
+    )  # fmt: skip
+    items = json.loads(Path(engine.call(job)["file"]).read_text())
+    assert [item["question"] for item in items] == ["q0", "q1", "q2", "q3"]
+    log = (tmp_path / "logs" / "worker-0.log").read_text()
+    assert "past Python's streams" in log
+    assert "asked again" in log

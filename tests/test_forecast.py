@@ -1,0 +1,192 @@
+"""What a plan says it will cost and see, against the figures it is made from."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import forecast
+from harness.statistics.power import minimum_effect
+from tests import planted
+from tests.conftest import TINY_STUDY
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    """A study of which nothing has been run."""
+    return planted.folder_with(tmp_path_factory.mktemp("fresh"), tiny)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    study = planted.folder_with(tmp_path_factory.mktemp("finished"), tiny)
+    planted.plant(study)
+    return study
+
+
+def other(study: Path, folder: Path, text: str) -> Path:
+    """The same folder and store with another study file."""
+    shutil.copytree(study.parent, folder / "copy")
+    return planted.folder_with(folder / "copy", study.parent / "model", text)
+
+
+# ----------------------------------------------------------------------------------------------------------- cost
+
+
+def test_cost_before_anything_was_measured(fresh: Path) -> None:
+    made = planted.plan(fresh)
+    cost = forecast.forecast(made, 2, "cpu").cost
+    assert (cost.runs, cost.cached, cost.workers, cost.device) == (12, 0, 2, "cpu")
+    assert not cost.measured
+    tokens = sum(16 * (v.tokens or 0) / v.rows * 2 for v in made.variants)  # 4 steps of 4 rows, two seeds
+    evaluations = 13 * made.suite.data["characters"] / 3 / 300
+    assert cost.seconds == pytest.approx((tokens / 95 + evaluations) / 2 + 25)
+    assert cost.text.startswith("12 runs, about ")
+    assert "on 2 workers (cpu, 190 tokens/s assumed until measured)" in cost.text
+
+
+def test_more_workers_take_less_and_a_gpu_is_told_apart(fresh: Path) -> None:
+    made = planted.plan(fresh)
+    one, four = (forecast.forecast(made, workers, "cpu").cost for workers in (1, 4))
+    assert one.seconds - 25 == pytest.approx(4 * (four.seconds - 25))
+    assert "on 1 worker (" in one.text
+    gpu = forecast.forecast(made, 1, "cuda").cost
+    assert gpu.seconds < one.seconds
+    assert "cuda" in gpu.text
+    assert forecast.forecast(made, 99, "cpu").cost.workers == 12  # no more workers than runs
+
+
+def test_paid_rows_are_priced(fresh: Path) -> None:
+    cost = forecast.forecast(planted.plan(fresh), 1, "cpu").cost
+    assert cost.money == pytest.approx(16 * 0.08)
+    assert "the largest training set holds 1.28 worth of paid rows" in cost.text
+
+
+def test_without_prices_there_is_no_money(fresh: Path, tmp_path: Path) -> None:
+    study = other(fresh, tmp_path, TINY_STUDY.replace(", cost_per_row: 0.08", ""))
+    cost = forecast.forecast(planted.plan(study), 1, "cpu").cost
+    assert cost.money is None
+    assert "worth" not in cost.text
+
+
+def test_a_finished_study_costs_nothing(finished: Path) -> None:
+    cost = forecast.forecast(planted.plan(finished), 2, "cpu").cost
+    assert (cost.runs, cost.cached, cost.seconds) == (0, 12, 0)
+    assert cost.text.startswith("nothing to do: all runs are done")
+
+
+def test_what_was_measured_replaces_what_was_assumed(finished: Path, tmp_path: Path) -> None:
+    study = other(finished, tmp_path, TINY_STUDY)
+    planted.forget(planted.plan(study), "sums-16", 1)  # to train and to evaluate
+    planted.forget(planted.plan(study), "sums-16", 2, "result")  # to evaluate
+    made = planted.plan(study)
+    cost = forecast.forecast(made, 2, "cpu").cost
+    assert (cost.runs, cost.cached, cost.measured) == (2, 10, True)
+    assert cost.tokens_per_second == planted.SPEED
+    arm = next(v for v in made.variants if v.name == "sums-16")
+    training = 16 * (arm.tokens or 0) / arm.rows / planted.SPEED
+    assert cost.seconds == pytest.approx((training + 2 * planted.SECONDS) / 2 + 25)
+    assert "measured)" in cost.text
+    assert not forecast.forecast(made, 2, "cuda").cost.measured  # another kind of device says nothing
+
+
+def test_epochs_count_the_rows_that_are_shown(fresh: Path, tmp_path: Path) -> None:
+    text = TINY_STUDY.replace("steps: 4,", "epochs: 3,").replace("match: steps", "match: additive")
+    made = planted.plan(other(fresh, tmp_path, text))
+    cost = forecast.forecast(made, 1, "cpu").cost
+    tokens = sum(3 * (v.tokens or 0) * 2 for v in made.variants)
+    assert cost.seconds == pytest.approx(tokens / 95 + 13 * made.suite.data["characters"] / 3 / 300 + 25)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (89.9, "90 s"), (540, "9 min"), (7200, "2.0 h")])
+def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
+    assert forecast._minutes(seconds) == text
+
+
+# ---------------------------------------------------------------------------------------------------------- power
+
+
+def test_power_before_and_after_noise_was_measured(fresh: Path, finished: Path) -> None:
+    before = forecast.forecast(planted.plan(fresh), 2, "cpu").power
+    assert (before.seeds, before.items, before.smallest_effect) == (2, 12, 0.05)
+    assert "noise assumed" in before.text
+    assert before.minimum_effect == pytest.approx(minimum_effect(0.05, 0.20, 2, 12, 6, 0.05, 0.8, 0.40))
+    assert f"2 seeds x 12 items see an effect of {before.minimum_effect:.2f} or more" in before.text
+    assert re.search(r"0\.05 needs (\d+ seeds|\d+ items|more seeds and more items together)", before.text)
+
+    after = forecast.forecast(planted.plan(finished), 2, "cpu").power
+    assert "noise measured in this study" in after.text
+    assert after.minimum_effect is not None
+    assert before.minimum_effect is not None
+    assert after.minimum_effect < before.minimum_effect  # planted noise is small
+
+
+def test_an_effect_that_can_be_seen_asks_for_nothing_more(finished: Path, tmp_path: Path) -> None:
+    study = other(finished, tmp_path, TINY_STUDY.replace("smallest_effect: 0.05", "smallest_effect: 0.3"))
+    power = forecast.forecast(planted.plan(study), 2, "cpu").power
+    assert power.minimum_effect is not None
+    assert power.minimum_effect < 0.3
+    assert "needs" not in power.text
+
+
+def test_one_seed_gives_no_verdict(fresh: Path, tmp_path: Path) -> None:
+    study = other(fresh, tmp_path, TINY_STUDY.replace("seeds: 2", "seeds: 1"))
+    power = forecast.forecast(planted.plan(study), 2, "cpu").power
+    assert power.minimum_effect is None
+    assert power.text.startswith("1 seed x 12 items: no verdict can come from one seed")
+
+
+# -------------------------------------------------------------------------------------------------- contamination
+
+
+def test_a_clean_study_says_so(fresh: Path, tmp_path: Path) -> None:
+    text = TINY_STUDY.replace("max_terms: 2, max_digits: 2}, items", "min_digits: 6, max_digits: 6}, items")
+    text = text.replace(", slice: carries", "")  # known for two terms only
+    found = forecast.forecast(planted.plan(other(fresh, tmp_path, text)), 2, "cpu").contamination
+    assert (found.removed, found.items_touched) == (0, 0)
+    assert found.text == f"none of {found.rows} rows overlaps the suite"
+
+
+def test_overlaps_are_counted(fresh: Path) -> None:
+    made = planted.plan(fresh)
+    found = forecast.forecast(made, 2, "cpu").contamination
+    assert found.by_source == {name: pool.data["removed"] for name, pool in made.pools.items()}
+    assert found.rows == 120
+    assert found.removed == sum(found.by_source.values())
+    if found.items_touched:
+        assert f"{found.removed} of 120 rows overlap the suite" in found.text
+
+
+def test_a_copy_of_an_item_is_reported(fresh: Path, tmp_path: Path) -> None:
+    items = planted.plan(fresh).suite.table("items")
+    question, answer = items["question"][0], items["answer"][0]
+    study = other(fresh, tmp_path, TINY_STUDY)
+    clean = [{"prompt": f"the cat sat on mat {i}", "completion": " meow"} for i in range(20)]
+    rows = [{"prompt": question, "completion": answer}, *clean]
+    (study.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study.write_text(
+        re.sub(
+            r"  sums: \{generator[^}]*\}[^}]*\}[^}]*\}[^}]*\}, cost_per_row: 0.08\}",
+            "  sums: {path: rows.jsonl}",
+            TINY_STUDY,
+        )
+    )
+    found = forecast.forecast(planted.plan(study), 2, "cpu").contamination
+    assert found.by_source["sums"] == 1
+    assert found.items_touched >= 1
+    assert "are marked as touched" in found.text
+
+
+def test_sources_nobody_draws_from_are_named(fresh: Path, tmp_path: Path) -> None:
+    text = TINY_STUDY.replace("baseline:", "  spare: {path: absent.jsonl}\nbaseline:")
+    assert forecast.forecast(planted.plan(other(fresh, tmp_path, text)), 2, "cpu").unused == ["spare"]
+
+
+def test_as_json_is_plain(fresh: Path) -> None:
+    found = forecast.forecast(planted.plan(fresh), 2, "cpu")
+    for part in (found.contamination, found.power, found.cost):
+        assert json.loads(json.dumps(part.as_json()))["text"] == part.text
