@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import models
+from harness.decisions import subject
 from harness.errors import RequestError
 from harness.identity import sequence_digest
 from harness.loading import Loaded
@@ -161,7 +162,8 @@ class Builder:
             else:
                 changes["operations"] = arm.operations
             resolved[name] = arm.model_copy(update=changes)
-        planned = [self._variant(name, spec, pools, spec.tests or "", control=False) for name, spec in resolved.items()]
+        tests = {"baseline": ""} | {name: subject(study, name) for name in study.arms}
+        planned = [self._variant(name, spec, pools, tests[name], control=False) for name, spec in resolved.items()]
         baseline = planned[0]
         filters = [v for v in planned[1:] if study.arms[v.name].operations and study.arms[v.name].mix is None]
         if "random_subset" in study.controls:

@@ -13,8 +13,8 @@ import pytest
 from harness import answer
 from harness.errors import RequestError, StepError
 from harness.identity import canonical_json
-from harness.steps import result_step
 from harness.records import Comparison, TrustCheck
+from harness.steps import result_step
 from tests import planted
 from tests.conftest import TINY_STUDY
 

@@ -44,8 +44,9 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     The subject is better (GROW, ADOPT) when the effect is at least ``smallest_effect``, its p value after
     Holm over all questions is below ``alpha``, and its sign holds on clean items and on the confirmation
     half; worse (CUT, REJECT) is the mirror image. It is the same (HOLD, NEUTRAL) when two one-sided tests
-    show it within +-``smallest_effect`` at ``alpha``. Everything else is INCONCLUSIVE: also one seed, missing
-    runs, and a failed control. The interval shown covers ``1 - alpha`` and is not adjusted.
+    show it within +-``smallest_effect`` at ``alpha``, on a metric that is neither at its floor nor saturated.
+    Everything else is INCONCLUSIVE: also one seed, missing runs, and a failed control. The interval shown
+    covers ``1 - alpha`` and is not adjusted.
     """
     alpha, threshold = study.decide.alpha, study.decide.smallest_effect
     selection, clean = evidence.selection, evidence.clean_scores()
@@ -67,7 +68,8 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
         )
         for one, estimate, p in zip(asked, measured, adjusted, strict=True)
     ]
-    decisions = [_decision(study, evidence, one, withheld, words) for one in found]
+    blind = next((check.text for check in trust if check.check == "range" and not check.ok), "")
+    decisions = [_decision(study, evidence, one, withheld, blind, words) for one in found]
     fixed = rule(study)
     return Decisions(
         study=study.study,
@@ -84,7 +86,7 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     )
 
 
-def _decision(study: Study, evidence: Evidence, found: _Finding, withheld: str, words: Words) -> Decision:
+def _decision(study: Study, evidence: Evidence, found: _Finding, withheld: str, blind: str, words: Words) -> Decision:
     one, estimate = found.question, found.estimate
     facts = _facts(study, evidence, found)
     if withheld:
@@ -100,6 +102,8 @@ def _decision(study: Study, evidence: Evidence, found: _Finding, withheld: str, 
         outcome, reason, resolve = _unclear(estimate.note, "needs more items")
     else:
         outcome, reason, resolve = _judge(study, evidence, found, estimate, words)
+        if outcome == "same" and blind:  # where nothing is learned, all data look the same
+            outcome, reason, resolve = _unclear(f"no difference, but {blind}", "needs a task the model can learn")
     if outcome != "unclear":
         reason = _because(study, evidence, found, outcome, facts, words)
     return Decision(

