@@ -12,13 +12,10 @@ from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parent.parent
 
-
-@pytest.fixture(scope="session", autouse=True)
-def _offline() -> None:
-    """No test may reach for a hub."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ.pop("HARNESS_STORE", None)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+# No test may reach for a hub, or for somebody's store. Here rather than in a fixture: libraries read it when imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+for _name in ("HARNESS_STORE", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(scope="session")

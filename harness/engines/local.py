@@ -211,7 +211,8 @@ class Engine:
 
     def _read(self, process: _Process, stream: IO[str]) -> None:
         for line in stream:
-            self._events.put((process, Event.model_validate_json(line)))
+            if line.startswith("{"):  # anything else was printed before the worker took its output over
+                self._events.put((process, Event.model_validate_json(line)))
         self._events.put((process, None))
 
 
