@@ -268,7 +268,8 @@ def _comparison(
         if metric == study.decide.metric:
             continue
         table = _table(plan, usable, metric, "selection")
-        if table is not None:
+        same = table is not None and np.array_equal(table.values, evidence.selection.values)
+        if table is not None and not same:  # lm-eval's acc of a loglikelihood task is exact match by another name
             again = _table(plan, usable, metric, "confirmation")
             arms = decisions.compare(study, replace(evidence, selection=table, confirmation=again))
             mean, untrained, majority = _references(table, metric, base)
