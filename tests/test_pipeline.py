@@ -60,6 +60,7 @@ def test_plan_json(finished: Path) -> None:
         (v["name"], seed) for v in plan["variants"] for seed in (1, 2)
     }
     assert {r["state"] for r in plan["runs"]} == {"done"}
+    assert plan["resolved"]["recipe"]["max_grad_norm"] == 1.0  # defaults are spelled out
     by_name = {v["name"]: v for v in plan["variants"]}
     assert by_name["random-subset"]["rows"] == by_name["verified"]["rows"] < by_name["baseline"]["rows"] == 16
 

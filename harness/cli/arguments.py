@@ -77,9 +77,8 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
         from harness.engines.local import Engine
 
         note(f"Reading the tasks of suite {suite.suite} (once per suite)")
-        with tempfile.TemporaryDirectory(
-            prefix="harness-logs-"
-        ) as logs:  # the store is not written to before all is sound
+        # Not the store's logs: nothing is written there before the whole study turns out to be sound.
+        with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
             used = engine or open_engine(store)
             caller = Engine(used.slots, Path(logs), used.commit)
             job = Job(

@@ -85,6 +85,7 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
         "cost": expected.cost.as_json(),
         "match": made.study.match,
         "rule": made.study.decide.identity(),
+        "resolved": made.study.identity(),
     }
 
 
