@@ -176,7 +176,7 @@ def test_kill_dash_nine_and_run_again(finished: Path, study_folder: Path) -> Non
         child = _start(study_folder)
         _until(moment, child)
         os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        child.communicate()
         # Workers are not in the driver's group: they must leave by themselves when it is gone.
         started = time.monotonic()
         while list(_workers(study_folder)):
@@ -199,7 +199,8 @@ def test_a_killed_worker_is_replaced(study_folder: Path) -> None:
     child = _start(study_folder)
     _until(lambda: _count(study_folder, "adapter") >= 1, child)
     os.kill(next(_workers(study_folder)), signal.SIGKILL)
-    assert child.wait(timeout=300) == 0
+    child.communicate(timeout=300)
+    assert child.returncode == 0
     assert _count(study_folder, "adapter") == RUNS
 
 
@@ -226,7 +227,7 @@ def test_a_failing_run_does_not_stop_the_others(finished: Path, study_folder: Pa
     (tokens.folder / "tokens.parquet").write_bytes(b"not parquet")
     failed = harness("run", "study.yaml", "--no-track", cwd=study_folder)
     assert failed.code == 1
-    assert "sums-8/seed 2 failed while training" in failed.err
+    assert "sums-8/seed 2 failed while loading" in failed.err
     assert "The other 11 runs are done. Continue: harness run study.yaml" in failed.err
     status = harness("status", "study.yaml", "--json", cwd=study_folder).json
     assert [r["state"] for r in status["runs"]].count("failed") == 1
