@@ -6,9 +6,9 @@ What differs from stock, and why (2 cores, SmolLM2-135M, rows of 17 tokens):
 
 * Row order is ours (``schedule``), so that arms which share rows see them in the same order.
 * The LM head runs only where there are labels, with plain cross-entropy. The stock loss also computes entropy and
-  top-1 accuracy over the vocabulary in unfused torch, which costs more than the layers' forward pass on a CPU.
+  top-1 accuracy over the vocabulary, in unfused torch, which is slow on a CPU.
 * Each global batch is sorted by length and cut into equal micro-batches under a token budget. The loss is divided by
-  the batch's label tokens, so the result is the same to rounding, and padding nearly vanishes.
+  the batch's label tokens, so the result is the same to rounding, and padding shrinks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
@@ -131,25 +130,12 @@ def train(
 
 @contextlib.contextmanager
 def adapted(base: PreTrainedModel, folder: Path) -> Iterator[Any]:
-    """Give the base model with the adapter of ``folder`` on it; on leaving, the base is as it was, bit for bit.
-
-    In float32 the adapter is added to the weights: beside them it costs a fifth of the forward pass. In bfloat16 the
-    sum would be rounded too coarsely, and the adapter stays beside the weights.
-    """
-    merge = base.dtype == torch.float32
-    # Taking the adapter off again by subtraction would leave rounding behind: the weights are put back instead.
-    kept = {name: weight.detach().clone() for name, weight in base.named_parameters()} if merge else {}
+    """Give the base model with the adapter of ``folder`` on it; on leaving, the base is as it was."""
     model = PeftModel.from_pretrained(base, folder, is_trainable=False)
     try:
-        if merge:
-            model.merge_adapter()
         yield model.eval()
     finally:
         model.unload()
-        with torch.no_grad():
-            for name, weight in base.named_parameters():
-                if name in kept:
-                    weight.copy_(kept[name])
 
 
 def schedule(row_ids: Sequence[str], recipe: Recipe, seed: int) -> list[int]:
