@@ -25,6 +25,7 @@ ROW_COLUMNS = {
     "origin": "str?",
     "group": "str?",
     "slice": "str?",
+    "columns": "str?",  # JSON object: scores and labels that a source carries along, or that operations add
     "verifier": "str?",  # JSON: {"scorer": "reasoning-gym", "task", "entry"} or {"scorer": "numeric", "answer"}
     "meta": "str?",  # JSON: {"place": "file:line" or "generator#index", "id", ...}
 }
@@ -118,11 +119,53 @@ class ArmEffect(Data):
     mean: float | None
     control: bool = False
     effect_clean: float | None = None
+    ci_clean: tuple[float | None, float | None] = (None, None)
     items_clean: int = 0
     effect_confirmation: float | None = None
     ci_confirmation: tuple[float | None, float | None] = (None, None)
     items_confirmation: int = 0
+    flags: list[str] = Field(
+        default=[], description="where clean items or the confirmation half say something else than all items, in words"
+    )
     note: str = ""
+
+
+class SliceArm(Data):
+    """One arm against the baseline on one slice."""
+
+    variant: str
+    mean: float
+    effect: float
+    ci: tuple[float | None, float | None]
+    p: float | None
+    p_adjusted: float | None = Field(description="Benjamini-Hochberg over all slices and arms: exploratory")
+    note: str = ""
+
+
+class Slice(Data):
+    """The declared metric on the items of one slice (selection half); slices come weakest first."""
+
+    slice: str
+    items: int
+    baseline_mean: float
+    best: str = Field(description="the variant that does best on the whole suite: weakness is measured on it")
+    best_mean: float
+    arms: list[SliceArm]
+
+
+class TaskNoise(Data):
+    """How well one task of the suite tells this study's arms apart (its primary metric, selection half)."""
+
+    task: str
+    metric: str
+    items: int
+    spread: float = Field(description="standard deviation of the arms' means, controls left out")
+    noise: float | None = Field(description="what that deviation would be if all arms were the same: seeds and items")
+    signal_to_noise: float | None = Field(description="spread / noise; about 1 when the arms do not differ")
+    coin_flip: bool = Field(
+        description="the arms differ no more than noise makes them, and the noise could hide the smallest effect that "
+        "matters: a ranking by this task is a coin flip"
+    )
 
 
 class MetricComparison(Data):
@@ -153,6 +196,80 @@ class Comparison(Data):
     majority: float | None = None
     arms: list[ArmEffect]
     others: list[MetricComparison] = []
+    slices: list[Slice] = Field(default=[], description="the declared metric by slice, weakest first; exploratory")
+
+
+class ScoreArm(Data):
+    """One arm of a table of scores against the baseline."""
+
+    arm: str
+    verdict: Literal["ADOPT", "NEUTRAL", "REJECT", "INCONCLUSIVE"]
+    reason: str
+    resolve: str = Field("", description="what would settle an INCONCLUSIVE")
+    mean: float | None
+    effect: float | None
+    se: float | None
+    ci: tuple[float | None, float | None]
+    df: float | None
+    p: float | None
+    p_adjusted: float | None = Field(description="Holm over the arms")
+    p_equivalence: float | None = Field(
+        None, description="two one-sided tests within the smallest effect, Holm over arms"
+    )
+    noisier: bool = Field(False, description="varies more from seed to seed than the other arms do")
+    naive_z_p: float | None = Field(None, description="unpaired z-test on all scores as if independent; for contrast")
+    naive_t_p: float | None = Field(None, description="paired t-test over items, seeds averaged away; for contrast")
+    note: str = ""
+
+
+class ScoreComparison(Data):
+    """``harness stats compare --json``: any tool's scores judged by the house's rule."""
+
+    schema_version: int = SCHEMA_VERSION
+    scores: str
+    baseline: str
+    baseline_mean: float
+    alpha: float
+    smallest_effect: float | None
+    seeds: list[str]
+    items: int
+    groups: int | None = Field(None, description="clusters of items, where a column `group` was given")
+    noise: dict[str, float | None] = {}
+    arms: list[ScoreArm]
+    slices: list[Slice] = []
+    notes: list[str] = Field(default=[], description="what the reader must know before believing the table")
+
+
+class PowerAtSeeds(Data):
+    """What a number of seeds per arm sees."""
+
+    seeds: int
+    minimum_effect: float | None
+
+
+class Power(Data):
+    """``harness power --json``, and the power line of ``harness plan``: what a study of this size can see."""
+
+    schema_version: int = SCHEMA_VERSION
+    seeds: int
+    items: int = Field(description="items that decide")
+    arms: int = Field(description="arms whose seed noise is pooled, baseline and controls included")
+    comparisons: int = Field(description="questions that share alpha (Bonferroni)")
+    alpha: float
+    power: float = Field(description="probability of finding the effect")
+    seed_sd: float = Field(description="SD over seeds of a run's mean on endless items")
+    item_sd: float = Field(description="SD over items of what an item does to a difference of arms at every seed")
+    residual_sd: float = Field(description="SD of what an item does to a difference at a single seed")
+    noise: str = Field(description="where these three come from")
+    studies: int = Field(0, description="earlier studies they come from")
+    minimum_effect: float | None = Field(description="smallest true effect that is found; None: no verdict is possible")
+    smallest_effect: float
+    seeds_needed: int | None = Field(description="seeds per arm that find smallest_effect; None: not even 1,000")
+    items_needed: int | None = Field(description="deciding items that find it with these seeds; None: no number does")
+    suite_items_needed: int | None = Field(None, description="the same, with those that are kept for confirmation")
+    seconds: float | None = Field(None, description="wall time of all runs with seeds_needed seeds")
+    by_seeds: list[PowerAtSeeds] = []
+    text: str
 
 
 # ----------------------------------------------------------------------------------------------------- decisions
@@ -174,6 +291,54 @@ class Decision(Data):
     reason: str
     resolve: str = Field("", description="what would settle an INCONCLUSIVE")
     facts: dict[str, Any] = {}
+
+
+class Rung(Data):
+    """One size of a source's ladder."""
+
+    variant: str
+    rows: int
+    tokens: int | None = None
+    mean: float | None
+
+
+class CurvePoint(Data):
+    """One point of a fitted learning curve, with an interval for its shape (what moves all rungs alike is left out)."""
+
+    rows: float
+    value: float
+    low: float
+    high: float
+
+
+class Growth(Data):
+    """What more rows of a source buy: its ladder, the gain at its current size, and what a next step would give."""
+
+    rank: int
+    source: str = Field(description="a source, or `size` for a ladder of the whole baseline")
+    verdict: Verdict
+    rows: int = Field(description="current size: rows in the largest rung")
+    gain_per_1000_rows: float | None = Field(
+        description="marginal gain at the current size; with two rungs the average between them"
+    )
+    ci_per_1000_rows: tuple[float | None, float | None] = (None, None)
+    gain_per_10k_tokens: float | None = None
+    ci_per_10k_tokens: tuple[float | None, float | None] = (None, None)
+    supply_left: int | None = Field(None, description="rows of the pool that the largest rung leaves")
+    cost_per_row: float | None = None
+    cost_per_point: float | None = Field(None, description="cost of one hundredth of the metric at the current size")
+    next_rows: int | None = Field(
+        None, description="a next step: the rows left, or what doubles the source if they are more"
+    )
+    next_gain: float | None = Field(None, description="what the fitted curve says the next step adds")
+    next_ci: tuple[float | None, float | None] = (None, None)
+    next_cost: float | None = None
+    exponent: float | None = Field(
+        None, description="of the most likely power law a - b rows^-c: 0 a logarithm, -1 a straight line"
+    )
+    rungs: list[Rung]
+    curve: list[CurvePoint] = Field(default=[], description="drawn up to twice the largest rung; none with two rungs")
+    note: str = ""
 
 
 class TrustCheck(Data):
@@ -199,6 +364,10 @@ class Decisions(Data):
     complete: bool = True
     next: str = ""
     weakest_slice: str = ""
+    growth: list[Growth] = Field(default=[], description="which data to grow next, best first")
+    slices: list[Slice] = Field(default=[], description="the declared metric by slice, weakest first; exploratory")
+    tasks: list[TaskNoise] = Field(default=[], description="signal and noise of each task of the suite")
+    mixtures: list[str] = Field(default=[], description="best mixture predicted from random ones; exploratory")
 
 
 # ------------------------------------------------------------------------------------- a study as the store shows it

@@ -1,0 +1,54 @@
+"""What users write: studies and their nouns (sources, operations, variants, recipes, suites, decision rules).
+
+Every field here is part of the identity of the steps it enters (``identity.py``); how something runs (device,
+workers, paths, tracking URI) lives elsewhere and never enters a spec. Unknown fields are refused.
+"""
+
+from harness.spec.base import COMMIT, NAME, Origin, Spec
+from harness.spec.data import CANONICAL_FIELDS, Source, Variant
+from harness.spec.designs import (
+    DESIGNS,
+    AddOneIn,
+    Design,
+    FilterFactorial,
+    LeaveOneOut,
+    MixtureDirichlet,
+    SizeLadder,
+)
+from harness.spec.operations import OPERATIONS, Clean, Dedupe, Filter, Operation, Operations, Pii, Sample, Verify
+from harness.spec.study import Control, Decide, Decontaminate, Study
+from harness.spec.training import Lora, Recipe, Suite, Task
+
+__all__ = [
+    "CANONICAL_FIELDS",
+    "COMMIT",
+    "DESIGNS",
+    "NAME",
+    "OPERATIONS",
+    "AddOneIn",
+    "Clean",
+    "Control",
+    "Decide",
+    "Decontaminate",
+    "Dedupe",
+    "Design",
+    "Filter",
+    "FilterFactorial",
+    "LeaveOneOut",
+    "Lora",
+    "MixtureDirichlet",
+    "Operation",
+    "Operations",
+    "Origin",
+    "Pii",
+    "Recipe",
+    "Sample",
+    "SizeLadder",
+    "Source",
+    "Spec",
+    "Study",
+    "Suite",
+    "Task",
+    "Variant",
+    "Verify",
+]

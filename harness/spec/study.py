@@ -1,0 +1,129 @@
+"""A study: a question about data, and everything needed to answer it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.errors import did_you_mean
+from harness.spec.base import NAME, NO_NAME, Spec, named
+from harness.spec.data import Source, Variant
+from harness.spec.designs import Design, design
+from harness.spec.training import Recipe, Suite
+
+Control = Literal["aa", "random_subset"]
+
+
+class Decide(Spec):
+    """The decision rule, fixed before anything runs."""
+
+    metric: str = Field(description="task/metric, such as sums/exact_match")
+    smallest_effect: float = Field(gt=0, description="effects below this do not matter in practice")
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+
+    @field_validator("metric")
+    @classmethod
+    def _two_parts(cls, value: str) -> str:
+        if value.count("/") != 1 or not all(value.split("/")):
+            raise ValueError("a metric is written task/metric, such as sums/exact_match")
+        return value
+
+
+class Decontaminate(Spec):
+    """How rows are matched with suite items, and which matches are removed.
+
+    Always on. Word n-grams after normalization, items shorter than that as a whole, and a fuzzy match for edited
+    copies.
+    """
+
+    ngram: int = Field(13, ge=3, le=50)
+    fuzzy: float | None = Field(0.6, gt=0, le=1, description="share of an item that an edited copy keeps; null: off")
+    templates: Literal["keep", "drop"] = Field(
+        "keep", description="rows that ask the same as an item with other numbers; reported either way"
+    )
+    semantic: float | None = Field(
+        None, gt=0, le=1, description="cosine of sentence embeddings above which a row is a paraphrase; null: off"
+    )
+
+
+class Study(Spec):
+    """A question about data, and everything needed to answer it."""
+
+    study: str
+    question: str
+    hypothesis: str = ""
+    outcome: str = Field("", description="written after the study has run: what was found")
+    model: str = Field(description="smollm2-135m-instruct, owner/name@revision, or a folder")
+    recipe: Recipe
+    suite: Suite
+    sources: dict[str, Source] = Field(min_length=1)
+    baseline: Variant
+    arms: dict[str, Variant] = {}
+    designs: tuple[Design, ...] = Field(default=(), description="patterns that expand to further arms")
+    controls: tuple[Control, ...] = ("aa", "random_subset")
+    seeds: int | tuple[int, ...] = 3
+    match: Literal["steps", "rows", "tokens", "additive"] = "steps"
+    decide: Decide
+    decontaminate: Decontaminate = Decontaminate()
+    waive: tuple[str, ...] = Field(
+        default=(), description="comparability rules waived in writing; shown in every output"
+    )
+
+    @field_validator("study")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return named(value)
+
+    @field_validator("designs", mode="before")
+    @classmethod
+    def _designs(cls, value: Any) -> Any:
+        return [design(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        if isinstance(value, int) and not 1 <= value <= 100:
+            raise ValueError("expected between 1 and 100")
+        if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
+            raise ValueError("expected a number of seeds, or a list of different seeds")
+        return value
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Study:
+        if self.baseline.mix is None:
+            raise ValueError("baseline.mix: the baseline needs a mix of sources")
+        if not self.arms and not self.designs:
+            raise ValueError("a study needs arms or designs, else there is nothing to compare")
+        for place, names in (("sources", self.sources), ("arms", self.arms), ("suite.tasks", self.suite.tasks)):
+            for name in names:
+                if not NAME.match(name):
+                    raise ValueError(f"{place}.{name}: {NO_NAME.format(name)}")
+        for name in self.arms:
+            if name in ("baseline", "aa", "base") or name.startswith("random-subset"):
+                raise ValueError(f'arms.{name}: "{name}" is taken (baseline, base and the controls have these names)')
+        for place, variant in (
+            ("baseline", self.baseline),
+            *((f"arms.{n}", a) for n, a in self.arms.items()),
+        ):
+            for source in variant.mix or {}:
+                if source not in self.sources:
+                    raise ValueError(f'{place}.mix: no source is named "{source}".{did_you_mean(source, self.sources)}')
+        for name, arm in self.arms.items():
+            if arm.mix is None and not arm.operations:
+                raise ValueError(f"arms.{name}: the arm is the baseline; give it a mix or operations")
+        if self.match == "tokens":
+            for place, variant in (("baseline", self.baseline), *((f"arms.{n}", a) for n, a in self.arms.items())):
+                if variant.mix is not None and not variant.in_tokens:
+                    raise ValueError(
+                        f"{place}: match: tokens needs mixes in tokens (unit: tokens, or a total of tokens)"
+                    )
+        if self.match == "steps" and self.recipe.steps is None:
+            raise ValueError("match: steps needs recipe.steps, so that every arm trains equally long")
+        if self.match != "steps" and self.recipe.epochs is None:
+            raise ValueError(f"match: {self.match} needs recipe.epochs instead of recipe.steps")
+        return self
+
+    def seed_list(self) -> tuple[int, ...]:
+        """Return the seeds every arm is run with."""
+        return tuple(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else self.seeds

@@ -1,0 +1,85 @@
+"""Recipes and suites: how a variant is trained, and what it is checked on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.spec.base import Spec, named
+
+
+class Lora(Spec):
+    """Low-rank adapters on every linear layer (or the named ones)."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class Recipe(Spec):
+    """How a variant is trained. The micro-batch is chosen at run time and does not change the result."""
+
+    objective: Literal["sft", "text", "dpo"] = Field(
+        "sft", description="sft: completions; text: raw text, packed; dpo: preference pairs"
+    )
+    beta: float = Field(0.1, gt=0, description="dpo only: how strongly the model is held to the base model")
+    lora: Lora = Lora()
+    learning_rate: float = Field(2e-4, gt=0)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    batch: int = Field(8, ge=1, description="global batch: rows per optimizer step")
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    max_length: int = Field(1024, ge=8, description="tokens; longer rows are cut at the end")
+    chat_template: bool = Field(False, description="render rows through the model's chat template")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Recipe:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("a recipe needs either steps or epochs")
+        return self
+
+
+class Task(Spec):
+    """One lm-eval task: by registry name, from a folder of YAML files, or made by a generator."""
+
+    task: str = Field(description="the lm-eval task (or group) name; for a generator, its task")
+    path: str | None = Field(None, description="folder with the task's YAML and data, relative to the suite file")
+    generator: Literal["reasoning-gym"] | None = None
+    config: dict[str, Any] | None = None
+    items: int | None = Field(None, ge=1, description="items to generate")
+    seed: int = 0
+    question: str = Field("{question}", description="template of a generated item's question")
+    answer: str = Field(" {answer}", description="template of a generated item's answer")
+    append_eos: bool = Field(True, description="a generated item's answer must end where the model's turn ends")
+    limit: int | None = Field(None, ge=1, description="only the first items")
+    fewshot: int | None = Field(None, ge=0, description="default: what the task says")
+    metric: str | None = Field(None, description="primary metric; default: exact_match if there is one, else acc")
+    slice: str | None = Field(None, description="the item's field that names its slice")
+    group: str | None = Field(None, description="the item's field that names its cluster")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Task:
+        if self.generator and self.path:
+            raise ValueError("a task comes from a generator or from a path, not both")
+        if bool(self.generator) != (self.items is not None):
+            raise ValueError("items (how many to generate) goes with generator; use limit for other tasks")
+        return self
+
+
+class Suite(Spec):
+    """Held-out tasks, pinned to the item, split into a selection and a confirmation half."""
+
+    suite: str
+    tasks: dict[str, Task] = Field(min_length=1)
+    chat_template: bool = False
+    confirmation: float = Field(0.5, ge=0, lt=1, description="share of items kept for confirmation, by item digest")
+
+    @field_validator("suite")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return named(value)
