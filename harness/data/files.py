@@ -1,49 +1,25 @@
-"""Local files: which ones a path names, and the records in them, each with its place or its problem."""
+"""Local files: which ones a path names, how rows are written to one; ``reading`` has what is in them."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import gzip
 import io
+import itertools
 import json
 import os
-import sys
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
-import polars as pl
-
+from harness.data.packing import FORMATS, PACKINGS, format_of, packing_of, printable
+from harness.data.reading import File, Record, batches, read
 from harness.errors import RequestError, did_you_mean
 
-FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a source.
-
-    Attributes:
-        path: Where it is.
-        shown: How messages call it: relative to the study, if the study does.
-        role: Its name among a step's inputs.
-    """
-
-    path: Path
-    shown: str
-    role: str
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record of a file: its columns, or the problem that left it without any."""
-
-    place: str
-    value: dict[str, Any] | None
-    problem: str = ""
+__all__ = ["FORMATS", "File", "Record", "batches", "find", "read", "records", "write"]
+READABLE = f"{', '.join(FORMATS)} (or one of them with {' or '.join(PACKINGS)})"
 
 
 def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
@@ -58,10 +34,8 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
         if not paths:
             raise RequestError(f'sources.{name}.path: no file "{pattern}" in {base}.{_nearest(base, pattern)}')
         for path in paths:
-            if _format(path) not in FORMATS:
-                raise RequestError(
-                    f"sources.{name}.path: {path.name} is not {', '.join(FORMATS)} (or one of them with .gz)"
-                )
+            if format_of(path) not in FORMATS:
+                raise RequestError(f"sources.{name}.path: {printable(path.name)} is not {READABLE}")
             if Path(pattern).is_absolute():  # where a machine keeps its data is no part of what the data is
                 shown, role = path.as_posix(), f"files/{path.name}"
             else:
@@ -70,14 +44,14 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
             if path.resolve().as_posix() not in found:
                 taken = sum(file.role.split("#")[0] == role for file in found.values())
                 role = f"{role}#{taken + 1}" if taken else role
-                found[path.resolve().as_posix()] = File(path, shown, role)
+                found[path.resolve().as_posix()] = File(path, printable(shown), printable(role))
     return list(found.values())
 
 
 def _matches(base: Path, pattern: str) -> list[Path]:
     path = base / pattern
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file() and _format(p) in FORMATS)
+        return sorted(p for p in path.rglob("*") if p.is_file() and format_of(p) in FORMATS)
     if path.is_file():
         return [path]
     named = glob.glob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 (takes absolute ones)
@@ -96,111 +70,118 @@ def _nearest(base: Path, pattern: str) -> str:
     return f" The folder has no {', '.join(FORMATS)} file."
 
 
-def _format(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def read(file: File) -> Iterator[Record]:
-    """Yield the records of a file in order, without blank lines.
+def records(path: Path) -> Iterator[Record]:
+    """Yield the records of one file, whatever its format, in order and without blank lines.
 
     Raises:
-        RequestError: The file as a whole cannot be read; a single broken record is yielded with its problem.
+        RequestError: There is no such file, its format is not known, or it cannot be read as a whole; a single broken
+            record is yielded with its problem.
     """
-    readers = {".json": _json, ".csv": _table, ".tsv": _table, ".parquet": _parquet}
-    reader = readers.get(_format(file.path), _lines)
-    packed = file.path.name.lower().endswith(".gz")
+    shown = printable(str(path))
+    if not path.is_file():
+        what = "is a folder, expected a file." if path.is_dir() else "no such file." + _nearest(path.parent, path.name)
+        raise RequestError(f"{shown}: {what}")
+    if format_of(path) not in FORMATS:
+        raise RequestError(f"{shown}: the name does not end in {READABLE}")
+    return read(File(path, shown, f"files/{printable(path.name)}"))
+
+
+def write(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
+    """Write rows as ``path``'s suffix says, and return how many; the file is there whole or not at all.
+
+    Rows are written as they come, but for parquet, which needs all of them to tell the types of the columns.
+
+    Args:
+        rows: JSON values by column. In CSV and parquet all rows have the columns of the first; CSV takes no lists or
+            objects.
+        path: Ends in .jsonl, .ndjson, .json, .csv, .tsv or .parquet, all but the last also with .gz or .zst.
+
+    Raises:
+        RequestError: The format is not known or cannot hold the rows, or the file cannot be written.
+    """
+    shown, form, packing = printable(str(path)), format_of(path), packing_of(path)
+    if form not in FORMATS or (form == ".parquet" and packing):
+        raise RequestError(f"{shown}: the name does not end in {READABLE}")
+    if not path.parent.is_dir():
+        raise RequestError(f"{shown}: there is no folder {printable(str(path.parent))}")
+    writer = {".json": _write_list, ".csv": _write_table, ".tsv": _write_table, ".parquet": _write_parquet}
+    passing = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with file.path.open("rb") as raw:
-            yield from reader(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw, file)
-    except (OSError, EOFError, zlib.error) as error:
-        raise RequestError(f"{file.shown}: cannot be read ({error})") from error
+        with passing.open("wb") as raw, _packed(raw, packing) as stream:
+            count = writer.get(form, _write_lines)(rows, stream, shown)
+        passing.replace(path)
+    except OSError as error:
+        raise RequestError(f"{shown}: cannot be written ({error.strerror or error})") from error
+    finally:
+        passing.unlink(missing_ok=True)
+    return count
 
 
-def _lines(stream: IO[bytes], file: File) -> Iterator[Record]:
-    for number, raw in enumerate(stream, start=1):
-        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-        if not line.strip():
-            continue
-        place = f"{file.shown}:{number}"
+@contextlib.contextmanager
+def _packed(raw: IO[bytes], packing: str) -> Iterator[IO[bytes]]:
+    if packing == ".gz":
+        with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0, filename="") as stream:
+            yield stream  # type: ignore[misc]
+    elif packing == ".zst":
+        import pyarrow as pa
+
+        with pa.CompressedOutputStream(raw, "zstd") as stream:
+            yield stream
+    else:
+        yield raw
+
+
+def _write_lines(rows: Iterable[Mapping[str, Any]], stream: IO[bytes], shown: str) -> int:
+    count = 0
+    for count, row in enumerate(rows, start=1):
+        stream.write(_encoded(row, shown, count) + b"\n")
+    return count
+
+
+def _write_list(rows: Iterable[Mapping[str, Any]], stream: IO[bytes], shown: str) -> int:
+    count = 0
+    stream.write(b"[")
+    for count, row in enumerate(rows, start=1):
+        stream.write((b"\n" if count == 1 else b",\n") + _encoded(row, shown, count))
+    stream.write(b"\n]\n")
+    return count
+
+
+def _encoded(row: Mapping[str, Any], shown: str, number: int) -> bytes:
+    try:
+        return json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{shown}: row {number:,} cannot be written as JSON ({error})") from error
+
+
+def _write_table(rows: Iterable[Mapping[str, Any]], stream: IO[bytes], shown: str) -> int:
+    remaining = iter(rows)
+    first = next(remaining, None)
+    if first is None:
+        return 0
+    count = 0
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+    delimiter = "\t" if format_of(Path(shown)) == ".tsv" else ","
+    table = csv.DictWriter(text, list(first), delimiter=delimiter, lineterminator="\n")
+    table.writeheader()
+    for count, row in enumerate(itertools.chain([first], remaining), start=1):
+        for column, value in row.items():
+            if isinstance(value, list | dict):
+                raise RequestError(f'{shown}: row {count:,}: "{column}" is a list or an object, which CSV cannot hold')
         try:
-            value, problem = _parse(line.rstrip(b"\r\n").decode())
-        except UnicodeDecodeError as error:
-            value, problem = None, f"not UTF-8 text (byte {error.start + 1} of the line)"
-        yield _record(place, value, problem)
+            table.writerow(row)
+        except ValueError as error:
+            raise RequestError(f"{shown}: row {count:,} cannot be written ({error})") from error
+    text.detach()
+    return count
 
 
-def _json(stream: IO[bytes], file: File) -> Iterator[Record]:
+def _write_parquet(rows: Iterable[Mapping[str, Any]], stream: IO[bytes], shown: str) -> int:
+    import polars as pl
+
+    held = [dict(row) for row in rows]
     try:
-        value, problem = _parse(stream.read().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{file.shown}: not UTF-8 text (byte {error.start + 1})") from error
-    if problem:
-        hint = "; a file with one object per line is called .jsonl" if "extra data" in problem else ""
-        raise RequestError(f"{file.shown}: {problem}{hint}")
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-    if not isinstance(value, list):
-        raise RequestError(f'{file.shown}: expected a list of objects, or {{"data": [...]}}, not {_kind(value)}')
-    for number, item in enumerate(value, start=1):
-        yield _record(f"{file.shown}#{number}", item, "")
-
-
-def _table(stream: IO[bytes], file: File) -> Iterator[Record]:
-    csv.field_size_limit(sys.maxsize)
-    # Broken bytes become lone surrogates: the row they are in is told to be broken, and the reader goes on.
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        cells = csv.reader(text, delimiter="\t" if _format(file.path) == ".tsv" else ",", strict=True)
-        header = next(cells, [])
-        twice = {column for column in header if header.count(column) > 1}
-        if twice:
-            raise RequestError(f'{file.shown}:1: column "{min(twice)}" is there twice')
-        while True:
-            place = f"{file.shown}:{cells.line_num + 1}"
-            try:
-                row = next(cells)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Record(place, None, f"not CSV ({error})")
-                continue
-            if len(row) == len(header):
-                yield Record(place, dict(zip(header, row, strict=True)))
-            elif row:
-                yield Record(place, None, f"{len(row)} cells where the header has {len(header)}")
-
-
-def _parquet(stream: IO[bytes], file: File) -> Iterator[Record]:
-    try:
-        table = pl.read_parquet(stream)
-    except pl.exceptions.PolarsError as error:
-        raise RequestError(f"{file.shown}: not a parquet file ({str(error).splitlines()[0]})") from error
-    for number, row in enumerate(table.iter_rows(named=True), start=1):
-        yield Record(f"{file.shown}#{number}", row)
-
-
-def _record(place: str, value: Any, problem: str) -> Record:
-    if not problem and not isinstance(value, dict):
-        problem = f"not an object but {_kind(value)}"
-    return Record(place, None if problem else value, problem)
-
-
-def _parse(text: str) -> tuple[Any, str]:
-    """Return a JSON value, or the problem with it."""
-    try:
-        return json.loads(text, parse_constant=_refuse), ""
-    except json.JSONDecodeError as error:
-        message = error.msg[0].lower() + error.msg[1:].removesuffix(" at").removesuffix(" starting")
-        line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        return None, f"not JSON ({message} at {line}column {error.colno})"
-    except (ValueError, RecursionError) as error:
-        return None, f"not JSON ({error})"
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a number")
-
-
-def _kind(value: Any) -> str:
-    return {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "true or false"}.get(
-        type(value), "a number"
-    )
+        pl.DataFrame(held, infer_schema_length=None).write_parquet(stream)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        raise RequestError(f"{shown}: the rows make no table ({str(error).splitlines()[0]})") from error
+    return len(held)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from harness.identity import canonical_json, digest, sequence_digest, unit_hash
+from harness.identity import digest
 from harness.records import CONTENT_COLUMNS, DROP_COLUMNS, OVERLAP_COLUMNS, ROW_COLUMNS
 
 ID_LENGTH = 16
+SLICE = 1 << 15  # rows whose JSON is in memory at a time
 SCHEMA = pl.Schema(dict.fromkeys(ROW_COLUMNS, pl.String()))
 DROP_SCHEMA = pl.Schema(dict.fromkeys(DROP_COLUMNS, pl.String()))
 OVERLAP_SCHEMA = pl.Schema(
@@ -39,23 +43,65 @@ def row_id(content: Mapping[str, str | None]) -> str:
     return digest(seen)[:ID_LENGTH]
 
 
+def row_ids(content: pl.DataFrame) -> pl.Series:
+    """Return ``row_id`` of every row of a table that has some of the content columns."""
+    ids = []
+    for part in content.select(sorted(set(CONTENT_COLUMNS) & set(content.columns))).iter_slices(SLICE):
+        ids += [sha256(text.encode()).hexdigest()[:ID_LENGTH] for text in json_objects(part)]
+    return pl.Series("row_id", ids, pl.String())
+
+
+def json_objects(texts: pl.DataFrame) -> pl.Series:
+    """Return each row of a table of text as a JSON object, without the nulls.
+
+    It is spelled as ``identity.canonical_json`` does, but for the order of the names, which is the table's.
+    """
+    given = [name for name in texts.columns if texts[name].null_count() < texts.height]
+    if not any(texts[name].null_count() for name in given) and given:
+        return texts.select(pl.struct(given).struct.json_encode()).to_series()
+    members = [
+        pl.when(pl.col(name).is_not_null()).then(
+            pl.struct(name).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")
+        )
+        for name in given
+    ]
+    inner = pl.concat_str(members, separator=",", ignore_nulls=True) if given else pl.repeat("", texts.height)
+    return texts.select(pl.concat_str(pl.lit("{"), inner, pl.lit("}"))).to_series()
+
+
 def frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Return a table with exactly ``SCHEMA``: missing columns are null, ``row_id`` is computed.
 
     Raises:
         ValueError: For a column that rows do not have.
     """
-    unknown = {name for row in rows for name in row} - set(SCHEMA)
+    return table({name: [row.get(name) for row in rows] for name in {name for row in rows for name in row}}, len(rows))
+
+
+def table(columns: Mapping[str, Sequence[str | None] | pl.Series | str | None], height: int) -> pl.DataFrame:
+    """Return a table with exactly ``SCHEMA`` from whole columns, or from the one value that a column has everywhere.
+
+    Raises:
+        ValueError: For a column that rows do not have.
+        UnicodeEncodeError: For text that is no UTF-8 (lone surrogates).
+    """
+    unknown = set(columns) - set(SCHEMA)
     if unknown:
         raise ValueError(f"not columns of a row: {', '.join(sorted(unknown))}")
-    return pl.DataFrame(
-        [{name: row.get(name) for name in SCHEMA} | {"row_id": row_id(row)} for row in rows], schema=SCHEMA
-    )
+    made = []
+    for name, dtype in SCHEMA.items():
+        given = columns.get(name)
+        if given is None or isinstance(given, str):
+            made.append(pl.repeat(given, height, dtype=dtype, eager=True).alias(name))
+        else:
+            made.append(pl.Series(name, given, dtype))
+    rows = pl.DataFrame(made)
+    return rows.with_columns(row_ids(rows))
 
 
 def drops(records: Sequence[Mapping[str, str | None]]) -> pl.DataFrame:
     """Return a ledger with exactly ``DROP_SCHEMA``; missing columns are null."""
-    return pl.DataFrame([{name: record.get(name) for name in DROP_SCHEMA} for record in records], schema=DROP_SCHEMA)
+    return pl.DataFrame({name: [record.get(name) for record in records] for name in DROP_SCHEMA}, schema=DROP_SCHEMA)
 
 
 def dropped(row: Mapping[str, Any], operation: str, reason: str) -> dict[str, str | None]:
@@ -74,13 +120,23 @@ def place(row: Mapping[str, Any]) -> str | None:
 
 def content_digest(rows: pl.DataFrame) -> str:
     """Return the digest of the rows' content in order: what training depends on."""
-    return sequence_digest(rows["row_id"])
+    return _sequence_digest(rows.select("row_id"), pl.col("row_id"))
 
 
 def pool_digest(rows: pl.DataFrame) -> str:
     """Return the digest of all columns of all rows in order, except ``meta`` (where a row was read)."""
-    columns = [name for name in SCHEMA if name != "meta"]
-    return sequence_digest(canonical_json(row) for row in rows.select(columns).iter_rows())
+    columns = sorted(name for name in SCHEMA if name != "meta")
+    return _sequence_digest(rows.select(columns), pl.struct(columns).struct.json_encode())
+
+
+def _sequence_digest(rows: pl.DataFrame, text: pl.Expr) -> str:
+    """``identity.sequence_digest`` of ``text``; polars writes the same JSON as ``identity.canonical_json``."""
+    total = hashlib.sha256()
+    counted = pl.concat_str(pl.col("text").str.len_bytes(), pl.lit(":"), pl.col("text"))
+    for part in rows.iter_slices(SLICE):
+        joined = part.select(text.alias("text")).select(counted.str.join("")).item()
+        total.update(joined.encode())
+    return total.hexdigest()
 
 
 def row_text(row: Mapping[str, Any], field: str | None = None) -> str:
@@ -103,6 +159,14 @@ def ranked(rows: pl.DataFrame, *parts: object) -> list[int]:
     Rows with the same content are told apart by their occurrence, so a copy is neither always beside its
     original nor always drawn with it. The order of two rows is the same whatever else is in the table.
     """
-    occurrence = rows.select(pl.col("row_id").cum_count().over("row_id") - 1).to_series()
-    keys = [unit_hash(*parts, *pair) for pair in zip(rows["row_id"], occurrence, strict=True)]
-    return sorted(range(rows.height), key=keys.__getitem__)
+    occurrence = pl.col("row_id").cum_count().over("row_id") - 1
+    texts = rows.select(pl.concat_str("row_id", occurrence, separator="\x1f")).to_series()
+    # unit_hash(*parts, row_id, occurrence) of every row: the parts are hashed once.
+    common = hashlib.blake2b("".join(f"{part}\x1f" for part in parts).encode(), digest_size=8)
+    keys = bytearray()
+    for text in texts:
+        own = common.copy()
+        own.update(text.encode())
+        keys += own.digest()
+    order: list[int] = np.frombuffer(keys, dtype=">u8").argsort(kind="stable").tolist()
+    return order

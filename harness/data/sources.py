@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -11,14 +10,19 @@ from typing import Any
 
 import polars as pl
 
-from harness.data import fields, files, generators, operations
+from harness.data import columnar, fields, files, generators, operations
 from harness.data.fields import BadRow, Template
-from harness.data.files import Record
-from harness.data.rows import Built, drops, frame
+from harness.data.packing import printable, said
+from harness.data.reading import Batch, Block, Record, batched
+from harness.data.rows import Built, drops, frame, json_objects, table
+from harness.data.tabular import Item, arrow_rows
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, file_digest, tree_digest
 from harness.records import CONTENT_COLUMNS
 from harness.spec import COMMIT, Source
+
+STREAM_FROM = 2 << 30  # bytes: larger Hub datasets are streamed
+HUB_BATCH = 1000
 
 
 def inputs(name: str, source: Source, base: Path) -> dict[str, str]:
@@ -31,80 +35,173 @@ def inputs(name: str, source: Source, base: Path) -> dict[str, str]:
 
     Returns:
         ``{"files/<path>": sha256}`` for local files, ``{"hub": "owner/name@revision"}`` for a Hub dataset,
-        ``{"generator": "reasoning-gym==version"}`` for a generator: what it makes may change with its version.
+        ``{"generator": "reasoning-gym==version"}`` for a generator: what it makes may change with its version;
+        and what the source's operations read or depend on.
 
     Raises:
         RequestError: A path names nothing.
     """
+    found = operations.inputs(source.operations, base)
     if source.path is not None:
-        return {file.role: file_digest(file.path) for file in files.find(name, source.path, base)}
+        return {file.role: file_digest(file.path) for file in files.find(name, source.path, base)} | found
     if source.hub is not None:
         folder = Path(source.hub)
         if folder.is_dir():
-            return {"hub": tree_digest(folder)}
+            return {"hub": tree_digest(folder)} | found
         if not COMMIT.match(source.revision or ""):
             raise RequestError(
                 f"sources.{name}.revision: {source.revision} is not a commit hash of 40 hex digits (a branch can move)"
             )
-        return {"hub": f"{source.hub}@{source.revision}"}
-    return {"generator": f"reasoning-gym=={version('reasoning-gym')}"}
+        return {"hub": f"{source.hub}@{source.revision}"} | found
+    return {"generator": f"reasoning-gym=={version('reasoning-gym')}"} | found
 
 
-def load(name: str, source: Source, base: Path) -> Built:
+def load(
+    name: str,
+    source: Source,
+    base: Path,
+    tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None,
+    perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
+) -> Built:
     """Read, map and operate on a source's rows.
 
     Args:
         name: The source's name in the study.
         source: Its spec.
-        base: The folder its relative paths start from.
+        base: The folder its relative paths start from, and where its functions are.
+        tokens: Counts the tokens of rows as the model sees them, for filters that ask.
+        perplexity: Perplexity of rows under the base model, for filters that ask.
 
     Returns:
-        The pool in the order it was read, and the ledger of rows that were bad (operation ``read``) or
-        dropped by the source's own operations.
+        The pool in the order it was read, and the ledger: rows that could not be used (operation ``read``, when
+        the source says ``on_bad_row: drop``), then what the source's operations dropped.
 
     Raises:
-        RequestError: Something cannot be read, a row is bad and ``on_bad_row`` is ``stop``, or nothing is
-            left.
+        RequestError: A row cannot be used, the columns are not what the study says, or nothing is left.
     """
-    rows: list[dict[str, Any]] = []
-    bad: list[dict[str, str | None]] = []
-    templates: dict[str, Template] | None = None
-    with closing(_records(name, source, base)) as records:
-        for record in records:
-            try:
-                if record.value is None:
-                    raise BadRow(record.problem)
-                templates = templates or _templates(name, source, record)
-                rows.append(_row(name, source, record, templates))
-            except BadRow as error:
-                if source.on_bad_row == "stop":
-                    before = f"{len(rows):,} good row{'' if len(rows) == 1 else 's'} before it"
-                    fix = f"Fix the line, or set sources.{name}.on_bad_row: drop."
-                    raise RequestError(f"{record.place}: {_ended(str(error))} {before}. {fix}") from error
-                bad.append({"source": name, "operation": "read", "reason": str(error), "place": record.place})
-            if len(rows) == source.rows:
+    tables, bad = [frame([])], [drops([])]
+    good = 0
+    first: Record | None = None
+    templates: dict[str, Template] = {}
+    with closing(_batches(name, source, base)) as batches:
+        for batch in batches:
+            read = _quick_table(name, source, batch, templates, first) if first and isinstance(batch, Block) else None
+            if read is None:
+                batch = batch.batch() if isinstance(batch, Block) else batch
+                if first is None and (first := _first(source, batch)):
+                    templates = _templates(name, source, first)
+                try:
+                    read = _table(name, source, batch, templates)
+                except (BadRow, UnicodeEncodeError):  # something is odd: find what, record by record
+                    batch, gone = _sound(name, source, batch, templates, good)
+                    read = _table(name, source, batch, templates)
+                    bad.append(drops(gone))
+            tables.append(read if source.rows is None else read.head(source.rows - good))
+            good += tables[-1].height
+            if good == source.rows:
                 break
-    if not rows:
-        why = (
-            f"all {len(bad):,} rows are bad; the first, {bad[0]['place']}: {bad[0]['reason']}"
-            if bad
-            else "it has no rows"
-        )
+    lost = pl.concat(bad)
+    if not good:
+        why = "it has no rows"
+        if lost.height:
+            first_lost = lost.row(0, named=True)
+            why = f"all {lost.height:,} rows are bad; the first, {first_lost['place']}: {first_lost['reason']}"
         raise RequestError(f"sources.{name}: {_ended(why)} Nothing was started.")
-    built = operations.apply_all(frame(rows), source.operations, place=f"sources.{name}", seed=source.seed)
-    return Built(built.rows, pl.concat([drops(bad), built.drops]))
+    context = operations.Context(
+        place=f"sources.{name}", seed=source.seed, folder=base, tokens=tokens, perplexity=perplexity
+    )
+    built = operations.apply_all(pl.concat(tables), source.operations, context)
+    return Built(built.rows, pl.concat([lost, built.drops]))
+
+
+def _sound(
+    name: str, source: Source, batch: Batch, templates: Mapping[str, Template], before: int
+) -> tuple[Batch, list[dict[str, str | None]]]:
+    """Return the sound records of a batch, up to the source's number of rows, and the ledger's lines for the others.
+
+    Raises:
+        RequestError: One is not sound, and the source does not say that such rows are to be dropped.
+    """
+    kept: list[int] = []
+    gone: list[dict[str, str | None]] = []
+    for index, record in enumerate(batch.records()):
+        if source.rows is not None and before + len(kept) == source.rows:
+            break
+        try:
+            if record.value is None:
+                raise BadRow(record.problem)
+            fields.canonical(record.value, templates)
+            fields.carried(record.value, source.columns, batch.typed)
+            fields.identifier(record.value)
+            kept.append(index)
+        except BadRow as error:
+            reason = printable(str(error))
+            if source.on_bad_row == "stop":
+                count = before + len(kept)
+                rows = f"{count:,} good row{'' if count == 1 else 's'} before it"
+                fix = f"Fix the line, or set sources.{name}.on_bad_row: drop."
+                raise RequestError(f"{record.place}: {_ended(reason)} {rows}. {fix}") from error
+            gone.append({"source": name, "operation": "read", "reason": reason, "place": record.place})
+    return batch.chosen(kept), gone
+
+
+def _quick_table(
+    name: str, source: Source, block: Block, templates: Mapping[str, Template], first: Record
+) -> pl.DataFrame | None:
+    """Return the rows of a block, or None where a line needs a closer look."""
+    assert first.value is not None
+    texts = [column for column, value in first.value.items() if isinstance(value, str)]
+    values = columnar.fields(block, templates, source.columns, texts)
+    if values is None:
+        return None
+    numbers = pl.int_range(block.first, block.first + values.height, eager=True)
+    return _rows(name, source, values.to_dict(), pl.select(pl.lit(block.stem) + numbers.cast(pl.String)).to_series())
+
+
+def _table(name: str, source: Source, batch: Batch, templates: Mapping[str, Template]) -> pl.DataFrame:
+    """Return the rows of a batch.
+
+    Raises:
+        BadRow: One of its records is not sound.
+        UnicodeEncodeError: The same.
+    """
+    records = [value for value in batch.values if value is not None]
+    if len(records) < len(batch.values):
+        raise BadRow("a record without columns")
+    values: dict[str, Any] = dict(fields.canonical_columns(records, templates))
+    if "id" not in values:
+        values["id"] = [fields.identifier(record) for record in records]
+    if source.columns:
+        values["columns"] = [fields.carried(record, source.columns, batch.typed) for record in records]
+    if "answer" in values:
+        values["verifier"] = [canonical_json({"scorer": "numeric", "answer": answer}) for answer in values["answer"]]
+    if source.generator:
+        task, place = str(source.task), f"sources.{name}"
+        values["verifier"] = [generators.verifier(place, task, record["entry"]) for record in records]
+    return _rows(name, source, values, [f"{batch.stem}{number}" for number in batch.numbers])
+
+
+def _rows(name: str, source: Source, values: Mapping[str, Any], places: Sequence[str] | pl.Series) -> pl.DataFrame:
+    """Return the table of rows from their fields."""
+    own = {column: values.get(column) for column in (*CONTENT_COLUMNS, "group", "slice", "columns", "verifier")}
+    own |= {"source": name, "origin": source.origin, "license": source.license}
+    if "license" in values:
+        own["license"] = [license or source.license for license in values["license"]]
+    meta = {"place": places, **{key: values[key] for key in ("id", "answer") if key in values}}
+    own["meta"] = json_objects(pl.DataFrame(meta, dict.fromkeys(meta, pl.String())))
+    return table(own, len(places))
 
 
 def _ended(sentence: str) -> str:
     return sentence if sentence.endswith("?") else sentence + "."
 
 
-def _records(name: str, source: Source, base: Path) -> Generator[Record, None, None]:
+def _batches(name: str, source: Source, base: Path) -> Generator[Batch | Block, None, None]:
     if source.path is not None:
         for file in files.find(name, source.path, base):
-            yield from files.read(file)
+            yield from files.batches(file)
     elif source.hub is not None:
-        yield from _hub(name, source)
+        yield from batched(_hub(name, source), f"{source.hub}@{source.revision}#")
     else:
         assert source.task is not None
         assert source.rows is not None
@@ -112,25 +209,41 @@ def _records(name: str, source: Source, base: Path) -> Generator[Record, None, N
         if isinstance(source.config, str):
             raise RequestError(f"{place}.config: expected the task's settings, such as {{max_terms: 2}}, not text")
         made = generators.generate(place, source.task, source.config or {}, source.rows, source.seed, source.corrupt)
-        for index, row in enumerate(made):
-            yield Record(f"{source.generator}/{source.task}#{index}", row)
+        yield from batched(((i, 0, row, "") for i, row in enumerate(made)), f"{source.generator}/{source.task}#")
 
 
-def _hub(name: str, source: Source) -> Iterator[Record]:
+def _hub(name: str, source: Source) -> Iterator[Item]:
     import datasets
 
     if isinstance(source.config, dict):
         raise RequestError(f"sources.{name}.config: expected the name of the Hub dataset's configuration")
-    place = f"{source.hub}@{source.revision}"
+    number = 0
     try:
-        table = datasets.load_dataset(source.hub, name=source.config, split=source.split, revision=source.revision)
+        builder = datasets.load_dataset_builder(str(source.hub), name=source.config, revision=source.revision)
+        # Streaming reads no more than is asked for and fills no disk, but cannot use what was downloaded before.
+        wanted = source.rows is not None or (builder.info.download_size or 0) > STREAM_FROM
+        if wanted and (Path(str(source.hub)).is_dir() or not datasets.config.HF_HUB_OFFLINE):
+            rows = builder.as_streaming_dataset(split=source.split)
+        else:
+            builder.download_and_prepare()
+            rows = builder.as_dataset(split=source.split)
+        for part in rows.with_format("arrow").iter(batch_size=HUB_BATCH):
+            for batch in part.to_batches():
+                for size, value, problem in arrow_rows(batch):
+                    yield number, size, value, problem
+                    number += 1
     except Exception as error:  # the library raises whatever its file systems, parsers and HTTP clients raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RequestError(
-            f"sources.{name}.hub: {place}, split {source.split}, cannot be loaded ({lines[0]})"
-        ) from error
-    for index, row in enumerate(table):
-        yield Record(f"{place}#{index}", dict(row))
+        place = f"{source.hub}@{source.revision}, split {source.split}"
+        where = f"cannot be read beyond row {number:,}" if number else "cannot be loaded"
+        raise RequestError(f"sources.{name}.hub: {place}, {where} ({said(error)})") from error
+
+
+def _first(source: Source, batch: Batch) -> Record | None:
+    """Return the first sound record; None where a bad one that stops all comes before it."""
+    for record in batch.records():
+        if record.value is not None or source.on_bad_row == "stop":
+            return record if record.value is not None else None
+    return None
 
 
 def _templates(name: str, source: Source, record: Record) -> dict[str, Template]:
@@ -140,31 +253,9 @@ def _templates(name: str, source: Source, record: Record) -> dict[str, Template]
         declared = fields.QUESTION | declared
     templates = fields.declared(name, declared, list(record.value), record.place)
     if source.on_bad_row == "stop":  # the first row would be bad anyway: the declaration is the place to mend
-        for field in source.fields:
-            for _, column in templates[field].parts:
-                if column is not None and column not in record.value:
-                    near = did_you_mean(column, map(str, record.value))
-                    raise RequestError(f'sources.{name}.fields.{field}: {record.place}: no column "{column}".{near}')
+        asked = [(f"fields.{field}", column) for field in source.fields for _, column in templates[field].parts]
+        for field, column in (*asked, *(("columns", column) for column in source.columns)):
+            if column is not None and column not in record.value:
+                near = did_you_mean(column, map(printable, map(str, record.value)))
+                raise RequestError(f'sources.{name}.{field}: {record.place}: no column "{column}".{near}')
     return templates
-
-
-def _row(name: str, source: Source, record: Record, templates: Mapping[str, Template]) -> dict[str, Any]:
-    assert record.value is not None
-    values = fields.canonical(record.value, templates)
-    meta: dict[str, Any] = {"place": record.place}
-    if "id" in values or record.value.get("id") is not None:
-        meta["id"] = values["id"] if "id" in values else str(record.value["id"])
-    verifier = None
-    if (answer := values.get("answer")) is not None:
-        meta["answer"] = answer
-        verifier = canonical_json({"scorer": "numeric", "answer": answer})
-    if source.generator:
-        verifier = generators.verifier(f"sources.{name}", str(source.task), record.value["entry"])
-    return {
-        **{column: values.get(column) for column in (*CONTENT_COLUMNS, "group", "slice")},
-        "source": name,
-        "license": values.get("license", source.license),
-        "origin": source.origin,
-        "verifier": verifier,
-        "meta": json.dumps(meta, ensure_ascii=False),
-    }

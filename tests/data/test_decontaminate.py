@@ -1,28 +1,30 @@
 import json
-import os
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.decontaminate import overlaps, remove, words
+from harness.data import decontaminate
+from harness.data.decontaminate import Search, overlaps, removable, remove, scan
 from harness.data.rows import OVERLAP_SCHEMA, frame
-from harness.data.sources import load
-from harness.spec import Source
+from harness.data.text import words
+from harness.spec import Decontaminate
 
 LONG = "A plane travels 1200 miles in 3 hours. How many more hours would another 2000 miles take at that rate?"
 SHORT = "What is the largest organ of the human body?"
+RULE = Decontaminate()
 
 
-def items(*questions: str, task: str = "t", answer: str = "yes", wrapper: str = "{}") -> pl.DataFrame:
+def items(
+    *questions: str, task: str = "t", answer: str = "yes", wrapper: str = "{}", choices: tuple[str, ...] = ()
+) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
                 "item_id": f"{task}-{index}", "task": task, "subtask": task, "index": index, "doc_digest": "",
-                "question": wrapper.format(question) if question else "", "answer": answer, "choices": [],
+                "question": wrapper.format(question) if question else "", "answer": answer, "choices": list(choices),
                 "slice": None, "group": None, "half": "selection",
             }
             for index, question in enumerate(questions)
@@ -35,43 +37,8 @@ def rows(*prompts: str, completion: str = "") -> pl.DataFrame:
     return frame([{"source": "s", "prompt": prompt, "completion": completion} for prompt in prompts])
 
 
-def kinds(training: pl.DataFrame, suite: pl.DataFrame, ngram: int = 13) -> list[str]:
-    return overlaps(training, suite, ngram)["kind"].to_list()
-
-
-# --------------------------------------------------------------------------------------------------------- words
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("4-1", "4 - 1"),
-        ("4\n-\n1", "4 \u2212 1"),
-        ("3 × 4 ÷ 2", "3*4/2"),
-        ("“It’s ﬁne”", '"it\'s fine"'),
-        ("ＦＵＬＬ　１２", "full 12"),
-        ("thin\u2009space, and\u00a0more", "thin space and more"),
-        ("soft\u00adhyphen zero\u200bwidth", "softhyphen zerowidth"),
-        ("Straße", "STRASSE"),
-        ("2 * (4 + 1)", "2*(4+1)"),
-        ("a - b; - 5 apples", "a b 5 apples"),
-        ("well-known covid-19", "well known covid 19"),
-    ],
-)
-def test_the_same_words(one: str, other: str) -> None:
-    assert words(one) == words(other) != ()
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [("4 - 1", "4 + 1"), ("-5 + 3", "5 + 3"), ("3 - -5", "3 - 5"), ("4 1", "4 - 1")]
-)
-def test_different_words(one: str, other: str) -> None:
-    assert words(one) != words(other)
-
-
-def test_a_sum_is_told_apart() -> None:
-    assert words("Q: 4 - 1 =\nA:") == ("q", "4", "-", "1", "a")
-    assert words("日本語 text") == ("日", "本", "語", "text")
+def kinds(training: pl.DataFrame, suite: pl.DataFrame, rule: Decontaminate = RULE) -> list[str]:
+    return overlaps(training, suite, rule)["kind"].to_list()
 
 
 # --------------------------------------------------------------------------------------------------------- kinds
@@ -79,18 +46,19 @@ def test_a_sum_is_told_apart() -> None:
 
 def test_long_items_are_found_by_a_run_of_words() -> None:
     line = "\n".join(LONG.upper().split()[3:17])
-    found = overlaps(rows("Tell me a story", f"Before. {line} after"), items(SHORT, LONG))
+    found = overlaps(rows("Tell me a story", f"Before. {line} after"), items(SHORT, LONG), RULE)
     assert found.schema == OVERLAP_SCHEMA
     (hit,) = found.to_dicts()
     assert (hit["item_id"], hit["kind"]) == ("t-1", "ngram")
-    assert hit["score"] == pytest.approx(2 / (len(words(LONG)) - 12))
+    assert hit["score"] == pytest.approx(13 / (len(words(LONG)) - 1))
     assert hit["span"] == " ".join(words(LONG)[3:17])
     assert kinds(rows(" ".join(LONG.split()[3:15])), items(LONG)) == []
+    assert kinds(rows(" ".join(LONG.split()[3:15])), items(LONG), Decontaminate(ngram=12)) == ["ngram"]
 
 
 def test_short_items_are_found_whole_or_not_at_all() -> None:
     assert kinds(rows(f"Quiz! {SHORT} I wonder"), items(SHORT)) == ["whole"]
-    assert kinds(rows("What is the largest organ of the human"), items(SHORT)) == []
+    assert kinds(rows("What is the largest organ of the"), items(SHORT)) == []
     assert kinds(rows("What is the largest organ of", completion="the human body"), items(SHORT)) == ["whole"]
 
 
@@ -104,7 +72,7 @@ def test_the_shortest_items_are_found_only_as_they_stand() -> None:
 def test_messages_are_searched() -> None:
     turns = [{"role": "user", "content": "Why me?"}, {"role": "assistant", "content": f"Because. {SHORT}"}]
     training = frame([{"source": "s", "messages": json.dumps(turns)}])
-    assert kinds(training, items("Why me?", SHORT)) == ["exact", "whole"]
+    assert kinds(training, items("Why me?", SHORT)) == ["whole", "exact"]
 
 
 def test_an_item_without_a_question_is_its_answer() -> None:
@@ -133,16 +101,13 @@ def test_wrappers_do_not_hide_items(wrapper: str) -> None:
         "When was Nero born?",
     ]
     suite = items(SHORT, LONG, *others, wrapper=wrapper)
-    assert overlaps(rows(f"Hm. {SHORT}", f"Hm. {LONG}", "hm, where is Limassol?"), suite)["kind"].to_list() == [
-        "whole",
-        "ngram",
-    ]
+    assert kinds(rows(f"Hm. {SHORT}", f"Hm. {LONG}", "hm, where is Limassol?"), suite) == ["whole", "ngram"]
 
 
 def test_short_sums_are_found_in_another_wrapper() -> None:
     suite = items(*(f"{n} + 5" for n in range(10, 20)), wrapper="Q: {} =\nA:")
     training = rows(*(f"Please compute {n}+5!" for n in range(15, 25)))
-    assert overlaps(training, suite)["item_id"].to_list() == [f"t-{n}" for n in range(5, 10)]
+    assert overlaps(training, suite, RULE)["item_id"].to_list() == [f"t-{n}" for n in range(5, 10)]
 
 
 INSTRUCTION = "You will be given a question. Read it carefully, think about it, and then choose the one best answer."
@@ -169,15 +134,183 @@ def test_a_question_asked_about_several_passages_identifies_none() -> None:
     assert kinds(rows("Who lied to whom?", f"{passages[1]} {asked[1]}"), suite) == ["whole", "whole"]
 
 
+# --------------------------------------------------------------------------------------------------------- edits
+
+STORY = (
+    "Maria walks to the market every Saturday and buys 4 bags of rice for her neighbours. Each bag weighs 12 pounds "
+    "and costs her 9 dollars. How much does she spend on rice in a month with 5 Saturdays?"
+)
+
+
+def edited(text: str, change: str, step: int = 9) -> str:
+    """Change one word in ``step``, numbers left alone."""
+    said = text.split()
+    for at in range(len(said) - step // 2, 0, -step):
+        at -= any(c.isdigit() for c in said[at])
+        said[at : at + 1] = {"replace": ["window"], "insert": [said[at], "window"], "delete": []}[change]
+    return " ".join(said)
+
+
+@pytest.mark.parametrize("change", ["replace", "insert", "delete"])
+def test_an_edited_copy_is_found(change: str) -> None:
+    text = edited(STORY, change)
+    (hit,) = overlaps(rows(f"Hello. {text} Thanks!"), items(SHORT, STORY), RULE).to_dicts()
+    assert (hit["item_id"], hit["kind"]) == ("t-1", "fuzzy")
+    assert 0.6 <= hit["score"] < 1
+    assert kinds(rows(text), items(STORY), Decontaminate(fuzzy=None)) == []
+
+
+@pytest.mark.parametrize("place", range(9))
+def test_one_edit_in_a_short_item(place: int) -> None:
+    said = SHORT.split()
+    for edited in ([*said[:place], "window", *said[place + 1 :]], [*said[:place], *said[place + 1 :]]):
+        assert kinds(rows(f"So: {' '.join(edited)} Tell me."), items(SHORT)) == ["fuzzy"]
+    assert kinds(rows("Which organ of the human body is the one you like?"), items(SHORT)) == []
+
+
+def test_what_items_share_with_everything_is_no_edited_copy() -> None:
+    suite = items("Reproduction is the process by which living things what?")
+    assert kinds(rows("Growth is the process by which living things get larger."), suite) == []
+    assert kinds(rows("What is the largest city of the whole country?"), items(SHORT)) == []
+
+
+@pytest.mark.parametrize(
+    ("item", "row"),
+    [
+        ("Why do brown bears sleep?", "why do bro-\nwn bears sleep"),
+        ("When is my cat\u2019s breakfast, Mum?", "when is my cat s breakfast, Mum"),
+        ("A ruler is used for measuring?", "aruler is used for measuring"),
+    ],
+)
+def test_words_joined_or_split_are_the_same(item: str, row: str) -> None:
+    (hit,) = overlaps(rows(f"Hey: {row}, ok"), items(item), RULE).to_dicts()
+    assert hit["score"] == 1
+
+
+def test_the_better_item_comes_first() -> None:
+    near = STORY.replace("market", "station").replace("rice", "flour").replace("neighbours", "aunts")
+    found = overlaps(rows(f"A. {near}"), items(SHORT, STORY, near), RULE)
+    assert found["item_id"].to_list() == ["t-2", "t-1"]
+    assert found["score"][0] == 1
+
+
+# ----------------------------------------------------------------------------------------------------- templates
+
+
+def test_other_numbers_make_a_template() -> None:
+    other = STORY.replace("4", "7").replace("12", "30").replace("9", "two")
+    found = overlaps(rows(other, STORY), items(STORY), RULE)
+    assert found["kind"].to_list() == ["template", "ngram"]
+    assert remove(rows(other, STORY), found, RULE).rows["prompt"].to_list() == [other]
+    drop = Decontaminate(templates="drop")
+    assert remove(rows(other, STORY), found, drop).rows.is_empty()
+    assert removable(found, RULE)["kind"].to_list() == ["ngram"]
+
+
+def test_the_same_numbers_in_other_words_are_no_template() -> None:
+    assert kinds(rows(edited(STORY.replace("4", "four").replace("12", "twelve"), "replace")), items(STORY)) == ["fuzzy"]
+    renamed = STORY.replace("Maria", "Sofia")
+    assert kinds(rows(renamed), items(STORY)) == ["ngram"]
+
+
+def test_other_names_in_an_item_without_numbers_make_a_template() -> None:
+    item = "In the story we read, why did Martha leave the house before her sister Clara came home?"
+    other = item.replace("Martha", "Ruth").replace("Clara", "Jane")
+    assert kinds(rows(other), items(item)) == ["template"]
+    assert kinds(rows(item.replace("Martha", "nobody")), items(item)) == ["fuzzy"]
+
+
+def test_sums_have_no_template() -> None:
+    suite = items("What is 12 + 5 - 3?", "What is 8 + 1 - 3?")
+    assert kinds(rows("What is 13 + 5 - 3?", "What is 12 + 5 - 3 + 4?"), suite) == []
+
+
+# ------------------------------------------------------------------------------------------ what many rows share
+
+QUOTE = "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness"
+ASKED = f'"{QUOTE}" Which novel opens this way?'
+AROUND = ("mug", "poster", "tattoo", "speech", "sampler", "towel", "stamp", "bench", "banner", "cake", "quilt", "card")
+
+
+def test_a_passage_that_many_rows_quote_is_no_evidence() -> None:
+    quoting = [f"My aunt wants a {thing} that says: {QUOTE}. Is that too long for a {thing}?" for thing in AROUND]
+    assert kinds(rows(*quoting), items(ASKED)) == []
+    assert kinds(rows(*quoting[:5]), items(ASKED)) == ["ngram"] * 5
+    # The item itself, as it is or edited, is found among them, however often it is there.
+    copies = [f"{thing}: {text}" for thing in AROUND for text in (ASKED, edited(ASKED, "replace"))]
+    found = overlaps(rows(*quoting, *copies), items(ASKED), RULE)
+    assert found["row_id"].to_list() == rows(*copies)["row_id"].to_list()
+
+
+def test_copies_of_a_row_are_one_row() -> None:
+    part = " ".join(LONG.split()[:16])
+    training = rows(*[part] * 10)
+    assert remove(training, overlaps(training, items(LONG), RULE), RULE).rows.is_empty()
+
+
+def test_an_item_that_is_a_quotation_is_found_wherever_it_is_quoted() -> None:
+    quoting = rows(*(f"A {thing} with: {QUOTE}." for thing in AROUND))
+    assert kinds(quoting, items("", answer=QUOTE)) == ["ngram"] * len(AROUND)
+
+
+def test_a_wrapper_of_one_item_that_many_rows_share_is_no_evidence() -> None:
+    suite = items(f"{INSTRUCTION} Which metal melts in a warm hand?", SHORT)
+    training = rows(*(f"{INSTRUCTION} Do you own a {thing}?" for thing in AROUND))
+    assert kinds(training, suite) == []
+    assert kinds(rows(f"{INSTRUCTION} Which metal melts in a warm hand?"), suite) == ["ngram"]
+
+
+# ---------------------------------------------------------------------------------- question, answer and choices
+
+
+def test_answers_and_choices_alone_are_no_evidence() -> None:
+    suite = items(LONG, SHORT, answer="the left kidney of a horse", choices=("the left kidney of a horse", "his skin"))
+    assert kinds(rows("the left kidney of a horse", "Sort: the left kidney of a horse, his skin"), suite) == []
+
+
+def test_a_question_that_many_items_ask_counts_with_its_choices_only() -> None:
+    generic = "Which of these statements is true?"
+    suite = pl.concat(
+        [
+            items(generic, task=f"t{n}", answer=f"claim number {n}", choices=(f"claim number {n}", f"rival {n}"))
+            for n in range(8)
+        ]
+    )
+    assert kinds(rows(f"{generic} A cow flies. A cow swims."), suite) == []
+    found = overlaps(rows(f"{generic} Rival 3. Something else."), suite, RULE)
+    assert found["item_id"].to_list() == ["t3-0"]
+    assert kinds(rows(generic), suite[:2]) == ["whole"] * 2
+
+
+def test_three_words_count_beside_an_answer() -> None:
+    suite = items("What causes cancer?", answer="smoking", choices=("smoking", "wind"))
+    assert kinds(rows("He asked what causes cancer. Smoking, they said."), suite) == ["whole"]
+    assert kinds(rows("He asked what causes cancer and left."), suite) == []
+    assert kinds(rows("Q: What causes cancer?\nA:"), suite) == ["exact"]
+
+
+# ------------------------------------------------------------------------------------------------------ semantic
+
+
+def test_the_semantic_stage_finds_what_shares_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.data import embeddings
+
+    meaning = {SHORT: (1.0, 0.0), LONG: (0.0, 1.0), "our biggest organ?": (0.96, 0.28), "hello": (0.6, 0.8)}
+    monkeypatch.setattr(embeddings, "embed", lambda texts: np.array([meaning[t] for t in texts], np.float32))
+    rule = Decontaminate(semantic=0.9)
+    found = overlaps(rows("hello", "our biggest organ?", LONG), items(SHORT, LONG), rule)
+    assert found["kind"].to_list() == ["semantic", "ngram"]
+    assert found["item_id"].to_list() == ["t-0", "t-1"]
+    assert found["score"][0] == pytest.approx(0.96)
+
+
 # ---------------------------------------------------------------------------------------------------- properties
 
+PLAIN = st.lists(st.text(alphabet="bcd ef", min_size=1, max_size=30), max_size=5)
 
-@settings(deadline=None, max_examples=40)
-@given(
-    st.lists(st.text(alphabet="abc de", min_size=1, max_size=30), max_size=6),
-    st.lists(st.text(alphabet="abc de", min_size=1, max_size=30), min_size=1, max_size=5),
-    st.integers(3, 6),
-)
+
+@settings(deadline=None, max_examples=60)
+@given(PLAIN, st.lists(st.text(alphabet="bcd ef", min_size=1, max_size=30), min_size=1, max_size=5), st.integers(3, 6))
 def test_against_a_plain_reading_of_the_rule(prompts: list[str], questions: list[str], ngram: int) -> None:
     def expected(prompt: str, question: str) -> bool:
         row, item = words(prompt), words(question) or ("yes",)
@@ -186,70 +319,63 @@ def test_against_a_plain_reading_of_the_rule(prompts: list[str], questions: list
         return item == row if len(item) < 4 else any(item[i : i + size] in runs for i in range(len(item) - size + 1))
 
     training = rows(*dict.fromkeys(prompts))
-    found = overlaps(training, items(*questions), ngram)
+    found = overlaps(training, items(*questions), Decontaminate(ngram=ngram, fuzzy=None))
     ids = dict(zip(training["row_id"], training["prompt"], strict=True))
     pairs = [(ids[line["row_id"]], int(line["item_id"][2:])) for line in found.iter_rows(named=True)]
-    assert pairs == [(p, i) for p in dict.fromkeys(prompts) for i, q in enumerate(questions) if expected(p, q)]
+    assert sorted(pairs) == sorted(
+        (p, i) for p in dict.fromkeys(prompts) for i, q in enumerate(questions) if expected(p, q)
+    )
+    assert list(dict.fromkeys(p for p, _ in pairs)) == [p for p in dict.fromkeys(prompts) if p in dict(pairs)]
     assert found["score"].is_between(0, 1).all()
+
+
+PIECES = st.lists(
+    st.sampled_from([QUOTE, "Which novel opens this way?", LONG, SHORT, STORY, "say 4 + 1", "4 + 1", "why me"]),
+    min_size=1, max_size=3,
+).map(" ".join)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(PIECES, min_size=1, max_size=25), st.sampled_from(["keep", "drop"]))
+def test_once_is_enough_and_nothing_is_lost(prompts: list[str], templates: str) -> None:
+    rule = Decontaminate(templates=templates)  # type: ignore[arg-type]
+    suite = items(ASKED, SHORT, STORY, "4 + 1", "Why me?", LONG)
+    training = rows(*prompts)
+    built = remove(training, overlaps(training, suite, rule), rule)
+    assert built.rows.height + built.drops.height == training.height
+    kept = set(built.rows["row_id"])
+    assert built.rows.equals(training.filter(pl.col("row_id").is_in(kept)))
+    assert sorted([*built.rows["row_id"], *built.drops["row_id"]]) == sorted(training["row_id"])
+    assert removable(overlaps(built.rows, suite, rule), rule).is_empty()
+
+
+def test_neither_hashes_nor_batches_nor_the_sample_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = (SHORT, QUOTE, edited(STORY, "replace"))
+    training = rows(*(f"{a} {b} and {c}" for a in ("So", LONG) for b in texts for c in AROUND))
+    suite = items(ASKED, SHORT, STORY, LONG, "4 + 1")
+    expected = overlaps(training, suite, RULE)
+    assert set(expected["kind"]) == {"whole", "ngram", "fuzzy"}
+    search = Search(suite, RULE, training.clear())
+    search.add(training)
+    assert search.overlaps().equals(expected)
+    monkeypatch.setattr(decontaminate, "BATCH", 7)
+    assert overlaps(training, suite, RULE).equals(expected)
+    monkeypatch.setattr(scan, "MIX", np.uint64(0))  # all runs that end alike now have one hash
+    assert overlaps(training, suite, RULE).equals(expected)
 
 
 def test_removal_keeps_the_ledger() -> None:
     training = rows("clean one", SHORT, "clean two", SHORT)
-    found = overlaps(training, items(SHORT))
-    built = remove(training, found)
+    found = overlaps(training, items(SHORT), RULE)
+    built = remove(training, found, RULE)
     assert found.height == 1
     assert built.rows["prompt"].to_list() == ["clean one", "clean two"]
     assert built.drops["operation"].to_list() == ["decontaminate"] * 2
     assert built.drops["reason"][0] == f'whole overlap with t/t-0: "{" ".join(words(SHORT))}"'
-    untouched = remove(training, overlaps(training, items("Something else entirely, is it?")))
+    untouched = remove(training, overlaps(training, items("Something else entirely, is it?"), RULE), RULE)
     assert untouched.rows.equals(training)
 
 
-# ----------------------------------------------------------------------------------------------------- real data
-
-
-@pytest.fixture
-def shared() -> Path:
-    folder = Path(os.environ.get("HARNESS_ACCEPTANCE_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("the acceptance data is not there; name its folder in HARNESS_ACCEPTANCE_DATA")
-    return folder
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.mark.acceptance
-@pytest.mark.parametrize("wrapper", ["{}", "Question: {}\nAnswer:"])
-def test_leaky_templates_are_found_and_clean_ones_are_not(shared: Path, wrapper: str) -> None:
-    suites = []
-    for file in sorted(shared.glob("suites/*/*.jsonl")):
-        docs = read(file)
-        suite = items(*(doc["question"] for doc in docs), task=file.stem, wrapper=wrapper)
-        suites.append(suite.with_columns(answer=pl.Series([doc["choices"][doc["label"]] for doc in docs])))
-    suite = pl.concat(suites)
-    leaky = load("leaky", Source(path="t0/leaky"), shared).rows
-    clean = load("clean", Source(path="t0/clean"), shared).rows
-    assert overlaps(clean, suite).is_empty()
-    assert remove(leaky, overlaps(leaky, suite)).drops.height >= 0.92 * leaky.height
-
-
-@pytest.mark.acceptance
-def test_planted_contamination(shared: Path) -> None:
-    docs = read(shared / "decontam/eval.jsonl")
-    suite = pl.concat(
-        items(*(d["text"] for d in docs if d["task"] == task), task=task)
-        for task in dict.fromkeys(d["task"] for d in docs)
-    )
-    training = load("s", Source(path="decontam/train.jsonl", fields={"text": "text"}), shared).rows
-    hit = set(overlaps(training, suite)["row_id"])
-    found: dict[str, list[bool]] = {}
-    for row, label in zip(training["row_id"], read(shared / "decontam/labels.jsonl"), strict=True):
-        found.setdefault(label["kind"], []).append(row in hit)
-    share = {kind: sum(hits) / len(hits) for kind, hits in found.items()}
-    for kind in ("verbatim_q", "verbatim_qa", "embedded", "rewrapped", "case_punct_space", "unicode"):
-        assert share[kind] == 1.0, kind
-    assert share["natural_retemplate"] >= 0.97
-    for kind in ("clean", "clean_long", "neg_boilerplate", "neg_same_topic", "neg_same_dataset"):
-        assert share[kind] == 0.0, kind
+def test_nothing_in_nothing_out() -> None:
+    assert overlaps(rows(), items(SHORT), RULE).schema == OVERLAP_SCHEMA
+    assert overlaps(rows("", " ", "?!"), items("", answer=""), RULE).is_empty()

@@ -5,18 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.data import rows as tables
 from harness.data.rows import (
     DROP_SCHEMA,
     SCHEMA,
     content_digest,
     drops,
     frame,
+    json_objects,
     pool_digest,
     ranked,
     row_id,
     row_text,
 )
-from harness.records import DROP_COLUMNS, ROW_COLUMNS
+from harness.identity import canonical_json, sequence_digest, unit_hash
+from harness.records import CONTENT_COLUMNS, DROP_COLUMNS, ROW_COLUMNS
 
 TEXT = st.text(alphabet="ab \n", max_size=6)
 
@@ -74,3 +77,52 @@ def test_the_order_of_two_rows_does_not_depend_on_the_others(some: list[str], mo
     few = order(some)
     assert sorted(few) == sorted((p, some[:i].count(p)) for i, p in enumerate(some))
     assert [pair for pair in order(some + more) if pair in set(few)] == few
+
+
+# ------------------------------------------------------------- whole columns at a time, with the digests of one by one
+
+ANY_TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | TEXT
+ROWS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys((*CONTENT_COLUMNS, "slice", "columns"), ANY_TEXT)))
+
+
+@settings(deadline=None, max_examples=80)
+@given(ROWS, st.integers(1, 4))
+def test_digests_are_those_of_identity(rows: list[dict[str, str | None]], slice_size: int) -> None:
+    made = frame(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "SLICE", slice_size)
+        assert made["row_id"].to_list() == [row_id(row) for row in rows]
+        assert frame(rows).equals(made)
+        assert content_digest(made) == sequence_digest(made["row_id"])
+        seen = made.drop("meta").iter_rows(named=True)
+        assert pool_digest(made) == sequence_digest(canonical_json(row) for row in seen)
+
+
+def test_every_character_is_spelled_as_in_canonical_json() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    texts = ["".join(characters[start : start + 50]) for start in range(0, len(characters), 50)]
+    assert json_objects(pl.DataFrame({"a": texts})).to_list() == [canonical_json({"a": text}) for text in texts]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(TEXT, max_size=20), st.lists(st.integers() | TEXT, max_size=3))
+def test_ranks_are_by_unit_hash_of_content_and_occurrence(prompts: list[str], parts: list[object]) -> None:
+    made = table(*prompts)
+    ids = made["row_id"].to_list()
+    keys = [unit_hash(*parts, row, ids[:index].count(row)) for index, row in enumerate(ids)]
+    assert ranked(made, *parts) == sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def test_whole_columns_and_single_values_make_a_table() -> None:
+    made = tables.table({"text": ["a", "b"], "source": "s", "license": None, "slice": pl.Series(["x", None])}, 2)
+    rows = [{"text": "a", "source": "s", "slice": "x"}, {"text": "b", "source": "s"}]
+    assert made.equals(frame(rows))
+    assert tables.table({"source": "s"}, 0).schema == SCHEMA
+    with pytest.raises(ValueError, match="txt"):
+        tables.table({"txt": ["a"]}, 1)
+
+
+def test_carried_columns_count_for_the_pool_not_for_the_row() -> None:
+    plain, scored = table("a"), table("a", columns='{"score":1}')
+    assert plain["row_id"].equals(scored["row_id"])
+    assert pool_digest(plain) != pool_digest(scored)

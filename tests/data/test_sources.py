@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from harness.data import files
 from harness.data.rows import pool_digest
 from harness.data.sources import inputs, load
 from harness.errors import RequestError
@@ -46,6 +47,8 @@ FORMATS: dict[str, Callable[[Path], Any]] = {
     "b.json": lambda path: path.write_text(json.dumps({"data": PAIRS, "version": 1})),
     "a.csv": write_csv,
     "a.parquet": lambda path: pl.DataFrame(PAIRS).write_parquet(path),
+    "a.tsv.zst": lambda path: files.write(PAIRS, path),
+    "a.json.gz": lambda path: files.write(PAIRS, path),
 }
 
 
@@ -318,37 +321,73 @@ def test_bad_rows_and_dropped_rows_share_one_ledger(tmp_path: Path) -> None:
     assert built.drops["place"].to_list() == ["a.jsonl:2", "a.jsonl:3"]
 
 
-# ----------------------------------------------------------------------------------------------------------- Hub
+# -------------------------------------------------------------------------------------------- columns and licences
 
 
-@pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
+def test_columns_are_carried_along(tmp_path: Path) -> None:
+    rows = [{"text": "a", "score": 0.5, "label": "x"}, {"text": "b", "score": None, "label": True}]
+    expected = ['{"label":"x","score":0.5}', '{"label":true,"score":null}']
+    for name in ("a.jsonl", "a.json", "a.csv"):
+        files.write(rows, tmp_path / name)
+        built = load("s", Source(path=name, columns=("score", "label")), tmp_path)
+        assert built.rows["columns"].to_list() == [
+            e.replace("true", '"True"' if "csv" in name else "true") for e in expected
+        ]
+        assert load("s", Source(path=name), tmp_path).rows["columns"].to_list() == [None, None]
+    with pytest.raises(RequestError, match=r'sources.s.columns: a.jsonl:1: no column "scor". Did you mean "score"'):
+        load("s", Source(path="a.jsonl", columns=("scor",)), tmp_path)
 
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+def test_a_score_that_is_no_number_is_a_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "score": 1}\n{"text": "b"}\n{"text": "c", "score": 1e999}\n')
+    with pytest.raises(RequestError, match=r'a.jsonl:2: no column "score". Valid here: text. 1 good row before it'):
+        load("s", Source(path="a.jsonl", columns=("score",)), tmp_path)
+    built = load("s", Source(path="a.jsonl", columns=("score",), on_bad_row="drop"), tmp_path)
+    assert built.rows["columns"].to_list() == ['{"score":1}']
+    assert built.drops["reason"].to_list() == [
+        'no column "score". Valid here: text',
+        '"score" is inf, expected text or a number',
+    ]
+    pl.DataFrame({"text": ["a", "b"], "score": [0.5, float("nan")]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(RequestError, match=r'a.parquet#2: "score" is nan'):
+        load("s", Source(path="a.parquet", columns=("score",)), tmp_path)
+    (tmp_path / "a.csv").write_text("text,score\na,1\nb,NaN\n")
+    with pytest.raises(RequestError, match=r'a.csv:3: "score" is NaN'):
+        load("s", Source(path="a.csv", columns=("score",)), tmp_path)
 
 
-@pytest.mark.usefixtures("offline")
-def test_a_hub_dataset_in_a_local_folder(tmp_path: Path) -> None:
-    jsonl(tmp_path / "repo" / "train.jsonl", PAIRS)
-    hub = str(tmp_path / "repo")
-    source = Source(hub=hub, revision="c0ffee", rows=4)
-    assert load("s", source, tmp_path).rows["prompt"].to_list() == ["p0", "p1", "p2", "p3"]
+def test_a_row_s_own_licence_wins(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", [{"text": "a", "by": "CC0"}, {"text": "b", "by": None}, {"text": "c", "by": ""}])
+    source = Source(path="a.jsonl", fields={"license": "by"}, license="MIT", origin="annotation")
+    rows = load("s", source, tmp_path).rows
+    assert rows["license"].to_list() == ["CC0", "MIT", "MIT"]
+    assert rows["origin"].to_list() == ["annotation"] * 3
+
+
+def test_functions_of_operations_are_inputs(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", PAIRS)
+    (tmp_path / "mine.py").write_text("def odd(row): return row['prompt'][1:] in '13'\n")
+    source = Source.model_validate({"path": "a.jsonl", "operations": [{"filter": {"function": "mine:odd"}}]})
     before = inputs("s", source, tmp_path)
-    jsonl(tmp_path / "repo" / "train.jsonl", PAIRS[1:])
-    assert inputs("s", source, tmp_path) != before
-    with pytest.raises(RequestError, match=r"sources.s.hub: .*split tset"):
-        load("s", Source(hub=hub, revision="c0ffee", split="tset"), tmp_path)
-    with pytest.raises(RequestError, match=r"sources.s.config: expected the name"):
-        load("s", Source(hub=hub, revision="c0ffee", config={"a": 1}), tmp_path)
+    assert sorted(before) == ["files/a.jsonl", "function/mine"]
+    assert load("s", source, tmp_path).rows["prompt"].to_list() == ["p1", "p3"]
+    (tmp_path / "mine.py").write_text("def odd(row): return True\n")
+    assert inputs("s", source, tmp_path)["function/mine"] != before["function/mine"]
 
 
-@pytest.mark.usefixtures("offline")
-def test_a_hub_dataset_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"sources.s.hub: nobody/nothing@c0ffee, split train, cannot be loaded"):
-        load("s", Source(hub="nobody/nothing", revision="c0ffee"), tmp_path)
+def test_what_operations_ask_for_is_passed_on(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", PAIRS)
+    bounds = {"min_tokens": 3, "max_perplexity": 50}
+    source = Source.model_validate({"path": "a.jsonl", "operations": [{"filter": bounds}]})
+    tokens, perplexity = {"p0": 1}, {"p4": 90.0}
+    built = load(
+        "s",
+        source,
+        tmp_path,
+        tokens=lambda rows: [tokens.get(prompt, 9) for prompt in rows["prompt"]],
+        perplexity=lambda rows: [perplexity.get(prompt, 9.0) for prompt in rows["prompt"]],
+    )
+    assert built.rows["prompt"].to_list() == ["p1", "p2", "p3"]
 
 
 def test_pools_are_the_same_wherever_the_files_are(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import json
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -30,6 +32,11 @@ POOLS = {"a": pool("a", 60, wrong=30), "b": pool("b", 40)}
 
 def variant(mix: dict[str, Any], *operations: Any, **more: Any) -> Variant:
     return Variant.model_validate({"mix": mix, "operations": operations, **more})
+
+
+def length(rows: pl.DataFrame) -> list[int]:
+    """Tokens of a row: between 1 and 13, by its number."""
+    return [int(prompt[1:]) * 7 % 13 + 1 for prompt in rows["prompt"]]
 
 
 def prompts(mix: dict[str, Any], *operations: Any, seed: int = 1, match: str = "steps", **more: Any) -> list[str]:
@@ -121,12 +128,12 @@ def test_copies_of_a_row_are_drawn_apart() -> None:
 @pytest.mark.parametrize(
     ("mix", "operations", "match", "message"),
     [
-        ({"a": 61}, (), "steps", "mix.a: 61 rows are asked for, a has 60"),
+        ({"a": 61}, (), "steps", r"mix.a: 61 rows are asked for, a has 60 \(max_repeats: 2 would be enough\)"),
         (
             {"a": 31},
             ("verify",),
             "rows",
-            "mix.a: 31 rows are asked for, 30 of a are left after the operations",
+            r"mix.a: 31 rows are asked for, 30 of a are left after the operations \(max_repeats: 2 would",
         ),
         (
             {"a": 20, "b": 5},
@@ -159,3 +166,202 @@ def test_a_random_subset_keeps_the_order_and_is_nested(keep: int, seed: int) -> 
 def test_a_random_subset_of_more_rows_than_there_are() -> None:
     with pytest.raises(RequestError, match="61 rows are to be kept of 60"):
         random_subset(POOLS["a"], 61, 1)
+
+
+# ------------------------------------------------------------------------------------------------------- mixtures
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.floats(0.001, 1), min_size=1, max_size=2),
+    st.integers(1, 100),
+    st.integers(0, 3),
+    st.sampled_from(["steps", "rows"]),
+)
+def test_mixtures_hit_their_weights_to_one_row(weights: list[float], total: int, seed: int, match: str) -> None:
+    named = dict(zip("ab", weights, strict=False))
+    built = build(variant(named, rows=total, max_repeats=10), POOLS, seed=seed, match=match)
+    assert built.rows.height == total
+    for name, weight in named.items():
+        assert abs(built.rows.filter(source=name).height - total * weight / sum(weights)) < 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 700), st.integers(1, 500), st.integers(0, 3), st.sampled_from(["steps", "tokens"]))
+def test_mixtures_in_tokens_hit_their_count_within_one_row(few: int, many: int, seed: int, match: str) -> None:
+    mix = {"a": few, "b": many}
+    built = build(variant(mix, unit="tokens", max_repeats=9), POOLS, seed=seed, match=match, tokens=length)
+    for name, count in mix.items():
+        counts = length(built.rows.filter(source=name))
+        assert counts
+        assert abs(sum(counts) - count) <= max(counts) / 2 or len(counts) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.01, 1), st.integers(30, 600), st.integers(0, 3))
+def test_weights_of_a_total_of_tokens(weight: float, total: int, seed: int) -> None:
+    mix = variant({"a": weight, "b": 1 - weight / 2}, tokens=total, max_repeats=9)
+    built = build(mix, POOLS, seed=seed, match="steps", tokens=length)
+    for name, count in mix.counts().items():
+        assert abs(sum(length(built.rows.filter(source=name))) - (count or 0)) <= 13
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 150), min_size=2, max_size=2),
+    st.integers(0, 3),
+    st.sampled_from([("rows", "steps", ()), ("rows", "rows", ("verify",)), ("tokens", "steps", ())]),
+)
+def test_larger_draws_hold_the_smaller_ones_copies_included(
+    sizes: list[int], seed: int, how: tuple[str, str, tuple[str, ...]]
+) -> None:
+    unit, match, chain = how
+    few, many = (
+        build(
+            variant({"a": size, "b": 3}, *chain, unit=unit, max_repeats=9), POOLS, seed=seed, match=match, tokens=length
+        ).rows.filter(source="a")
+        for size in sorted(sizes)
+    )
+    if not samples(variant({"a": sizes[0], "b": 3}, *chain, unit=unit, max_repeats=9), POOLS):
+        return
+    small, large = Counter(few["prompt"]), Counter(many["prompt"])
+    assert small <= large
+    alike = [prompt for prompt in small if small[prompt] == large[prompt]]  # and those come in the same order
+    assert in_common(many["prompt"].to_list(), alike) == in_common(few["prompt"].to_list(), alike)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 240), st.integers(0, 3))
+def test_a_small_source_is_repeated_in_whole_passes(size: int, seed: int) -> None:
+    rows = build(variant({"b": size}, max_repeats=6), POOLS, seed=seed, match="steps").rows
+    times = Counter(rows["prompt"])
+    assert rows.height == size
+    assert len(times) == min(size, 40)
+    assert max(times.values()) - min(times.values()) <= 1
+    assert max(times.values()) == -(-size // 40)
+
+
+def test_operations_do_not_take_copies_for_duplicates() -> None:
+    mix = variant({"a": 120, "b": 100}, "verify", "dedupe", max_repeats=3)
+    built = build(mix, POOLS, seed=1, match="steps")
+    assert Counter(built.rows["source"]) == {"a": 60, "b": 100}
+    assert max(Counter(built.rows.filter(source="b")["prompt"]).values()) == 3
+    assert built.rows.height + built.drops.height == 220
+    assert set(built.drops["operation"]) == {"verify"}
+
+
+def test_a_sample_counts_copies() -> None:
+    built = build(variant({"b": 80}, {"sample": {"rows": 30}}, max_repeats=2), POOLS, seed=1, match="steps")
+    assert (built.rows.height, built.drops.height) == (30, 50)
+    assert len(set(built.rows["prompt"])) < 30
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 90), st.integers(0, 3), st.sampled_from(["steps", "rows"]))
+def test_the_ledger_of_a_variant_adds_up(size: int, seed: int, match: str) -> None:
+    chain = ("verify", {"filter": {"exclude": "7"}}, {"sample": {"fraction": 0.9}})
+    built = build(variant({"a": size, "b": "all"}, *chain, max_repeats=9), POOLS, seed=seed, match=match)
+    if match == "steps":
+        assert built.rows.height + built.drops.height == size + 40
+    else:
+        assert built.rows.filter(source="a").height == size
+    assert set(built.drops["operation"]) <= {"verify", "filter(exclude=7)", "sample(fraction=0.9)"}
+    kept = Counter(built.rows["row_id"])
+    if match == "rows":
+        assert not set(built.drops["row_id"]) & set(kept)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(5, 60), st.integers(5, 60), st.integers(5, 40), st.integers(0, 3))
+def test_rows_of_two_arms_come_in_the_same_order_whatever_else_is_done(
+    one: int, other: int, more: int, seed: int
+) -> None:
+    plain = build(variant({"a": one, "b": more}), POOLS, seed=seed, match="steps").rows["prompt"].to_list()
+    mix = variant({"b": 3, "a": other}, {"filter": {"exclude": "3"}}, "dedupe")
+    changed = build(mix, POOLS, seed=seed, match="steps").rows["prompt"].to_list()
+    if samples(variant({"a": one, "b": more}), POOLS) == samples(mix, POOLS):
+        assert in_common(plain, changed) == in_common(changed, plain)
+
+
+def test_only_the_rows_needed_are_counted() -> None:
+    asked: list[int] = []
+
+    def counted(rows: pl.DataFrame) -> list[int]:
+        assert rows.schema == SCHEMA
+        asked.append(rows.height)
+        return [10] * rows.height
+
+    large = {"c": pool("c", 5000)}
+    assert build(variant({"c": 200}, unit="tokens"), large, seed=1, match="steps", tokens=counted).rows.height == 20
+    assert sum(asked) == 256
+    assert build(variant({"c": 9990}, unit="tokens"), large, seed=1, match="steps", tokens=counted).rows.height == 999
+
+
+def test_operations_get_what_they_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def odd(row): return int(row['prompt'][1:]) % 2 == 1")
+    chain = ({"filter": {"max_tokens": 6}}, {"filter": {"min_perplexity": 2}}, {"filter": {"function": "mine:odd"}})
+    built = build(
+        variant({"a": 60}, *chain), POOLS, seed=1, match="steps", folder=tmp_path, tokens=length,
+        perplexity=lambda rows: [1.0 + int(prompt[1:]) for prompt in rows["prompt"]],
+    )  # fmt: skip
+    wanted = {f"a{n}" for n in range(60) if n * 7 % 13 + 1 <= 6 and n >= 1 and n % 2}
+    assert set(built.rows["prompt"]) == wanted
+
+
+def test_matching_tokens_refills_what_operations_drop() -> None:
+    built = build(variant({"a": 150}, "verify", unit="tokens"), POOLS, seed=2, match="tokens", tokens=length)
+    assert abs(sum(length(built.rows)) - 150) <= 6
+    assert all(int(prompt[1:]) >= 30 for prompt in built.rows["prompt"])
+    assert built.drops.height
+
+
+@pytest.mark.parametrize(
+    ("mix", "more", "match", "message"),
+    [
+        ({"a": 130}, {"max_repeats": 2}, "steps", r"mix.a: 130 rows .*, a has 60 \(max_repeats: 3 would be enough\)"),
+        ({"a": 6060}, {}, "steps", r"a has 60 \(not even max_repeats: 100 would be enough\)"),
+        ({"a": 5000}, {"unit": "tokens"}, "steps", r"mix.a: 5,000 tokens .*, a has 412 \(max_repeats: 13 would"),
+        (
+            {"a": 400},
+            {"unit": "tokens", "operations": ["verify"]},
+            "tokens",
+            r"mix.a: 400 tokens are asked for, 210 of a are left after the operations \(max_repeats: 2 would",
+        ),
+    ],
+)
+def test_too_little_says_how_often_it_would_have_to_be_repeated(
+    mix: dict[str, Any], more: dict[str, Any], match: str, message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        build(Variant.model_validate({"mix": mix, **more}), POOLS, seed=1, match=match, tokens=length)
+
+
+def test_repeats_that_are_said_to_be_enough_are_enough() -> None:
+    for count in (61, 119, 120, 121, 600):
+        with pytest.raises(RequestError) as caught:
+            build(variant({"a": count}), POOLS, seed=1, match="steps")
+        needed = int(str(caught.value).split("max_repeats: ")[1].split()[0])
+        assert build(variant({"a": count}, max_repeats=needed), POOLS, seed=1, match="steps").rows.height == count
+        if needed > 2:
+            with pytest.raises(RequestError):
+                build(variant({"a": count}, max_repeats=needed - 1), POOLS, seed=1, match="steps")
+
+
+def test_tokens_need_the_model() -> None:
+    with pytest.raises(
+        RequestError, match=r"mix.a: 50 tokens are asked for, and the model that counts them is not ready"
+    ):
+        build(variant({"a": 50}, unit="tokens"), POOLS, seed=1, match="steps")
+
+
+def test_all_operations_gone_through_leave_a_source_empty() -> None:
+    with pytest.raises(RequestError, match=r"mix.c: 3 rows are asked for, 0 of c are left after the operations"):
+        build(variant({"a": 5, "c": 3}, "verify"), POOLS | {"c": pool("c", 5, wrong=5)}, seed=1, match="rows")
+
+
+def test_samples_where_sources_are_repeated_or_counted_in_tokens() -> None:
+    assert not samples(variant({"b": 80}, max_repeats=2), POOLS)
+    assert samples(variant({"b": 81}, max_repeats=3), POOLS)
+    assert samples(variant({"b": 80}, "verify", max_repeats=2), POOLS)
+    assert samples(variant({"b": 300}, unit="tokens"), POOLS)
+    assert not samples(variant({"b": "all"}, unit="tokens"), POOLS)

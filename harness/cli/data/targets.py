@@ -1,0 +1,180 @@
+"""What ``data card`` and ``data show`` look at: a variant of a study, or a file of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.arguments import open_plan
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from harness.build import PlannedVariant
+    from harness.plan import Plan
+    from harness.steps import Output
+
+STUDIES = (".yaml", ".yml", ".py")
+EXPECTED = "expected STUDY:VARIANT, such as experiments/quickstart.yaml:baseline, or a file of rows (jsonl, csv, ...)"
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--field", metavar="NAME=COLUMN", help="of a file: which column (or template) is prompt, text, ..."),
+]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", help="of a file: a further column to look at, such as label or score")
+]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Rows to look at, and the ledger of those that did not come so far.
+
+    Attributes:
+        name: As the user wrote it.
+        rows: Columns ``records.ROW_COLUMNS``.
+        drops: Columns ``records.DROP_COLUMNS``: of the sources, then of decontamination, then of the variant.
+        read: Rows, good or bad, there were at first.
+        sources: Names of the sources they may come from.
+    """
+
+    name: str
+    rows: pl.DataFrame
+    drops: pl.DataFrame
+    read: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenedVariant(Opened):
+    """The training set of a variant at a seed.
+
+    Attributes:
+        lost: Of the ledger, the lines of rows that were drawn before they were dropped.
+    """
+
+    lost: pl.DataFrame
+    plan: Plan
+    variant: PlannedVariant
+    seed: int
+
+    def outputs(self, kind: str) -> list[Output]:
+        """Return the steps of a kind (``source``, ``pool``) that the variant draws from, in the order of its mix."""
+        return [output for name in self.sources for output in _outputs(self.plan, kind, name)]
+
+    def pool(self) -> pl.DataFrame:
+        """Return the rows that the variant's were drawn from."""
+        import polars as pl
+
+        return pl.concat([output.table("rows") for output in self.outputs("pool")])
+
+
+def open_target(
+    target: str, store: Path, seed: int | None, fields: Sequence[str] | None, columns: Sequence[str] | None
+) -> Opened:
+    """Read a file of rows, or build a variant.
+
+    Raises:
+        RequestError: There is no such thing, or something about it is wrong.
+    """
+    from harness.errors import RequestError
+
+    if names_rows(target):
+        return _open_file(target, _mapping(fields or ()), tuple(columns or ()))
+    file, _, name = target.rpartition(":")
+    if not file:
+        raise RequestError(f"{target}: {_absent(target) or EXPECTED}")
+    for option, given in (("--field", fields), ("--column", columns)):
+        if given:
+            raise RequestError(f"{option}: is for files; a study says in sources what its columns are")
+    return open_variant(open_plan(Path(file), store), file, name, seed)
+
+
+def names_rows(target: str) -> bool:
+    """Tell whether a target is a file (or a folder) of rows."""
+    path = Path(target)
+    return path.is_dir() or (path.is_file() and path.suffix.lower() not in STUDIES)
+
+
+def open_variant(made: Plan, file: str, name: str, seed: int | None) -> OpenedVariant:
+    """Return a variant of a study.
+
+    Raises:
+        RequestError: The study has no such variant, or no such seed.
+    """
+    import polars as pl
+
+    from harness.errors import RequestError, did_you_mean
+
+    variant = next((v for v in made.variants if v.name == name), None)
+    if variant is None:
+        raise RequestError(f'{file} has no variant "{name}".{did_you_mean(name, (v.name for v in made.variants))}')
+    chosen = seed if seed is not None else made.study.seed_list()[0]
+    if chosen not in variant.outputs:
+        raise RequestError(f"--seed: {chosen} is not a seed of the study ({', '.join(map(str, variant.outputs))})")
+    output = variant.outputs[chosen]
+    sources = tuple(variant.spec.mix or ())
+    made_of = [one for kind in ("source", "pool") for name in sources for one in _outputs(made, kind, name)]
+    lost = [output.table("drops")]
+    if output.step.spec.get("random_subset"):  # rows of the baseline, after its operations
+        lost.insert(0, made.variants[0].outputs[chosen].table("drops"))
+    return OpenedVariant(
+        name=f"{file}:{name}",
+        rows=output.table("rows"),
+        drops=pl.concat([*(one.table("drops") for one in made_of), *lost]),
+        read=sum(one.data["rows"] + one.data["dropped"] for one in made_of if one.step.kind == "source"),
+        sources=sources,
+        lost=pl.concat(lost),
+        plan=made,
+        variant=variant,
+        seed=chosen,
+    )
+
+
+def _outputs(made: Plan, kind: str, name: str) -> list[Output]:
+    return [output for output in made.outputs if (output.step.kind, output.step.name) == (kind, name)]
+
+
+def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) -> Opened:
+    from harness.data import sources
+    from harness.errors import RequestError
+    from harness.spec import Source
+
+    name = Path(target).name.split(".")[0] or "rows"
+    spec = Source(path=target, fields=fields, columns=columns, on_bad_row="drop", operations=())
+    try:
+        built = sources.load(name, spec, Path.cwd())
+    except RequestError as error:  # there is no study here to declare anything in
+        said = str(error).replace(f"sources.{name}.fields", "--field").replace(f"sources.{name}: ", f"{target}: ")
+        raise RequestError(said) from error
+    return Opened(target, built.rows, built.drops, built.rows.height + built.drops.height, (name,))
+
+
+def _mapping(fields: Sequence[str]) -> dict[str, str]:
+    from harness.errors import RequestError, did_you_mean
+    from harness.spec import CANONICAL_FIELDS
+
+    mapping = {}
+    for field in fields:
+        name, equals, column = field.partition("=")
+        if not equals or not column:
+            raise RequestError(f"--field {field}: expected NAME=COLUMN, such as prompt=question")
+        if name not in CANONICAL_FIELDS:
+            near = did_you_mean(name, CANONICAL_FIELDS)
+            raise RequestError(f'--field {field}: "{name}" is not a field of a row.{near}')
+        mapping[name] = column
+    return mapping
+
+
+def _absent(target: str) -> str:
+    """Say that a file is not there, where the target can only be meant as one."""
+    from harness.errors import did_you_mean
+
+    path = Path(target)
+    if path.exists() or path.suffix in ("", *STUDIES):
+        return ""
+    there = [one.name for one in path.parent.iterdir() if one.is_file()] if path.parent.is_dir() else []
+    return f"no such file.{did_you_mean(path.name, there)}"

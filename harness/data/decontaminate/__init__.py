@@ -1,0 +1,361 @@
+"""Which training rows hold items of the suite, and how.
+
+Kinds of overlap, between a row and an item:
+
+- ``exact``: an item of fewer than 4 words is a row's prompt, all of its text or, from 2 words on, a line of it; as it
+  stands, as in ``Question: ... Answer:``, or (prompts) inside a wrapper that more than 5 different prompts of the
+  source share.
+- ``whole``: all words in order of an item shorter than an n-gram (13 words), or of one whose n-grams are all
+  boilerplate; not as a part of a longer sum. An item of 3 words counts beside one of its answers or choices.
+- ``ngram``: 13 words in a row of an item that are not boilerplate.
+- ``fuzzy``: an edited copy: at least ``fuzzy`` (0.6) of the item's pairs of neighbouring words are neighbours in the
+  row, in order, without a long stretch missing, and every number is the same. From 6 words that are no numbers on.
+- ``template``: the same wording with other numbers (or, in items without numbers, other names). Another problem, so it
+  is removed only when asked for. From 8 words that are no numbers on.
+- ``semantic``: cosine of sentence embeddings; optional.
+
+An item is its question, or its gold answer where it has no question: a shared answer, or the choices alone, are no
+evidence. A question that more than 5 items with different answers ask ("Which of these is true?") counts only where the
+item's answer, or one of its choices, is in the row as well.
+
+What many share is no evidence. In items: words that all of a task's items begin or end with are cut off, and n-grams
+in more than 5 different items and 2% of them are boilerplate. In rows: where more than 5 different rows hold a passage
+of an item and lack a stretch of the rest of it, they quote what the item quotes, and the passage counts for none of
+them. A row that has the rest as well is never excused, however many there are; so an item whose whole text is a
+famous quotation is found in every row that quotes it. Copies of one row are one row.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from harness.data.decontaminate.compare import HOLE, LEAK, Overlap, compare
+from harness.data.decontaminate.items import COMMON, SHORT, Item, Suite, index
+from harness.data.decontaminate.scan import Found, Scanner
+from harness.data.rows import OVERLAP_SCHEMA, Built, dropped, drops, row_text
+from harness.data.text import OPERATORS, Words, words
+from harness.records import CONTENT_COLUMNS
+from harness.spec import Decontaminate
+
+BATCH = 8192  # rows whose words are in memory at once
+SAMPLE = 4000  # rows that tell which words are rare
+PROMPT = 16  # words of a prompt that may be a wrapper around an item of fewer than 4
+LINE = 80  # characters of a line that may be such an item
+FRAME = frozenset(["q", "a", "question", "answer", "problem"])
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Hit:
+    row: int
+    item: int
+    overlap: Overlap
+    words: int  # a hash of all the row's words: copies of a row are one document
+
+
+def overlaps(
+    rows: pl.DataFrame, items: pl.DataFrame, rule: Decontaminate, on_progress: Progress | None = None
+) -> pl.DataFrame:
+    """Find the suite's items in training rows.
+
+    Args:
+        rows: Columns ``rows.SCHEMA``.
+        items: Columns ``records.ITEM_COLUMNS``.
+        rule: What counts.
+        on_progress: Called with rows done and rows in all.
+
+    Returns:
+        One line per row (content and source) and item, rows in order, the best item first. ``score`` is the share of
+        the item's pairs of neighbouring words that the row holds (for ``semantic``: the cosine); ``span`` the words
+        of the row that match.
+    """
+    unique = rows.unique(["row_id", "source"], keep="first", maintain_order=True)
+    search = Search(items, rule, unique.gather_every(max(1, unique.height // SAMPLE)))
+    for start in range(0, unique.height, BATCH):
+        search.add(unique.slice(start, BATCH))
+        if on_progress is not None:
+            on_progress(min(start + BATCH, unique.height), unique.height)
+    return search.overlaps()
+
+
+def removable(overlaps: pl.DataFrame, rule: Decontaminate) -> pl.DataFrame:
+    """Return the overlaps that cost a row its place: all but templates that are kept."""
+    return overlaps if rule.templates == "drop" else overlaps.filter(pl.col("kind") != "template")
+
+
+def remove(rows: pl.DataFrame, overlaps: pl.DataFrame, rule: Decontaminate) -> Built:
+    """Drop the rows that overlap an item (operation ``decontaminate``)."""
+    first: dict[str, dict[str, Any]] = {}
+    for line in removable(overlaps, rule).iter_rows(named=True):
+        first.setdefault(line["row_id"], line)
+    gone = pl.col("row_id").is_in(list(first))
+    ledger = []
+    for row in rows.filter(gone).iter_rows(named=True):
+        line = first[row["row_id"]]
+        reason = f'{line["kind"]} overlap with {line["task"]}/{line["item_id"]}: "{line["span"]}"'
+        ledger.append(dropped(row, "decontaminate", reason))
+    return Built(rows.filter(~gone), drops(ledger))
+
+
+class Search:
+    """Rows go in batch by batch, overlaps come out when all are in."""
+
+    def __init__(self, items: pl.DataFrame, rule: Decontaminate, sample: pl.DataFrame) -> None:
+        """Read the suite.
+
+        Args:
+            items: Columns ``records.ITEM_COLUMNS``.
+            rule: What counts.
+            sample: Some of the rows to come; they change the time taken, not what is found.
+        """
+        self.rule = rule
+        self.suite: Suite = index(items, rule.ngram)
+        self.scanner = Scanner(self.suite, LEAK if rule.fuzzy is None else rule.fuzzy, map(words, _texts(sample)))
+        self._ids: list[pl.DataFrame] = []
+        self._texts: list[pl.Series] = []  # only for the semantic stage
+        self._prompts: list[pl.DataFrame] = []  # only for items of fewer than 4 words
+        self._hits: list[_Hit] = []
+        self._rows = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Search a batch of rows (columns ``rows.SCHEMA``)."""
+        raw = _texts(rows)
+        texts = [words(text) for text in raw]
+        found = self.scanner.scan(texts)
+        for (row, item), overlap in self._judged(found, raw, texts).items():
+            self._hits.append(_Hit(self._rows + row, item, overlap, hash(texts[row])))
+        if self.suite.exacts:
+            self._exact(rows, raw, texts)
+        if self.rule.semantic is not None:
+            self._texts.append(_asked(rows, raw))
+        self._ids.append(rows.select("row_id", "source"))
+        self._rows += rows.height
+
+    def overlaps(self) -> pl.DataFrame:
+        """Return all overlaps (columns ``records.OVERLAP_COLUMNS``)."""
+        hits = self._uncommon([*self._hits, *self._wrapped()])
+        if self.rule.semantic is not None:
+            hits += self._semantic(hits)
+        # The best item first: what costs the row its place, then the most words in common.
+        hits.sort(
+            key=lambda hit: (hit.row, hit.overlap.kind in ("template", "semantic"), -_weight(hit.overlap), hit.item)
+        )
+        ids = pl.concat(self._ids) if self._ids else pl.DataFrame(schema={"row_id": pl.String, "source": pl.String})
+        where = ids[[hit.row for hit in hits]]
+        items = [self.suite.items[hit.item] for hit in hits]
+        return where.with_columns(
+            pl.Series("item_id", [item.item_id for item in items], pl.String),
+            pl.Series("task", [item.task for item in items], pl.String),
+            pl.Series("kind", [hit.overlap.kind for hit in hits], pl.String),
+            pl.Series("score", [hit.overlap.score for hit in hits], pl.Float64),
+            pl.Series("span", [" ".join(hit.overlap.span) for hit in hits], pl.String),
+        ).select(list(OVERLAP_SCHEMA))
+
+    # ------------------------------------------------------------------------------------------------- row and item
+
+    def _judged(self, found: Found, raw: Sequence[str], texts: Sequence[Words]) -> dict[tuple[int, int], Overlap]:
+        judged: dict[tuple[int, int], Overlap] = {}
+        for (row, number), places in found.wholes.items():
+            item, text = self.suite.items[number], texts[row]
+            for first, end in places:
+                short = end - first < SHORT
+                if not _cuts_expression(text, first, end) and self._named(item, text, short):
+                    judged[row, number] = _all("whole", item, text[first:end])
+        for (row, number), starts in found.runs.items():
+            item, text = self.suite.items[number], texts[row]
+            if not self._named(item, text):
+                continue
+            low, high = _longest(starts, self.suite.ngram)
+            if high - low == len(item.core):
+                judged[row, number] = _all("ngram", item, text[low:high])
+                continue
+            near = found.near.get((row, number), (low, high))
+            if self.scanner.indexed(number) and low <= near[0] and near[1] <= high:
+                # Nothing more of the item stands around the run: no need to look closer.
+                judged[row, number] = _piece(item, text[low:high], self.suite.ngram)
+                continue
+            overlap = self._compared(item, text, low, high, raw[row], text[low:high])
+            if overlap is not None:
+                judged[row, number] = overlap
+        for (row, number), (low, high) in found.near.items():
+            item, text = self.suite.items[number], texts[row]
+            if (row, number) not in judged and self._named(item, text):
+                overlap = self._compared(item, text, low, high, raw[row], ())
+                if overlap is not None:
+                    judged[row, number] = overlap
+        return judged
+
+    def _compared(self, item: Item, text: Words, low: int, high: int, raw: str, run: Words) -> Overlap | None:
+        beside = len(item.core) + 4
+        return compare(item, text, max(0, low - beside), high + beside, raw, self.rule.fuzzy, run)
+
+    def _named(self, item: Item, text: Words, short: bool = False) -> bool:
+        """Whether a row that asks the item's question means this item; a short one alone may be chance."""
+        if not (item.generic or short):
+            return True
+        spaced = f" {' '.join(text)} "
+        return any(f" {' '.join(reply)} " in spaced for reply in item.replies)
+
+    # ---------------------------------------------------------------------------------------- items of a few words
+
+    def _exact(self, rows: pl.DataFrame, raw: Sequence[str], texts: Sequence[Words]) -> None:
+        """Find the shortest items where they stand alone."""
+        for number, (prompt, all_of_it, text) in enumerate(zip(rows["prompt"], raw, texts, strict=True)):
+            lines = (line for line in all_of_it.splitlines() if len(line) <= LINE)
+            forms = [words(prompt or ""), text, *(line for line in map(words, lines) if len(line) > 1)]
+            for part in dict.fromkeys([*forms, *map(_unframed, forms)]):
+                for item in self.suite.exacts.get(part, ()):
+                    if self._named(self.suite.items[item], text):
+                        overlap = Overlap("exact", 1.0, part, ())
+                        self._hits.append(_Hit(self._rows + number, item, overlap, 0))
+        where = pl.int_range(self._rows, self._rows + rows.height, dtype=pl.Int64)
+        prompts = rows.select("source", "prompt", where.alias("row"))
+        self._prompts.append(prompts.filter(pl.col("prompt").str.len_chars() <= PROMPT * 16))
+
+    def _wrapped(self) -> list[_Hit]:
+        """Find the shortest items in prompts, inside words that many different prompts share."""
+        if not self._prompts:
+            return []
+        inside: dict[tuple[str, Words, Words], list[tuple[int, Words]]] = defaultdict(list)
+        around: Counter[tuple[str, Words, Words]] = Counter()
+        prompts = [(s, r, words(p)) for s, p, r in pl.concat(self._prompts).iter_rows()]
+        for source, row, prompt in prompts:
+            for head, core, tail in _splits(prompt):
+                if core in self.suite.exacts and not _cuts_expression(prompt, len(head), len(prompt) - len(tail)):
+                    inside[source, head, tail].append((row, core))
+        for source, prompt in {(source, prompt) for source, _, prompt in prompts} if inside else ():
+            around.update(key for head, _, tail in _splits(prompt) if (key := (source, head, tail)) in inside)
+        return [
+            _Hit(row, item, Overlap("exact", 1.0, core, ()), 0)
+            for key, held in inside.items()
+            if around[key] > COMMON
+            for row, core in held
+            for item in self.suite.exacts[core]
+        ]
+
+    # --------------------------------------------------------------------------------------------------- all rows
+
+    def _uncommon(self, hits: Iterable[_Hit]) -> list[_Hit]:
+        """Leave out passages that many different rows share without the rest of the item.
+
+        Counted are rows that stay: what is left after removal gives the same answer again.
+        """
+        best: dict[tuple[int, int], _Hit] = {}
+        for hit in hits:
+            best.setdefault((hit.row, hit.item), hit)
+        sure = [hit for hit in best.values() if not hit.overlap.part]
+        parts = [hit for hit in best.values() if hit.overlap.part]
+        gone = {hit.row for hit in sure if self._removes(hit)}
+        while True:
+            different: dict[tuple[int, int], set[int]] = defaultdict(set)
+            for hit in parts:
+                if hit.row not in gone:
+                    for place in hit.overlap.matched:
+                        if len(different[hit.item, place]) <= COMMON:  # more need not be counted
+                            different[hit.item, place].add(hit.words)
+            rare = [hit for hit in parts if hit.row in gone or self._rare(hit, different)]
+            more = {hit.row for hit in rare if self._removes(hit)} - gone
+            if not more:
+                return sure + [hit for hit in rare if self._rare(hit, different)]
+            gone |= more
+
+    def _rare(self, hit: _Hit, different: dict[tuple[int, int], set[int]]) -> bool:
+        """Whether the words found are evidence without those that many different rows share."""
+        matched = hit.overlap.matched
+        own = sum(len(different.get((hit.item, place), ())) <= COMMON for place in matched)
+        return own >= self.suite.ngram or own * 2 >= len(matched)
+
+    def _removes(self, hit: _Hit) -> bool:
+        return hit.overlap.kind != "template" or self.rule.templates == "drop"
+
+    def _semantic(self, hits: Sequence[_Hit]) -> list[_Hit]:
+        """Compare the meaning of rows and items, where no words were found in common."""
+        from harness.data.embeddings import embed
+
+        assert self.rule.semantic is not None
+        known = {(hit.row, hit.item) for hit in hits}
+        items = embed([item.raw for item in self.suite.items])
+        texts = pl.concat(self._texts).to_list() if self._texts else []
+        rows = embed(texts)
+        found = []
+        for start in range(0, len(texts), BATCH):
+            cosine = rows[start : start + BATCH] @ items.T
+            for row, item in np.argwhere(cosine >= self.rule.semantic).tolist():
+                if (start + row, item) not in known:
+                    span = tuple(texts[start + row].split())
+                    overlap = Overlap("semantic", float(cosine[row, item]), span, ())
+                    found.append(_Hit(start + row, item, overlap, 0))
+        return found
+
+
+def _texts(rows: pl.DataFrame) -> list[str]:
+    """Return all of each row's text."""
+    if rows["messages"].null_count() < rows.height:
+        return [row_text(row) for row in rows.iter_rows(named=True)]
+    columns = [name for name in CONTENT_COLUMNS if name != "messages"]
+    return rows.select(pl.concat_str(columns, separator="\n", ignore_nulls=True)).to_series().to_list()
+
+
+def _asked(rows: pl.DataFrame, raw: Sequence[str]) -> pl.Series:
+    """Return what each row asks: its prompt, else all of its text."""
+    return pl.select(pl.coalesce(rows["prompt"], pl.Series(raw, dtype=pl.String))).to_series()
+
+
+def _all(kind: str, item: Item, span: Words) -> Overlap:
+    return Overlap(kind, 1.0, span, range(len(item.core)))
+
+
+def _piece(item: Item, run: Words, ngram: int) -> Overlap:
+    """Return the overlap of a row that holds one run of an item's words and little else of it."""
+    size, start = len(item.core), item.starts[run[:ngram]]
+    missing = max(start, size - start - len(run))
+    held = range(start, start + len(run))
+    return Overlap("ngram", (len(run) - 1) / (size - 1), run, held, missing >= HOLE)
+
+
+def _weight(overlap: Overlap) -> float:
+    if overlap.kind == "semantic":
+        return overlap.score
+    return overlap.score * max(len(overlap.matched), 1) * len(overlap.span)
+
+
+def _longest(starts: Sequence[int], size: int) -> tuple[int, int]:
+    """Return the longest stretch that runs of words cover, given where they start."""
+    best = run = (starts[0], starts[0])
+    for start in starts[1:]:
+        run = (run[0], start) if start <= run[1] + 1 else (start, start)
+        best = max(best, run, key=lambda r: r[1] - r[0])
+    return best[0], best[1] + size
+
+
+def _unframed(text: Words) -> Words:
+    """Cut off the words of the plainest wrappers."""
+    start, end = 0, len(text)
+    while start < end and text[start] in FRAME:
+        start += 1
+    while start < end and text[end - 1] in FRAME:
+        end -= 1
+    return text[start:end]
+
+
+def _splits(prompt: Words) -> Iterable[tuple[Words, Words, Words]]:
+    """Yield every way to see one to three words of a short prompt inside the rest."""
+    if len(prompt) <= PROMPT:
+        for start in range(len(prompt)):
+            for end in range(start + 1, min(start + SHORT, len(prompt) + 1)):
+                yield prompt[:start], prompt[start:end], prompt[end:]
+
+
+def _cuts_expression(text: Words, start: int, end: int) -> bool:
+    """Whether a match is only a part of a sum: "4 - 1" is not in "4 - 1 + 7"."""
+    arithmetic = OPERATORS - {"="}
+    before = start > 0 and text[start - 1] in arithmetic and text[start][0].isdigit()
+    after = end < len(text) and text[end] in arithmetic and text[end - 1][-1].isdigit()
+    return before or after

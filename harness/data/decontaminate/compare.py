@@ -1,0 +1,195 @@
+"""How much of an item a row holds, word by word and in order, and what kind of overlap that is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.data.decontaminate.items import EDITABLE, TEMPLATE, Item, blind, is_number, names, value
+from harness.data.text import Words
+
+HOLE = 3  # words of an item in a row that are missing: the row holds a part of it
+LEAK = 0.6  # the share that templates keep where no share is set for edited copies
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A row and an item that overlap.
+
+    Attributes:
+        kind: ``exact``, ``whole``, ``ngram``, ``fuzzy`` or ``template``.
+        score: Share of the item's pairs of neighbouring words that the row holds, 0 to 1.
+        span: The row's words that match, from the first to the last.
+        matched: Which of the item's words the row holds.
+        part: Some words of the item in a row are missing: the row holds a part of it.
+    """
+
+    kind: str
+    score: float
+    span: Words
+    matched: Collection[int]
+    part: bool = False
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """An item's words laid beside a row's.
+
+    Attributes:
+        matched: For each word of the item, whether it is in the row.
+        kept: For each pair of neighbours of the item, whether they are neighbours in the row.
+        renamed: For each word of the item, whether it is a name that is another name in the row (``matched``).
+        renumbered: Some number of the item is another number in the row.
+        inserted: Words in the longest run that stands in the row where the item has none or fewer.
+        low: Where in the row the match begins.
+        high: Where it ends.
+    """
+
+    matched: list[bool]
+    kept: list[bool]
+    renamed: list[bool]
+    renumbered: bool
+    inserted: int
+    low: int
+    high: int
+
+    def score(self, *, renamed: bool = False) -> float:
+        """Return the share of pairs kept, with or without those of names that changed."""
+        kept = self.kept if renamed else [k and not any(self.renamed[i : i + 2]) for i, k in enumerate(self.kept)]
+        return sum(kept) / max(len(kept), 1)
+
+    def edits(self) -> list[int]:
+        """Return how many of the item's words are missing at each place where the row differs from it.
+
+        0 where words were only inserted. A lone word between two such places is there by chance.
+        """
+        ends = self.matched[0], self.matched[-1]
+        lost = "".join(" " if pair else "x" for pair in (ends[0], *self.kept, ends[1]))
+        return [len(run) - 1 for run in lost.split()]
+
+
+Block = tuple[int, int, int]  # start in the item, start in the row, length
+
+
+def align(item: Item, row: Words, low: int, high: int, raw: str) -> Alignment | None:
+    """Lay an item beside a part of a row; None where they share nothing.
+
+    Numbers are matched with any number and names with any name in the same place: what changed is told apart
+    afterwards. Words that only punctuation joins or splits (``don't``, ``dont``; ``exam-ple`` at the end of a line)
+    are the same.
+
+    Args:
+        item: The item.
+        row: The row's words.
+        low: Where in the row to begin.
+        high: Where to end.
+        raw: The row's text, to see what is written as a name.
+    """
+    part, core = row[low:high], item.core
+    item.matcher.set_seq1(blind(part))
+    blocks = _together([(b.b, b.a, b.size) for b in item.matcher.get_matching_blocks() if b.size], len(core))
+    if not blocks:
+        return None
+    matched, renamed, kept = [False] * len(core), [False] * len(core), [False] * (len(core) - 1)
+    renumbered = False
+    for own, other, size in blocks:
+        matched[own : own + size] = [True] * size
+        kept[own : own + size - 1] = [True] * (size - 1)
+        here, there = core[own : own + size], part[other : other + size]
+        renumbered |= size > 1 and any(is_number(a) and value(a) != value(b) for a, b in zip(here, there, strict=True))
+    inserted = 0
+    row_names: frozenset[str] | None = None
+    for own, own_end, other, other_end in _gaps(blocks, core, part):
+        if own > 0 and own_end < len(core):
+            inserted = max(inserted, other_end - other - (own_end - own))
+        gap, there = core[own:own_end], part[other:other_end]
+        same = "".join(gap) == "".join(there)
+        if not same and len(gap) == len(there) and item.names.issuperset(gap):
+            row_names = names(raw) if row_names is None else row_names
+            if row_names.issuperset(there):
+                renamed[own:own_end] = [True] * len(gap)
+                same = True
+        if gap and same:
+            matched[own:own_end] = [True] * len(gap)
+            first, last = max(own - 1, 0), min(own_end, len(core) - 1)
+            kept[first:last] = [True] * (last - first)
+    return Alignment(
+        matched, kept, renamed, renumbered, inserted, low + blocks[0][1], low + blocks[-1][1] + blocks[-1][2]
+    )
+
+
+def _together(blocks: list[Block], size: int) -> list[Block]:
+    """Keep the blocks around the longest one that belong with it; a word far from the others is chance."""
+    if not blocks:
+        return []
+    middle = max(range(len(blocks)), key=lambda index: blocks[index][2])
+    chosen = [blocks[middle]]
+    for step in (-1, 1):
+        edge = blocks[middle]
+        for block in blocks[middle + step :: step] if step > 0 or middle > 0 else ():
+            before, after = (block, edge) if step < 0 else (edge, block)
+            own, other = after[0] - before[0] - before[2], after[1] - before[1] - before[2]
+            if other - own <= (1 if block[2] == 1 else max(4, size // 3)):
+                chosen.append(block)
+                edge = block
+    return sorted(chosen)
+
+
+def _gaps(blocks: list[Block], core: Words, part: Words) -> list[tuple[int, int, int, int]]:
+    """Return what lies before, between and after the blocks: from and to in the item, from and to in the row."""
+    own, other, _ = blocks[0]
+    gaps = [(0, own, other - _letters(core[:own][::-1], part[:other][::-1]), other)]
+    for (a, b, size), (a2, b2, _) in pairwise(blocks):
+        gaps.append((a + size, a2, b + size, b2))
+    own, other = blocks[-1][0] + blocks[-1][2], blocks[-1][1] + blocks[-1][2]
+    gaps.append((own, len(core), other, other + _letters(core[own:], part[other:])))
+    return gaps
+
+
+def _letters(own: Words, other: Words) -> int:
+    """Return how many of the row's words at an edge have as many letters as the item's there, else as many words."""
+    letters, total = sum(map(len, own)), 0
+    for number, word in enumerate(other):
+        if total == letters:
+            return number
+        total += len(word)
+    return len(other) if total == letters else min(len(own), len(other))
+
+
+def compare(item: Item, row: Words, low: int, high: int, raw: str, share: float | None, run: Words) -> Overlap | None:
+    """Tell what kind of overlap an item and a part of a row are, if any.
+
+    Args:
+        item: The item.
+        row: The row's words.
+        low: Where in the row to begin.
+        high: Where to end.
+        raw: The row's text.
+        share: The share of an item that an edited copy keeps; None: edited copies are not looked for.
+        run: The longest run of the item's words that is evidence by itself; empty: there is none.
+    """
+    found = align(item, row, low, high, raw)
+    if found is None:
+        return None
+    asked = LEAK if share is None else share
+    edits, size = found.edits(), len(item.core)
+    hole = max(edits, default=0)
+    span = row[found.low : found.high]
+    matched = frozenset(index for index, m in enumerate(found.matched) if m)
+    # An edited copy has words changed here and there; where a stretch is missing, it is a part, or something else.
+    # A word put in costs one pair, any other change two, at the ends too.
+    few = sum(1 if missing == 0 else 2 for missing in edits) <= max(2, (1 - asked) * size)
+    whole = few and hole <= max(1, size // 5) and found.inserted <= max(4, size // 3)
+    part = hole >= HOLE
+    same = found.score(renamed=True)
+    only_names = any(found.renamed) and all(found.matched) and found.score(renamed=True) == 1
+    numbered = any(is_number(word) for word in item.core)
+    if whole and same >= asked and item.wording >= TEMPLATE and (found.renumbered or (only_names and not numbered)):
+        return Overlap("template", same, span, matched, part)
+    if run:
+        return Overlap("ngram", found.score(), run, matched, part)
+    score = found.score()
+    if share is None or found.renumbered or not whole or score < (share if item.wording >= EDITABLE else 1):
+        return None
+    return Overlap("fuzzy", score, span, matched, part)

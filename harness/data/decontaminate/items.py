@@ -1,0 +1,269 @@
+"""What identifies each item of a suite: its own words, free of wrappers and boilerplate, and where to look them up."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from harness.data.text import Words, words
+
+SHORT = 4  # words; items with fewer are matched as they stand, or together with an answer
+ANCHOR = 3  # words by which whole items are looked up
+EDITABLE = 6  # words that are no numbers; items with fewer are never matched in edited form
+TEMPLATE = 8  # the same for other numbers or names: "what is 4 plus 1" has no wording of its own
+COMMON = 5  # what more different items than this, and than SHARE of them, hold is boilerplate
+SHARE = 0.02
+NUMBER = 1  # the id of every number where numbers are not told apart
+VALUES = {
+    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
+    "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14",
+    "fifteen": "15", "sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19", "twenty": "20",
+    "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90",
+    "hundred": "100",
+}  # fmt: skip
+NAME = re.compile(r"(?<=[\w,;] )[A-Z][^\W\d_A-Z]+")  # a capital letter inside a sentence
+
+
+def is_number(word: str) -> bool:
+    """Whether a word is a number, in digits or spelled out."""
+    return word[0].isdigit() or word in VALUES
+
+
+def value(word: str) -> str:
+    """Return a number in digits."""
+    return VALUES.get(word, word)
+
+
+def blind(text: Words) -> Words:
+    """Return the words with every number replaced by ``#``."""
+    return tuple("#" if is_number(word) else word for word in text)
+
+
+def names(text: str) -> frozenset[str]:
+    """Return the words, case folded, that are written with a capital letter inside a sentence."""
+    return frozenset(name.casefold() for name in NAME.findall(text))
+
+
+def grams(text: Words, size: int) -> Iterator[tuple[int, Words]]:
+    """Yield every run of ``size`` words with its start."""
+    for start in range(len(text) - size + 1):
+        yield start, text[start : start + size]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of the suite.
+
+    Attributes:
+        item_id: As in the suite.
+        task: As in the suite.
+        raw: The text it is matched by: its question, or its gold answer where it has no question.
+        core: The words of it that are its own.
+        text: All words of it.
+        replies: The words of its answer and of its choices.
+        generic: More than 5 items with different answers have the same core: by itself it names none of them.
+        evidence: The runs of words that identify it; none for a short item.
+    """
+
+    item_id: str
+    task: str
+    raw: str
+    core: Words
+    text: Words
+    replies: frozenset[Words]
+    generic: bool
+    evidence: frozenset[Words]
+
+    @cached_property
+    def matcher(self) -> SequenceMatcher[str]:
+        """A matcher that has read the core without its numbers: rows are compared with it one by one."""
+        return SequenceMatcher(None, (), blind(self.core), autojunk=False)
+
+    @cached_property
+    def starts(self) -> dict[Words, int]:
+        """Where the runs of words that identify it begin."""
+        size = len(next(iter(self.evidence), ()))
+        return {gram: start for start, gram in grams(self.core, size) if gram in self.evidence}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Words of the item that are names."""
+        return names(self.raw)
+
+    @property
+    def needs_reply(self) -> bool:
+        """Three words, none a number: in the middle of a row they count only beside an answer to them."""
+        return len(self.core) == self.wording == ANCHOR
+
+    @cached_property
+    def wording(self) -> int:
+        """How many of its words are no numbers."""
+        return sum(word[0].isalpha() and not is_number(word) for word in self.core)
+
+
+@dataclass
+class Suite:
+    """All items, and what leads from a row to those it may hold."""
+
+    ngram: int
+    items: list[Item]
+    grams: dict[Words, list[int]] = field(default_factory=lambda: defaultdict(list))
+    wholes: dict[Words, list[tuple[int, int, Words]]] = field(default_factory=lambda: defaultdict(list))
+    exacts: dict[Words, list[int]] = field(default_factory=lambda: defaultdict(list))
+    common: frozenset[tuple[str, str]] = frozenset()  # pairs of neighbours, numbers blinded, that many items hold
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Word -> id, from 2 on; 0 is any other word, 1 any number that is in no item."""
+        seen = {word: None for item in self.items for word in (*item.text, *item.core)}
+        return {word: number for number, word in enumerate(seen, start=2)}
+
+    @cached_property
+    def blinded(self) -> NDArray[np.int64]:
+        """Id of a word -> its id where numbers are not told apart."""
+        ids = np.arange(len(self.vocabulary) + 2)
+        ids[[number for word, number in self.vocabulary.items() if is_number(word)]] = NUMBER
+        return ids
+
+
+def index(items: pl.DataFrame, ngram: int) -> Suite:
+    """Read the items of a suite.
+
+    Args:
+        items: Columns ``item_id``, ``task``, ``subtask``, ``question``, ``answer``, ``choices``.
+        ngram: Words in a run that is taken as evidence.
+    """
+    records = list(items.iter_rows(named=True))
+    raw = [r["question"] if words(r["question"] or "") else r["answer"] or "" for r in records]
+    full = [words(text) for text in raw]
+    groups = items["subtask"].to_list()
+    cores = unwrapped(full, groups)
+    boilerplate = _boilerplate(cores, groups, ngram)
+    cores = _trimmed(cores, ngram, boilerplate)
+    answers: dict[Words, set[Words]] = defaultdict(set)
+    for core, record in zip(cores, records, strict=True):
+        answers[core].add(words(record["answer"] or ""))
+    listed = []
+    for record, plain, text, core in zip(records, raw, full, cores, strict=True):
+        replies = frozenset(words(reply) for reply in (record["answer"] or "", *(record["choices"] or ())))
+        evidence = _evidence(core, ngram, boilerplate) if len(core) >= max(ngram, SHORT) else frozenset[Words]()
+        generic = len(answers[core]) > COMMON
+        listed.append(
+            Item(record["item_id"], record["task"], plain, core, text, replies - {(), text}, generic, evidence)
+        )
+    suite = Suite(ngram, listed, common=_common(cores))
+    _file(suite)
+    return suite
+
+
+def _file(suite: Suite) -> None:
+    """Enter the items in the suite's indexes."""
+    wholes: list[tuple[int, Words]] = []
+    for number, item in enumerate(suite.items):
+        for gram in item.evidence:
+            suite.grams[gram].append(number)
+        if not item.evidence and (len(item.core) >= SHORT or item.needs_reply):
+            wholes.append((number, item.core))
+        if len(item.core) < SHORT:
+            for form in {item.core, item.text} - {()}:
+                suite.exacts[form].append(number)
+            if len(item.text) >= SHORT:
+                wholes.append((number, item.text))
+    # Each whole is filed under the rarest of its 3-grams: a common one ("what is the most") would cost time.
+    count = Counter(gram for _, whole in wholes for _, gram in grams(whole, ANCHOR))
+    for number, whole in wholes:
+        offset, anchor = min(grams(whole, ANCHOR), key=lambda pair: (count[pair[1]], pair[0]))
+        suite.wholes[anchor].append((number, offset, whole))
+
+
+def pairs(text: Words) -> list[tuple[str, str]]:
+    """Return the pairs of neighbours of a text, numbers blinded."""
+    blinded = blind(text)
+    return list(pairwise(blinded))
+
+
+def _many(different: int) -> float:
+    return max(COMMON, SHARE * different)
+
+
+def _common(cores: Sequence[Words]) -> frozenset[tuple[str, str]]:
+    different = set(cores)
+    count = Counter(pair for core in different for pair in set(pairs(core)))
+    return frozenset(pair for pair, items in count.items() if items > _many(len(different)))
+
+
+def _covered(core: Words, ngram: int, boilerplate: Collection[Words]) -> set[int]:
+    return {start + step for start, gram in grams(core, ngram) if gram in boilerplate for step in range(ngram)}
+
+
+def _trimmed(cores: list[Words], ngram: int, boilerplate: Collection[Words]) -> list[Words]:
+    """Cut boilerplate off both ends, where what remains belongs to one item only.
+
+    A question that several items ask about different passages identifies none of them.
+    """
+    bare = {}
+    for core in set(cores):
+        covered = _covered(core, ngram, boilerplate)
+        own = [at for at in range(len(core)) if at not in covered]
+        bare[core] = core[own[0] : own[-1] + 1] if own else core
+    count = Counter(bare.values())
+    return [bare[core] if count[bare[core]] == 1 else core for core in cores]
+
+
+def _evidence(core: Words, ngram: int, boilerplate: Collection[Words]) -> frozenset[Words]:
+    """Return the n-grams that identify an item: at least half of their words are outside boilerplate."""
+    covered = _covered(core, ngram, boilerplate)
+    return frozenset(
+        gram
+        for start, gram in grams(core, ngram)
+        if gram not in boilerplate and sum(start + step in covered for step in range(ngram)) * 2 <= ngram
+    )
+
+
+def _boilerplate(cores: list[Words], groups: list[str], ngram: int) -> set[Words]:
+    """Return the n-grams that many different items of the suite, or of a task, hold."""
+    found: set[Words] = set()
+    for group in (None, *dict.fromkeys(groups)):
+        different = {core for core, its in zip(cores, groups, strict=True) if group in (None, its)}
+        count = Counter(gram for core in different for gram in {gram for _, gram in grams(core, ngram)})
+        found |= {gram for gram, items in count.items() if items > _many(len(different))}
+    return found
+
+
+def unwrapped(texts: list[Words], groups: list[str]) -> list[Words]:
+    """Cut off the words that all of a group's different texts begin with, and those they end with."""
+    members: dict[str, set[Words]] = defaultdict(set)
+    for text, group in zip(texts, groups, strict=True):
+        if text:
+            members[group].add(text)
+    cuts: Mapping[str, tuple[int, int]] = {
+        group: _wrapper(different) if len(different) > COMMON else (0, 0) for group, different in members.items()
+    }
+    cores = []
+    for text, group in zip(texts, groups, strict=True):
+        head, tail = cuts.get(group, (0, 0))
+        cores.append(text[head : len(text) - tail])
+    return cores
+
+
+def _wrapper(texts: Collection[Words]) -> tuple[int, int]:
+    """Return how many words all texts share at the start and at the end; each keeps at least one."""
+    low, high, shortest = min(texts), max(texts), min(map(len, texts))
+    head = _shared(low, high, shortest - 1)
+    backward = [text[::-1] for text in texts]
+    return head, _shared(min(backward), max(backward), shortest - 1 - head)
+
+
+def _shared(one: Words, other: Words, limit: int) -> int:
+    # Of sorted texts, the first and the last share exactly what all share. Numbers are never a part of the wrapper: of
+    # "12 + 5" and "13 + 5", 12 and 13 are no items.
+    return next((at for at in range(limit) if one[at] != other[at] or not one[at][0].isalpha()), limit)

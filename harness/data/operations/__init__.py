@@ -1,0 +1,204 @@
+"""What is done to rows: clean, filter, dedupe, verify, pii, sample. Order is kept; every row that goes is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import polars as pl
+
+from harness.data.operations import clean, filters, functions, pii, verify
+from harness.data.operations.content import WORD, texts
+from harness.data.operations.context import Context
+from harness.data.rows import DROP_SCHEMA, Built, drops, place, ranked
+from harness.errors import RequestError
+from harness.identity import file_digest
+from harness.spec import Clean, Dedupe, Filter, Operation, Pii, Sample, Verify
+
+__all__ = [
+    "Context",
+    "apply",
+    "apply_all",
+    "changed",
+    "inputs",
+    "label",
+    "needs_embeddings",
+    "needs_model",
+    "refuse_empty",
+]
+
+REPEATS = {"exact": "repeats", "near": "near-duplicate of", "semantic": "near-duplicate in meaning of"}
+
+
+def label(operation: Operation) -> str:
+    """Return an operation as people read it, such as ``filter(max_words=400)``."""
+    given = operation.model_dump(exclude_defaults=True, exclude={"op"})
+    return operation.op + (f"({', '.join(f'{name}={value}' for name, value in given.items())})" if given else "")
+
+
+def apply(rows: pl.DataFrame, operation: Operation, context: Context) -> Built:
+    """Do one operation.
+
+    Args:
+        rows: Columns ``rows.SCHEMA``; further columns are carried along.
+        operation: What to do.
+        context: Whose rows these are, and what the operation may ask for.
+
+    Returns:
+        The rows that stay, in their order, and one line of the ledger for each that goes, under the ``row_id`` it
+        came with. Rows whose content changed have another ``row_id`` and the operation in ``meta.changed``.
+
+    Raises:
+        RequestError: The rows lack what the operation needs (a field, a verifier, a score, enough of them), or a
+            function, library or model it needs is missing.
+    """
+    whose = f"{context.place}: {label(operation)}"
+    after = rows
+    match operation:
+        case Clean():
+            after = clean.cleaned(rows, operation.repair)
+            reasons = clean.broken(after)
+        case Filter():
+            reasons = filters.refused(rows, operation, context, whose)
+        case Dedupe():
+            reasons = _repeated(rows, operation, whose)
+        case Verify():
+            values = verify.scores(rows, operation, context, whose)
+            reasons = verify.refused(values, operation)
+            if operation.label is not None:
+                after = verify.labelled(rows, values, operation.label, whose)
+        case Pii(action="mask"):
+            after = pii.masked(rows, operation.kinds)
+            reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+        case Pii():
+            reasons = pii.found(rows, operation.kinds)
+        case Sample():
+            reasons = _unsampled(rows, operation, context.seed, whose)
+    return Built(after.filter(reasons.is_null()), _ledger(rows, label(operation), reasons))
+
+
+def apply_all(rows: pl.DataFrame, chain: Sequence[Operation], context: Context) -> Built:
+    """Do operations one after the other.
+
+    Raises:
+        RequestError: As ``apply`` does, and when an operation leaves nothing.
+    """
+    ledger = [drops([])]
+    for operation in chain:
+        built = apply(rows, operation, context)
+        refuse_empty(rows, built, operation, context.place)
+        rows = built.rows
+        ledger.append(built.drops)
+    return Built(rows, pl.concat(ledger))
+
+
+def refuse_empty(before: pl.DataFrame, built: Built, operation: Operation, whose: str) -> None:
+    """Say which operation left nothing, and what the rows were like.
+
+    Raises:
+        RequestError: No row is left.
+    """
+    if built.rows.height:
+        return
+    hint = ""
+    if before.height:
+        first = built.drops.row(0, named=True)
+        hint = f"; {first['place'] or first['row_id']}: {first['reason']}"
+    if isinstance(operation, Filter) and before.height:
+        seen = texts(before, operation.field, whose)
+        words, chars = seen.str.count_matches(WORD).to_list(), seen.str.len_chars().to_list()
+        if operation.min_words is not None or operation.min_chars is not None:
+            hint = f"; the largest row has {max(words):,} words ({max(chars):,} characters)"
+        elif operation.max_words is not None or operation.max_chars is not None:
+            hint = f"; the smallest row has {min(words):,} words ({min(chars):,} characters)"
+    count = f"0 of {before.height:,} rows are left"
+    raise RequestError(f"{whose}: {count} after {label(operation)}{hint}. Nothing was started.")
+
+
+def needs_model(chain: Iterable[Operation]) -> bool:
+    """Return whether an operation asks for tokens or for perplexity."""
+    bounds = ("min_tokens", "max_tokens", "min_perplexity", "max_perplexity")
+    return any(isinstance(one, Filter) and any(getattr(one, b) is not None for b in bounds) for one in chain)
+
+
+def needs_embeddings(chain: Iterable[Operation]) -> bool:
+    """Return whether an operation embeds sentences."""
+    return any(isinstance(one, Dedupe) and one.method == "semantic" for one in chain)
+
+
+def inputs(chain: Sequence[Operation], folder: Path | None) -> dict[str, str]:
+    """Return what else the operations' outcome depends on, by role.
+
+    Args:
+        chain: The operations.
+        folder: Where the modules of ``function`` are.
+
+    Returns:
+        ``{"function/<module>": sha256 of the file}``, and ``{"library/<name>": version}`` of the libraries whose
+        rules decide about rows, for exactly the operations given; not the model's and the embeddings' identity.
+
+    Raises:
+        RequestError: A function's file or a library is missing.
+    """
+    found = {}
+    for operation in chain:
+        match operation:
+            case Clean(repair=True):
+                libraries: tuple[str, ...] = ("ftfy",)
+            case Filter():
+                libraries = (("py3langid",) if operation.languages else ()) + (
+                    ("datatrove", "spacy") if operation.datatrove else ()
+                )
+            case Verify(function=None):
+                libraries = ("reasoning-gym",)
+            case _:
+                libraries = ()
+        for library in libraries:
+            found[f"library/{library}"] = _version(library, label(operation))
+        if isinstance(operation, Filter | Verify) and operation.function is not None:
+            file = functions.path(operation.function, folder, label(operation))
+            found[f"function/{file.stem}"] = file_digest(file)
+    return found
+
+
+def changed(rows: pl.DataFrame) -> dict[str, int]:
+    """Return how many of these rows each operation changed (``clean``, ``pii``), by its name."""
+    marked = rows["meta"].filter(rows["meta"].str.contains('"changed"', literal=True))
+    return dict(Counter(name for meta in marked for name in json.loads(meta).get("changed", [])))
+
+
+def _version(library: str, operation: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError as error:
+        raise RequestError(f"{operation}: {library} is not installed: pip install {library}") from error
+
+
+def _ledger(rows: pl.DataFrame, operation: str, reasons: pl.Series) -> pl.DataFrame:
+    gone = rows.select("row_id", "source", "meta").with_columns(reasons.alias("reason")).filter(reasons.is_not_null())
+    read = pl.col("meta").str.json_path_match("$.place").alias("place")
+    return gone.with_columns(read, pl.lit(operation).alias("operation")).select(DROP_SCHEMA.names())
+
+
+def _repeated(rows: pl.DataFrame, rule: Dedupe, whose: str) -> pl.Series:
+    from harness.data import dedupe
+
+    first = dedupe.clusters(texts(rows, rule.field, whose), rule.method, rule.threshold)
+    repeats = first != pl.int_range(rows.height, eager=True)
+    reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    kept = rows.select("row_id", "meta")[first.filter(repeats)].iter_rows(named=True)
+    said = [f"{REPEATS[rule.method]} {place(row) or row['row_id']}" for row in kept]
+    return reasons.scatter(repeats.arg_true(), pl.Series(said, dtype=pl.String))
+
+
+def _unsampled(rows: pl.DataFrame, rule: Sample, seed: int, whose: str) -> pl.Series:
+    size = rule.rows if rule.rows is not None else round((rule.fraction or 0) * rows.height)
+    if size > rows.height:
+        raise RequestError(f"{whose}: only {rows.height:,} rows to sample from")
+    unlucky = ranked(rows, seed, "sample")[size:]
+    said = [f"rank {rank:,} of {rows.height:,}" for rank in range(size + 1, rows.height + 1)]
+    reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    return reasons.scatter(unlucky, pl.Series(said, dtype=pl.String))

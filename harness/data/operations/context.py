@@ -1,0 +1,36 @@
+"""What an operation is told besides its own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from harness.data.rows import place
+
+
+@dataclass(frozen=True)
+class Context:
+    """Whose rows an operation works on, and what it may ask for.
+
+    Attributes:
+        place: Whose rows these are (``sources.sums``, or the mix ``a + b``), for messages.
+        seed: Seed of a sample; nothing else is random.
+        folder: Where the modules of ``function`` are: beside the study. None where there is no study.
+        tokens: Number of tokens of each row as the model sees it; None until the model is ready.
+        perplexity: Perplexity of what the loss counts in each row, under the base model; None until it is ready.
+    """
+
+    place: str
+    seed: int
+    folder: Path | None = None
+    tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None
+    perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None
+
+
+def which(record: Mapping[str, Any]) -> str:
+    """Return a row's name in messages: where it was read, else its id."""
+    return f"the row {place(record) or record['row_id']}"

@@ -1,0 +1,116 @@
+"""Functions of the user's own: trusted code in a Python file beside the study, named ``module:function``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import polars as pl
+
+from harness.data.operations.context import which
+from harness.data.rows import SCHEMA
+from harness.errors import RequestError, did_you_mean
+
+Function = Callable[[dict[str, Any]], Any]
+JSON_COLUMNS = ("messages", "columns", "verifier", "meta")
+
+
+def path(named: str, folder: Path | None, whose: str) -> Path:
+    """Return the file that holds the module of ``module:function``.
+
+    Raises:
+        RequestError: There is no study whose folder could hold it, or no such file.
+    """
+    module = named.partition(":")[0]
+    if folder is None:
+        raise RequestError(f"{whose}: function {named} is read from the study's folder, and there is no study here")
+    file = folder / f"{module}.py"
+    if not file.is_file():
+        near = did_you_mean(module, (one.stem for one in folder.glob("*.py")))
+        raise RequestError(f"{whose}: function {named}: no file {file}.{near}")
+    return file
+
+
+def answers(named: str, rows: pl.DataFrame, folder: Path | None, whose: str) -> list[Any]:
+    """Run a file's function on every row and return what it says.
+
+    The function gets a dict of the row's columns (``messages``, ``columns``, ``verifier`` and ``meta`` as lists and
+    dicts), which it may change without effect. Its file must stand alone: modules beside it cannot be imported, since
+    a step's key holds the digest of this file only.
+
+    Raises:
+        RequestError: There is no such file or function, or it fails; names its line and the row.
+    """
+    file = path(named, folder, whose)
+    function = _load(file, named.partition(":")[2], whose)
+    said = []
+    for record in rows.select(SCHEMA.names()).iter_rows(named=True):
+        row = {
+            name: json.loads(value) if name in JSON_COLUMNS and value is not None else value
+            for name, value in record.items()
+        }
+        try:
+            said.append(function(row))
+        except Exception as error:
+            raise RequestError(f"{whose}: {_line(error, file)}: {which(record)}: {_said(error)}") from error
+    return said
+
+
+def verdict(value: Any, record: Mapping[str, Any], named: str, whose: str) -> bool:
+    """Return a filter function's answer.
+
+    Raises:
+        RequestError: It is not a bool.
+    """
+    if type(value).__name__ not in ("bool", "bool_"):  # bool_: numpy's
+        raise RequestError(f"{whose}: {named} must return True or False; {which(record)} got {value!r}")
+    return bool(value)
+
+
+def grade(value: Any, record: Mapping[str, Any], named: str, whose: str) -> float:
+    """Return a verify function's answer.
+
+    Raises:
+        RequestError: It is not a number from 0 to 1.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, str) or not 0 <= number <= 1:
+        raise RequestError(f"{whose}: {named} must return a number from 0 to 1; {which(record)} got {value!r}")
+    return number
+
+
+def _load(file: Path, name: str, whose: str) -> Function:
+    module = ModuleType(f"function_{file.stem}")
+    module.__file__ = str(file)
+    # Dataclasses look their module up here. It is not imported, so no bytecode is written, and no stale one is used.
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+    except Exception as error:
+        raise RequestError(f"{whose}: {_line(error, file)}: {_said(error)}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        functions = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise RequestError(f'{whose}: {file} has no function "{name}".{did_you_mean(name, functions)}')
+    result: Function = function
+    return result
+
+
+def _line(error: Exception, file: Path) -> str:
+    """Return ``file:line`` of the innermost frame that is in the user's file."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f"{file}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f"{file}:{lines[-1]}" if lines else str(file)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

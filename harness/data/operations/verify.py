@@ -1,0 +1,74 @@
+"""``verify``: how right completions are, by their row's verifier or by a function of the user's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from harness.data.generators import score
+from harness.data.operations import functions
+from harness.data.operations.context import Context, which
+from harness.errors import RequestError
+from harness.identity import canonical_json
+from harness.spec import Verify
+
+
+def scores(rows: pl.DataFrame, rule: Verify, context: Context, whose: str) -> list[float]:
+    """Return how right each row's completion is, 0 to 1.
+
+    Raises:
+        RequestError: A row has no verifier or nothing that could be checked, or the function fails.
+    """
+    records = rows.select("row_id", "source", "meta", "completion", "messages", "verifier").iter_rows(named=True)
+    if rule.function is None:
+        return [_score(record, whose) for record in records]
+    said = functions.answers(rule.function, rows, context.folder, whose)
+    return [functions.grade(value, row, rule.function, whose) for value, row in zip(said, records, strict=True)]
+
+
+def refused(values: list[float], rule: Verify) -> pl.Series:
+    """Return, for each score, why its row goes, or null."""
+    reasons: list[str | None] = []
+    for value in values:
+        right = value >= rule.min_score
+        if rule.keep == "right" and not right:
+            reasons.append(f"score {value:.3g}, below {rule.min_score:g}")
+        elif rule.keep == "wrong" and right:
+            reasons.append(f"score {value:.3g}, not below {rule.min_score:g}")
+        else:
+            reasons.append(None)
+    return pl.Series(reasons, dtype=pl.String)
+
+
+def labelled(rows: pl.DataFrame, values: list[float], label: str, whose: str) -> pl.DataFrame:
+    """Write each row's score into its ``columns``.
+
+    Raises:
+        RequestError: A row carries something else under that name.
+    """
+    labels = []
+    for record, value in zip(rows.select("row_id", "meta", "columns").iter_rows(named=True), values, strict=True):
+        columns = json.loads(record["columns"] or "{}")
+        if columns.get(label, value) != value:
+            raise RequestError(
+                f"{whose}: {which(record)} already carries {label} = {columns[label]!r}; choose another label"
+            )
+        labels.append(canonical_json(columns | {label: value}))
+    return rows.with_columns(pl.Series("columns", labels, dtype=pl.String))
+
+
+def _score(record: Mapping[str, Any], whose: str) -> float:
+    if record["verifier"] is None:
+        raise RequestError(
+            f"{whose}: {which(record)} has no verifier; generated rows have one, others get it from "
+            f"sources.{record['source']}.fields.answer"
+        )
+    if record["completion"] is not None:
+        return score(record["verifier"], record["completion"])
+    answers = [turn["content"] for turn in json.loads(record["messages"] or "[]") if turn["role"] == "assistant"]
+    if not answers:
+        raise RequestError(f"{whose}: {which(record)} has neither a completion nor an assistant's message")
+    return score(record["verifier"], answers[-1])

@@ -1,0 +1,103 @@
+"""Files as bytes: what their names say of format and packing, and their content unpacked, with an end to it."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import RequestError
+
+FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+PACKINGS = (".gz", ".zst")
+# A file of a few kilobytes can unpack to terabytes; rows of text pack 3 to 20 times.
+MOST_TIMES, ALWAYS_ALLOWED = 200, 1 << 30
+OTHER_DATA = {
+    b"\x1f\x8b": "gzip data (call it .gz)",
+    b"\x28\xb5\x2f\xfd": "zstd data (call it .zst)",
+    b"PAR1": "a parquet file (call it .parquet)",
+    b"PK\x03\x04": "a zip archive (unpack it)",
+    b"\xff\xfe": "UTF-16 text (save it as UTF-8)",
+    b"\xfe\xff": "UTF-16 text (save it as UTF-8)",
+}
+
+
+def format_of(path: Path) -> str:
+    """Return a file's format, such as ``.jsonl`` for ``rows.jsonl.gz``."""
+    return Path(path.name.lower().removesuffix(packing_of(path))).suffix
+
+
+def packing_of(path: Path) -> str:
+    """Return ``.gz``, ``.zst`` or nothing."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in PACKINGS else ""
+
+
+def printable(text: str) -> str:
+    """Return text that can be shown and stored: bytes that are no UTF-8 and lone surrogates are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def said(error: BaseException) -> str:
+    """Return the first line of what a library says is wrong."""
+    lines = str(error).strip().splitlines()
+    return printable(lines[0]) if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def opened(path: Path, shown: str) -> Iterator[io.BufferedReader]:
+    """Open a file, unpacked.
+
+    Args:
+        path: The file; its name tells how it is packed.
+        shown: How messages call it.
+
+    Raises:
+        RequestError: It holds something that its name does not say, or unpacks to far more than rows would.
+        OSError: It cannot be opened or, when it is read, not unpacked.
+    """
+    with path.open("rb") as raw:
+        packing, stream = packing_of(path), raw
+        if packing:
+            if not raw.peek(1):
+                raise RequestError(f"{shown}: the file is empty, without even the header of a {packing} file")
+            limit = max(ALWAYS_ALLOWED, MOST_TIMES * path.stat().st_size)
+            stream = io.BufferedReader(_Unpacked(raw, packing, limit, shown), 1 << 20)
+        start = stream.peek(4)[:4]
+        for magic, what in OTHER_DATA.items():
+            if start.startswith(magic) and (magic, format_of(path)) != (b"PAR1", ".parquet"):
+                raise RequestError(f"{shown}: holds {what}, not {format_of(path)}")
+        yield stream
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a packed file; whatever a library raises comes out as an OSError."""
+
+    def __init__(self, raw: IO[bytes], packing: str, limit: int, shown: str) -> None:
+        import pyarrow as pa
+
+        # pyarrow for zstd: Python has none before 3.14, and unlike zstandard's reader it tells a truncated file.
+        self._stream: Any = gzip.GzipFile(fileobj=raw) if packing == ".gz" else pa.CompressedInputStream(raw, "zstd")
+        self._left, self._limit, self._shown = limit, limit, shown
+        self._broken = (EOFError, zlib.error, pa.ArrowException)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._stream.read1(len(buffer))  # what there is before the damage, if there is any
+        except self._broken as error:
+            raise OSError(said(error)) from error
+        self._left -= len(data)
+        if self._left < 0:
+            raise RequestError(
+                f"{self._shown}: unpacks to more than {self._limit >> 20:,} MiB, far more than rows of text do; "
+                "unpack it yourself if that is right"
+            )
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,131 @@
+"""Tables in files: CSV and parquet, row by row; a row that is broken comes with its problem instead of its columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from harness.data.packing import format_of, packing_of, printable, said
+from harness.errors import RequestError
+
+ROWS = 8192  # of a parquet file, in memory at a time
+LONGEST_CELL = 1 << 28  # characters of a CSV cell: an unclosed quote must not read a whole disk into memory
+Item = tuple[int, int, dict[str, Any] | None, str]  # number (line or row), size, columns, problem
+
+
+def csv_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
+    """Yield the rows of a CSV or TSV file after its header.
+
+    Raises:
+        RequestError: The header is broken, or a quote is never closed.
+    """
+    csv.field_size_limit(LONGEST_CELL)
+    # Broken bytes become lone surrogates: the row they are in is told to be broken, and the reader goes on.
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        cells = csv.reader(text, delimiter="\t" if format_of(path) == ".tsv" else ",", strict=True)
+        try:
+            header = next((row for row in cells if row), [])
+            _check_header(header, f"{shown}:{max(cells.line_num, 1)}")
+            yield from _cells(cells, header, shown)
+        except csv.Error as error:
+            raise RequestError(f"{shown}:1: not CSV ({error})") from error
+        except OSError as error:
+            place = f"after line {cells.line_num:,}"
+            raise RequestError(f"{shown}: cannot be read {place} ({said(error)})") from error
+
+
+def _check_header(header: list[str], place: str) -> None:
+    twice = {column for column in header if header.count(column) > 1}
+    if twice:
+        raise RequestError(f'{place}: column "{printable(min(twice))}" is there twice')
+    for position, column in enumerate(header, start=1):
+        if problem := _undecoded(column):
+            raise RequestError(f"{place}: the name of column {position} is {problem}")
+
+
+def _cells(cells: Any, header: list[str], shown: str) -> Iterator[Item]:
+    while True:
+        line = cells.line_num + 1
+        try:
+            row = next(cells)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            taken = cells.line_num - line + 1
+            if taken > 1 or "field larger" in str(error):  # dropping one row would lose all that it swallowed
+                raise RequestError(
+                    f"{shown}:{line}: not CSV (a quote is opened here and not closed in the {taken:,} lines to "
+                    f"line {cells.line_num:,})"
+                ) from error
+            yield line, 0, None, f"not CSV ({error})"
+            continue
+        whole = "".join(row)
+        if len(row) != len(header):
+            if row:
+                cell = "cell" if len(row) == 1 else "cells"
+                yield line, len(whole), None, f"{len(row)} {cell} where the header has {len(header)}"
+        elif not whole.isascii() and _undecoded(whole):
+            broken = zip(header, map(_undecoded, row), strict=True)
+            yield line, len(whole), None, next(f'"{column}" is {problem}' for column, problem in broken if problem)
+        else:
+            yield line, len(whole), dict(zip(header, row, strict=True)), ""
+
+
+def _undecoded(cell: str) -> str:
+    """Say where a cell's bytes were no UTF-8."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError as error:
+        return f"not UTF-8 text (byte {len(cell[: error.start].encode()) + 1} of the cell)"
+    return ""
+
+
+def parquet_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
+    """Yield the rows of a parquet file.
+
+    Raises:
+        RequestError: It cannot be read, or a column is there twice.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        source = pa.BufferReader(stream.read()) if packing_of(path) else path
+        table = pq.ParquetFile(source, buffer_size=1 << 20, page_checksum_verification=True)
+        names = table.schema_arrow.names
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise RequestError(f'{shown}: column "{min(twice)}" is there twice')
+        for batch in table.iter_batches(ROWS):
+            for size, value, problem in arrow_rows(batch):
+                number += 1
+                yield number, size, value, problem
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        where = f" beyond row {number:,}" if number else ""
+        raise RequestError(f"{shown}: not a parquet file that can be read{where} ({said(error)})") from error
+
+
+def arrow_rows(batch: Any) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+    """Yield size, columns and problem of every row of an Arrow record batch."""
+    size = batch.nbytes // max(batch.num_rows, 1)
+    try:
+        batch.validate(full=True)
+        columns = [column.to_pylist() for column in batch.columns]
+    except ValueError:  # text that is no UTF-8, or a time that Python cannot hold: find the rows that have it
+        for index in range(batch.num_rows):
+            row: dict[str, Any] | None = {}
+            problem = ""
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                try:
+                    assert row is not None
+                    row[name] = column[index].as_py()
+                except ValueError as error:
+                    row, problem = None, f'"{name}" cannot be read ({said(error)})'
+                    break
+            yield size, row, problem
+        return
+    for values in zip(*columns, strict=True):
+        yield size, dict(zip(batch.schema.names, values, strict=True)), ""
