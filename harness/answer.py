@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness import decisions
 from harness.errors import RequestError, StepError, did_you_mean
@@ -74,8 +76,10 @@ def view(plan: Plan) -> StudyView:
     usable = [run for run in runs if run.result is not None]
     if usable:
         evidence = _evidence(plan, usable, base)
-        comparison = _comparison(plan, usable, base, evidence)
         decided = decisions.decide(plan.study, evidence)
+        comparison = _comparison(plan, usable, base, evidence)
+        if comparison is not None:
+            comparison.slices = decided.slices
     assert plan.suite.stored is not None
     return StudyView(
         study=plan.study.study,
@@ -114,38 +118,55 @@ def _load(plan: Plan, planned: PlannedRun) -> _Run:
 
 
 def _table(plan: Plan, runs: list[_Run], metric: str, half: str) -> Scores | None:
-    """Return scores of one metric on one half, of the arms with every seed of the baseline; None without a pair."""
-    task, name = metric.split("/")
-    by_arm: dict[str, dict[int, _Run]] = {}
+    """Return scores of one metric on one half, of the variants in the plan's order."""
+    frames: dict[str, dict[int, pl.DataFrame]] = {variant.name: {} for variant in plan.variants}
     for run in runs:
         if run.result is not None:
-            by_arm.setdefault(run.planned.variant, {})[run.planned.seed] = run
-    seeds = sorted(by_arm.get("baseline", {}))
-    arms = [v.name for v in plan.variants if set(seeds) <= set(by_arm.get(v.name, {}))]
+            frames[run.planned.variant][run.planned.seed] = run.items
+    return score_table(frames, metric, half)
+
+
+def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, half: str) -> Scores | None:
+    """Return scores of one metric on one half, of the arms with every seed of the baseline.
+
+    Args:
+        frames: Variant -> seed -> items of a result.
+        metric: ``task/metric``.
+        half: ``selection`` or ``confirmation``.
+
+    Returns:
+        The scores; None without a pair of arms, without items, or where an item has no number.
+
+    Raises:
+        RequestError: When runs do not have the same items.
+    """
+    task, name = metric.split("/")
+    seeds = sorted(frames.get("baseline", {}))
+    arms = [arm for arm, by_seed in frames.items() if set(seeds) <= set(by_seed)]
     if not seeds or len(arms) < 2:
         return None
-    first = _items(by_arm["baseline"][seeds[0]], task, half)
+    first = _items(frames["baseline"][seeds[0]], task, half)
     if name not in first.columns or first[name].null_count() == first.height:
         return None
-    if first.height == 0:
-        return None
     items = first["item_id"].to_list()
-    values = np.array([[_column(by_arm[arm][seed], task, half, name, items) for seed in seeds] for arm in arms])
+    columns = [[_column(frames[arm][seed], arm, seed, (task, half, name), items) for seed in seeds] for arm in arms]
+    values = np.array(columns)
     if not np.isfinite(values).all():
         return None
     groups = tuple(str(g) for g in first["group"]) if first["group"].null_count() == 0 else None
     return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups)
 
 
-def _items(run: _Run, task: str, half: str) -> pl.DataFrame:
-    return run.items.filter((run.items["task"] == task) & (run.items["half"] == half))
+def _items(frame: pl.DataFrame, task: str, half: str) -> pl.DataFrame:
+    return frame.filter((frame["task"] == task) & (frame["half"] == half))
 
 
-def _column(run: _Run, task: str, half: str, name: str, items: list[str]) -> list[float]:
-    frame = _items(run, task, half)
-    if frame["item_id"].to_list() != items:
-        raise RequestError(f"{run.planned.variant}/seed {run.planned.seed}: its items are not the baseline's")
-    return [float("nan") if value is None else float(value) for value in frame[name]]
+def _column(frame: pl.DataFrame, arm: str, seed: int, part: tuple[str, str, str], items: list[str]) -> list[float]:
+    task, half, name = part
+    chosen = _items(frame, task, half)
+    if chosen["item_id"].to_list() != items:
+        raise RequestError(f"{arm}/seed {seed}: its items are not the baseline's")
+    return [float("nan") if value is None else float(value) for value in chosen[name]]
 
 
 def _metrics(runs: list[_Run], declared: str) -> list[str]:
@@ -173,8 +194,6 @@ def _evidence(plan: Plan, usable: list[_Run], base: Artifact | None) -> decision
         raise RequestError(f'decide.metric: results have no "{metric}".{did_you_mean(metric, known)}')
     _check_whole(usable, metric)
     selection = _table(plan, usable, metric, "selection")
-    touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
-    clean = np.array([item not in touched for item in selection.items]) if selection is not None else None
     task = next((score for score in _scores(base) if score.task == metric.split("/")[0]), None)
     done = {(run.planned.variant, run.planned.seed) for run in usable}
     seconds = [
@@ -185,17 +204,26 @@ def _evidence(plan: Plan, usable: list[_Run], base: Artifact | None) -> decision
     return decisions.Evidence(
         selection=selection,
         confirmation=_table(plan, usable, metric, "confirmation"),
-        clean=clean,
+        clean=None if selection is None else _clean(plan, selection),
+        slices=_slices(usable[0], metric) if selection is not None else (),
+        tasks=_task_scores(plan, usable),
         rows={v.name: v.sources for v in plan.variants},
+        tokens={v.name: v.tokens for v in plan.variants if v.tokens is not None},
         supply={name: pool.data["rows"] for name, pool in plan.pools.items()},
         runs=len(plan.runs),
         failed=tuple(f"{r.variant}/seed {r.seed} ({r.state})" for r in plan.runs if (r.variant, r.seed) not in done),
         problems=tuple(_problems(plan, usable)),
         majority=task.majority if task else None,
+        chance=_chance(plan, metric),
         base_mean=task.metrics.get(metric.split("/")[1]) if task else None,
         seconds_per_run=sum(seconds) / len(seconds),
-        weakest_slice=_weakest(plan, usable, metric),
     )
+
+
+def _clean(plan: Plan, scores: Scores) -> npt.NDArray[np.bool_]:
+    """Return, per item, whether no training row of any pool overlaps it."""
+    touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
+    return np.array([item not in touched for item in scores.items])
 
 
 def _check_whole(usable: list[_Run], metric: str) -> None:
@@ -240,21 +268,30 @@ def _problems(plan: Plan, usable: list[_Run]) -> list[str]:
     return found
 
 
-def _weakest(plan: Plan, usable: list[_Run], metric: str) -> str:
-    """Name the slice where the best arm does worst, on the selection half."""
-    import polars as pl
+def _slices(run: _Run, metric: str) -> tuple[str | None, ...]:
+    """Return the slice of every item that decides; nothing when none has one."""
+    names = _items(run.items, metric.split("/")[0], "selection")["slice"]
+    return tuple(None if name is None else str(name) for name in names) if names.null_count() < len(names) else ()
 
+
+def _task_scores(plan: Plan, usable: list[_Run]) -> dict[str, Scores]:
+    """Return each task's scores on its primary metric, where every item has them."""
+    primary = {score.task: f"{score.task}/{score.primary}" for score in _scores(usable[0].result)}
+    task = plan.study.decide.metric.split("/")[0]
+    metrics = (primary | {task: plan.study.decide.metric}).values()
+    tables = {metric: _table(plan, usable, metric, "selection") for metric in metrics}
+    return {metric: table for metric, table in tables.items() if table is not None}
+
+
+def _chance(plan: Plan, metric: str) -> float | None:
+    """Return the expected accuracy of guessing among an item's options; None where items have none."""
     task, name = metric.split("/")
-    frames = [_items(run, task, "selection").with_columns(pl.lit(run.planned.variant).alias("arm")) for run in usable]
-    frame = pl.concat(frames).filter(pl.col("slice").is_not_null())
-    if frame.is_empty():
-        return ""
-    arms = frame.filter(~pl.col("arm").is_in([v.name for v in plan.variants if v.control]))
-    best = arms.group_by("arm").agg(pl.col(name).mean()).sort(name, "arm", descending=[True, False])["arm"][0]
-    slices = arms.filter(pl.col("arm") == best).group_by("slice").agg(pl.col(name).mean()).sort(name, "slice")
-    if slices.height < 2:
-        return ""
-    return f"Weakest slice of {best}: {slices['slice'][0]} ({name.replace('_', ' ')} {slices[name][0]:.2f})."
+    if not name.startswith("acc"):
+        return None
+    items = plan.suite.table("items")
+    chosen = items.filter((items["task"] == task) & (items["half"] == "selection"))
+    options = chosen["choices"].list.len().to_numpy()
+    return float(np.mean(1 / options)) if len(options) and options.min() >= 2 else None
 
 
 def _comparison(
@@ -263,7 +300,7 @@ def _comparison(
     if evidence.selection is None:
         return None
     study = plan.study
-    others = []
+    found, others = [], []
     for metric in _metrics(usable, study.decide.metric):
         if metric == study.decide.metric:
             continue
@@ -271,18 +308,16 @@ def _comparison(
         same = table is not None and np.array_equal(table.values, evidence.selection.values)
         if table is not None and not same:  # lm-eval's acc of a loglikelihood task is exact match by another name
             again = _table(plan, usable, metric, "confirmation")
-            arms = decisions.compare(study, replace(evidence, selection=table, confirmation=again))
-            mean, untrained, majority = _references(table, metric, base)
-            others.append(
-                MetricComparison(
-                    metric=metric,
-                    baseline_mean=mean,
-                    base_model=untrained,
-                    majority=majority,
-                    exploratory=True,
-                    arms=arms,
-                )
+            clean = _clean(plan, table)
+            found.append((metric, table, replace(evidence, selection=table, confirmation=again, clean=clean)))
+    families = decisions.explore([decisions.compare(study, each) for _, _, each in found])
+    for (metric, table, _), arms in zip(found, families, strict=True):
+        mean, untrained, majority = _references(table, metric, base)
+        others.append(
+            MetricComparison(
+                metric=metric, baseline_mean=mean, base_model=untrained, majority=majority, exploratory=True, arms=arms
             )
+        )
     mean, untrained, majority = _references(evidence.selection, study.decide.metric, base)
     return Comparison(
         study=study.study,

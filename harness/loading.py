@@ -14,9 +14,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness import spec
+from harness import designs, spec
 from harness.errors import RequestError, did_you_mean
-from harness.spec import OPERATIONS, Decide, Decontaminate, Lora, Study
+from harness.spec import DESIGNS, OPERATIONS, Decide, Decontaminate, Lora, Study
 
 Place = tuple[str | int, ...]
 Lines = dict[Place, tuple[Path, int]]
@@ -43,7 +43,9 @@ EXPECTED = {
 
 @dataclass
 class Loaded:
-    """A study with the folder that each part's relative paths start from, and where each of its fields is written."""
+    """A study with the arms of its designs, the folder that each part's relative paths start from, and where each
+    field is written (an arm of a design: where the design is).
+    """
 
     study: Study
     file: Path
@@ -79,7 +81,7 @@ class _Document:
 
 
 def load_study(path: Path) -> Loaded:
-    """Read a study.
+    """Read a study; its designs are expanded to arms.
 
     Args:
         path: ``.yaml``/``.yml``, or ``.py`` with a function ``study()`` that returns a ``Study``. Running a Python
@@ -89,7 +91,7 @@ def load_study(path: Path) -> Loaded:
         RequestError: With file, line, field and the nearest valid name.
     """
     try:
-        return _load(path)
+        return _expanded(_load(path))
     except RequestError as error:
         raise RequestError(_one_line(str(error))) from error
 
@@ -124,6 +126,22 @@ def _load(path: Path) -> Loaded:
     }
     study = _validate(document)
     return Loaded(study, path, source_folders, folders["suite"], folder, document.lines)
+
+
+def _expanded(loaded: Loaded) -> Loaded:
+    """Add the arms of the study's designs, each placed where its design is written."""
+    for place, where in list(loaded.lines.items()):
+        # `size_ladder: {rows: ...}` is short for `{design: size_ladder, rows: ...}`: the field is designs[0].rows.
+        if place[:1] == ("designs",) and len(place) > 3 and place[2] in DESIGNS:
+            loaded.lines.setdefault((*place[:2], *place[3:]), where)
+    try:
+        loaded.study = designs.expand(loaded.study)
+    except RequestError as error:
+        raise RequestError(loaded.placed(str(error))) from error
+    for index in range(len(loaded.study.designs) if loaded.lines else 0):
+        for name in designs.arms(loaded.study, index):
+            loaded.lines.setdefault(("arms", name), loaded.lines["designs", index])
+    return loaded
 
 
 def _python_study(path: Path) -> Loaded:
@@ -305,9 +323,13 @@ def _sentence(model: type[BaseModel], error: ValidationError, value: Any = None)
         return place[:-1], f"{dotted} is missing"
     if kind == "union_tag_invalid":
         name = str(first["ctx"]["tag"])
-        return place, f'{dotted}: no operation is named "{name}".{did_you_mean(name, OPERATIONS)}'
-    if kind == "union_tag_not_found" or (kind == "model_attributes_type" and "operations" in place):
-        return place, f"{dotted}: expected one operation such as `verify` or `filter: {{max_words: 400}}`"
+        what, kinds = ("design", DESIGNS) if _is_design(place) else ("operation", OPERATIONS)
+        return place, f'{dotted}: no {what} is named "{name}".{did_you_mean(name, kinds)}'
+    if kind == "union_tag_not_found" or (kind == "model_attributes_type" and {"operations", "designs"} & set(place)):
+        example = "operation such as `verify` or `filter: {max_words: 400}`"
+        if _is_design(place):
+            example = "design such as `leave_one_out` or `size_ladder: {fractions: [0.25, 0.5]}`"
+        return place, f"{dotted}: expected one {example}"
     given = first.get("input")
     prefix = f"{dotted}: " if dotted else ""
     if kind in ("value_error", "assertion_error"):
@@ -322,6 +344,11 @@ def _sentence(model: type[BaseModel], error: ValidationError, value: Any = None)
     if all(expected):
         return place, f"{prefix}expected {' or '.join(map(str, expected))}{shown}"
     return place, f"{prefix}{str(first['msg']).replace('Input should', 'must')}{shown}"
+
+
+def _is_design(place: Place) -> bool:
+    """Tell whether a place is one of the study's designs, rather than something inside one."""
+    return place[:1] == ("designs",) and len(place) == 2
 
 
 def _expected(problem: Any) -> str | None:
@@ -339,7 +366,7 @@ def _place(problem: Any, value: Any) -> Place:
     """Return where a problem is, without what pydantic puts into a location for the kinds of a union."""
     location: Place = problem["loc"]
     if value is None:
-        return tuple(part for part in location if part not in OPERATIONS)
+        return tuple(part for part in location if part not in OPERATIONS and part not in DESIGNS)
     place: list[str | int] = []
     for index, part in enumerate(location):
         inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
@@ -361,6 +388,8 @@ def _noun(owner: type[BaseModel]) -> str:
     name = owner.__name__.lower()
     if owner in OPERATIONS.values():
         return f"the operation {name}"
+    if owner in DESIGNS.values():
+        return f"the design {owner.model_fields['design'].default}"
     if owner in (Lora, Decide, Decontaminate):
         return name
     return f"a {name}"
@@ -369,10 +398,10 @@ def _noun(owner: type[BaseModel]) -> str:
 def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
     """Follow a location of an error through the models' fields; None where it leaves them."""
     current: type[BaseModel] | None = model
-    operations: Mapping[str, type[BaseModel]] = OPERATIONS
+    kinds: Mapping[str, type[BaseModel]] = {**OPERATIONS, **DESIGNS}
     for part in place:
-        if part in operations:
-            current = operations[str(part)]
+        if part in kinds:
+            current = kinds[str(part)]
         elif current is not None and part in current.model_fields:
             current = _inner_model(current.model_fields[str(part)].annotation) or current
     return current

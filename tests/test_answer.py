@@ -124,6 +124,24 @@ def test_noise_is_split(finished: Path) -> None:
     assert 0 <= measured["seed_share"] <= 1  # type: ignore[operator]
 
 
+def test_growth_slices_and_tasks_come_with_the_decisions(finished: Path) -> None:
+    view = answer.view(planted.plan(finished))
+    assert view.decisions is not None
+    assert view.comparison is not None
+    (line,) = view.decisions.growth
+    assert (line.source, line.verdict, line.rows, [rung.rows for rung in line.rungs]) == ("sums", "GROW", 16, [8, 16])
+    assert line.gain_per_1000_rows == pytest.approx(1000 * 0.4 / 8, rel=0.1)
+    tokens = {v.name: v.tokens for v in planted.plan(finished).variants}
+    per_row = (tokens["sums-16"] - tokens["sums-8"]) / 8  # type: ignore[operator]
+    assert line.gain_per_10k_tokens == pytest.approx(line.gain_per_1000_rows * 10 / per_row)
+    assert line.supply_left is not None
+    assert view.comparison.slices == view.decisions.slices
+    assert sum(one.items for one in view.decisions.slices) == SELECTION
+    assert view.decisions.weakest_slice.startswith("Weakest slice of sums-16: ")
+    (task,) = view.decisions.tasks
+    assert (task.task, task.metric, task.items, task.coin_flip) == ("sums", "exact_match", SELECTION, False)
+
+
 # -------------------------------------------------------------------------------------------------------- missing
 
 

@@ -54,6 +54,11 @@ def source(name: str, said: str, spec: str, rows: str = GOOD, file: str = "rows.
     return Case(name, said, SUMS, f"  sums: {spec}", files={file: rows})
 
 
+def designed(name: str, said: str, designs: str) -> Case:
+    """Return a case with designs."""
+    return Case(name, said, "seeds: 2", f"designs: {designs}\nseeds: 2")
+
+
 def python(name: str, said: str, code: str) -> Case:
     return Case(name, said, files={"mine.py": code}, argv=("plan", "mine.py"))
 
@@ -104,18 +109,18 @@ FIELDS = [
 ]  # fmt: skip
 MISSING = [
     Case("baseline", "1: baseline is missing", f"baseline: {BASELINE}\n"),
-    Case("arms", "1: arms is missing", ARMS),
-    Case("no arms", "{line}: arms: expected at least one entry", ARMS, "arms: {}\n"),
+    Case("arms", "1: a study needs arms or designs, else there is nothing to compare", ARMS),
+    Case("no arms", "1: a study needs arms or designs, else there is nothing to compare", ARMS, "arms: {}\n"),
     Case("empty arms", "{line}: arms: expected a mapping (it is empty)", ARMS, "arms: null\n"),
     Case("smallest effect", "{line}: decide.smallest_effect is missing", ", smallest_effect: 0.05"),
     Case("kind of source", "{line}: sources.x: a source needs exactly one of path, hub, generator; it has none of them",
          "  scraped: {gen", "  x: {rows: 3}\n  scraped: {gen"),
     Case("rows for weights",
-         "{line}: arms.sums-8: weights (numbers with a decimal point) and rows (the total) go together",
+         "{line}: arms.sums-8: weights (numbers with a decimal point) and rows or tokens (the total) go together",
          SUMS_8, "{tests: sums, mix: {sums: 0.5}}"),
     Case("revision of a model", "{line}: model: a/b: pin a revision, as in a/b@<commit>, or give an existing folder",
          "model: model", "model: a/b"),
-    Case("what a filter asks for", "{line}: arms.verified.operations[0]: a filter needs at least one of ...",
+    Case("what a filter asks for", "{line}: arms.verified.operations[0]: a filter needs at least one bound, ...",
          "[verify]", "[filter]"),
 ]  # fmt: skip
 VALUES = [
@@ -174,6 +179,42 @@ VALUES = [
          "model: model", "model: empty", files={"empty/note.txt": ""}),
     Case("model without safetensors", "{line}: model: pickled: no .safetensors file in the folder (pickled weights "
          "are not loaded)", "model: model", "model: pickled", files={"pickled/config.json": "{}"}),
+]  # fmt: skip
+DESIGNS = [
+    designed("name", '{line}: designs[0]: no design is named "leave_one_in". Did you mean "leave_one_out"?',
+             "[leave_one_in]"),
+    designed("list", "{line}: designs: expected a list (it is 'leave_one_out')", "leave_one_out"),
+    designed("no design", "{line}: designs[0]: expected one design such as `leave_one_out` or ...", "[3]"),
+    designed("two in one", "{line}: designs[0]: expected one design such as ...",
+             "[{leave_one_out: {}, add_one_in: {rows: 3}}]"),
+    designed("field", "{line}: designs[0].size_ladder.rowz is not a field of the design size_ladder. "
+             'Did you mean "rows"?', "[{size_ladder: {rowz: [8]}}]"),
+    designed("field written out", "{line}: designs[0].rowz is not a field of the design add_one_in. "
+             'Did you mean "rows"?', "[{design: add_one_in, rowz: 8}]"),
+    designed("missing field", "{line}: designs[0].add_one_in.rows is missing", "[add_one_in: {replace: true}]"),
+    designed("value", "{line}: designs[0].add_one_in.rows: expected a whole number (it is 'many')",
+             "[{add_one_in: {rows: many}}]"),
+    designed("sizes", "{line}: designs[0].size_ladder: a size_ladder needs either rows or fractions",
+             "[size_ladder: {}]"),
+    designed("operation of a factor", '{line}: designs[0].filter_factorial.factors.v: no operation is named "verfy". '
+             'Did you mean "verify"?', "[{filter_factorial: {factors: {v: verfy, d: dedupe}}}]"),
+    designed("field of an operation", "{line}: designs[0].filter_factorial.factors.f.filter.max_word is not a field of "
+             'the operation filter. Did you mean "max_words"?',
+             "[{filter_factorial: {factors: {v: verify, f: {filter: {max_word: 9}}}}}]"),
+    designed("source", '{line}: designs[0].source: no source is named "sumz". Did you mean "sums"?',
+             "[{size_ladder: {source: sumz, rows: [8]}}]"),
+    designed("name taken", '{line}: designs[0]: it makes an arm "sums-8", and the study has another arm of that name; '
+             "rename that one", "[{size_ladder: {source: sums, rows: [8]}}]"),
+    designed("fit", "{line}: designs[0]: the baseline has one source, and nothing is left without it",
+             "[leave_one_out]"),
+    designed("rows of an arm it makes", "{line}: arms.only-sums-6000.mix.sums: 6,000 rows are asked for, sums has ...",
+             "[{size_ladder: {source: sums, rows: [6000], alone: true}}]"),
+    python("of a Python study", 'mine.py: designs[0].sources[0]: no source is named "sumz". Did you mean "sums"?',
+           "import yaml\nfrom pathlib import Path\nfrom harness.spec import AddOneIn, Study\ndef study():\n"
+           "    fields = yaml.safe_load(Path('study.yaml').read_text())\n"
+           "    return Study.model_validate(fields | {'designs': [AddOneIn(sources=['sumz'], rows=8)]})\n"),
+    python("part of a Python study", "mine.py:3: SizeLadder: a size_ladder needs either rows or fractions",
+           "from harness.spec import SizeLadder\ndef study():\n    return SizeLadder()\n"),
 ]  # fmt: skip
 SUITES = [
     Case("no items", "{line}: suite.tasks.sums.items: must be greater than or equal to 1 (it is 0)",
@@ -289,8 +330,8 @@ COMMANDS = [
          BASELINE, "{mix: {scraped: 6000}}", argv=("run", "study.yaml")),
 ]  # fmt: skip
 GROUPS = {
-    "field": FIELDS, "missing": MISSING, "value": VALUES, "suite": SUITES, "data": DATA, "file": FILES,
-    "python": PYTHON, "command": COMMANDS,
+    "field": FIELDS, "missing": MISSING, "value": VALUES, "design": DESIGNS, "suite": SUITES, "data": DATA,
+    "file": FILES, "python": PYTHON, "command": COMMANDS,
 }  # fmt: skip
 CASES = [pytest.param(case, id=f"{group}: {case.name}") for group, cases in GROUPS.items() for case in cases]
 

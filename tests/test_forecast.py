@@ -7,10 +7,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from harness import forecast
+from harness import answer, forecast
+from harness.forecast.cost import minutes
+from harness.forecast.power import Noise, planning_noise, power, prior
+from harness.records import Power
+from harness.statistics.paired import contrast
 from harness.statistics.power import minimum_effect
+from harness.statistics.scores import Scores
 from tests import planted
 from tests.conftest import TINY_STUDY
 
@@ -104,7 +110,7 @@ def test_epochs_count_the_rows_that_are_shown(fresh: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (89.9, "90 s"), (540, "9 min"), (7200, "2.0 h")])
 def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
-    assert forecast._minutes(seconds) == text
+    assert minutes(seconds) == text
 
 
 # ---------------------------------------------------------------------------------------------------------- power
@@ -112,17 +118,104 @@ def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
 
 def test_power_before_and_after_noise_was_measured(fresh: Path, finished: Path) -> None:
     before = forecast.forecast(planted.plan(fresh), 2, "cpu").power
-    assert (before.seeds, before.items, before.smallest_effect) == (2, 12, 0.05)
-    assert "noise assumed" in before.text
-    assert before.minimum_effect == pytest.approx(minimum_effect(0.05, 0.20, 2, 12, 6, 0.05, 0.8, 0.40))
-    assert f"2 seeds x 12 items see an effect of {before.minimum_effect:.2f} or more" in before.text
-    assert re.search(r"0\.05 needs (\d+ seeds|\d+ items|more seeds and more items together)", before.text)
+    assert (before.seeds, before.items, before.arms, before.smallest_effect) == (2, 12, 6, 0.05)
+    assert "noise assumed" in before.noise
+    assert before.comparisons == 3  # verify, sums, and scraped in whose place they stand: all share alpha
+    assert before.minimum_effect == pytest.approx(minimum_effect(0.03, 0.13, 2, 12, 6, 0.05 / 3, 0.8, 0.45))
+    assert f"2 seeds x 12 items see an effect of {before.minimum_effect:.2g} or more" in before.text
+    assert re.search(r"0\.05 needs (\d+ seeds|[\d,]+ items|more seeds and more items together)", before.text)
 
     after = forecast.forecast(planted.plan(finished), 2, "cpu").power
-    assert "noise measured in this study" in after.text
+    assert after.noise == "noise measured in this study"
     assert after.minimum_effect is not None
     assert before.minimum_effect is not None
     assert after.minimum_effect < before.minimum_effect  # planted noise is small
+
+
+def test_the_seeds_and_items_that_power_asks_for_are_the_fewest_that_do() -> None:
+    noise = Noise(0.01, 0.1, 0.3, "given")
+    size = {"arms": 6, "smallest_effect": 0.08, "comparisons": 3, "confirmation": 0.5}
+    asked = power(noise, seeds=3, items=100, **size)
+    assert asked.minimum_effect is not None
+    assert asked.minimum_effect > 0.08
+    assert asked.seeds_needed is not None
+    assert asked.items_needed is not None
+    assert asked.suite_items_needed == 2 * asked.items_needed  # half of them are kept for confirmation
+    for change in ({"seeds": asked.seeds_needed, "items": 100}, {"seeds": 3, "items": asked.items_needed}):
+        enough = power(noise, **change, **size)
+        assert enough.minimum_effect is not None
+        assert enough.minimum_effect <= 0.08
+        assert "needs" not in enough.text
+    for change in ({"seeds": asked.seeds_needed - 1, "items": 100}, {"seeds": 3, "items": asked.items_needed - 1}):
+        short = power(noise, **change, **size)
+        assert short.minimum_effect is not None
+        assert short.minimum_effect > 0.08
+    seen = [at.minimum_effect for at in asked.by_seeds if at.minimum_effect is not None]
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_planned_power_is_the_power_that_simulation_finds() -> None:
+    """Studies with exactly the minimum effect are found four times in five."""
+    noise = Noise(0.04, 0.15, 0.3, "given")
+    planned = power(noise, seeds=3, items=100, arms=6, smallest_effect=0.05)
+    assert planned.minimum_effect is not None
+    rng = np.random.default_rng(0)
+    found, studies = 0, 400
+    for _ in range(studies):
+        values = rng.normal(0, noise.seed_sd, (6, 3, 1)) + rng.normal(0, noise.residual_sd / 2**0.5, (6, 3, 100))
+        values = values + rng.normal(0, noise.item_sd / 2**0.5, (6, 1, 100))
+        values[1] += planned.minimum_effect
+        scores = Scores(values, tuple("abcdef"), tuple("123"), tuple(map(str, range(100))))
+        p = contrast(scores, "b", "a").p
+        found += p is not None and p < 0.05
+    assert found / studies == pytest.approx(0.8, abs=0.06)
+
+
+def test_noise_comes_from_earlier_studies_of_the_same_suite_metric_and_model(finished: Path, tmp_path: Path) -> None:
+    """A new study, nothing of which was run: what the finished one has measured is what it plans with."""
+    arms = "  verified: {tests: verify(scraped), operations: [verify]}\n"
+    text = (
+        TINY_STUDY.replace("study: tiny", "study: second").replace(arms, "").replace("seeds: 2", "seeds: [11, 12, 13]")
+    )
+    study = other(finished, tmp_path, text)
+    made = planted.plan(study)
+    assert all(run.state == "to do" for run in made.runs)
+    known = planning_noise(made)
+    assert known.source == "noise from 1 earlier study in this store"
+    assert known.studies == 1
+    measured = answer.measured_noise(planted.plan(finished))
+    assert [known.seed_sd, known.item_sd, known.residual_sd] == pytest.approx(
+        [measured["seed_sd"], measured["item_sd"], measured["residual_sd"]]
+    )
+    assert "1 earlier study" in forecast.forecast(made, 2, "cpu").power.text
+    # another metric, and another suite, are other studies
+    for change in (("sums/exact_match", "sums/gold_logprob_per_token"), ("items: 24, seed: 3", "items: 24, seed: 4")):
+        study.write_text(text.replace(*change))
+        assert planning_noise(planted.plan(study)).studies == 0
+
+
+def test_the_base_model_says_how_much_items_vary(finished: Path, tmp_path: Path) -> None:
+    study = other(finished, tmp_path, TINY_STUDY)
+    made = planted.plan(study)
+    for run in made.runs:
+        planted.forget(made, run.variant, run.seed, "result")
+        planted.forget(made, run.variant, run.seed)
+    made = planted.plan(study)
+    assert planning_noise(made) == prior()  # every item of the planted base model is wrong: that says nothing
+    base = made.store.find("result", made.base.key)
+    assert base is not None
+    shutil.rmtree(base.folder)
+    values = np.arange(24) % 2.0
+    planted.result(made, made.base, values)
+    known = planning_noise(planted.plan(study))
+    assert "the base model's own items" in known.source
+    assert known.item_sd == pytest.approx(prior().item_sd * np.std(values, ddof=1) / 0.5)
+
+
+def test_runs_that_are_done_already_say_something(finished: Path, tmp_path: Path) -> None:
+    study = other(finished, tmp_path, TINY_STUDY)
+    planted.forget(planted.plan(study), "sums-16", 1)
+    assert planning_noise(planted.plan(study)).source == "noise of the runs done so far"
 
 
 def test_an_effect_that_can_be_seen_asks_for_nothing_more(finished: Path, tmp_path: Path) -> None:
@@ -188,5 +281,6 @@ def test_sources_nobody_draws_from_are_named(fresh: Path, tmp_path: Path) -> Non
 
 def test_as_json_is_plain(fresh: Path) -> None:
     found = forecast.forecast(planted.plan(fresh), 2, "cpu")
-    for part in (found.contamination, found.power, found.cost):
+    for part in (found.contamination, found.cost):
         assert json.loads(json.dumps(part.as_json()))["text"] == part.text
+    assert Power.model_validate_json(found.power.model_dump_json()) == found.power

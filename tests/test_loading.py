@@ -14,6 +14,20 @@ from harness.loading import load_study
 from harness.spec import Study
 from tests.conftest import TINY_STUDY
 
+DESIGNED = (
+    TINY_STUDY
+    + """\
+designs:
+  - add_one_in: {rows: 8}
+  - size_ladder:
+      source: sums
+      rows: [4, 12]
+  - filter_factorial:
+      factors: {right: verify, once: [dedupe], short: {filter: {max_words: 9}}}
+      fraction: half
+  - {design: mixture_dirichlet, draws: 3, rows: 16, prior: {scraped: 1, sums: 0.5}}
+"""
+)
 RECIPE = "lora: {r: 4, alpha: 8}\nlearning_rate: 1.0e-2\nbatch: 4\nsteps: 4\nmax_length: 64\n"
 
 
@@ -122,6 +136,33 @@ def test_misspelling_a_field_is_told_rather_than_missing_it(tmp_path: Path) -> N
     assert 'baselin is not a field of a study. Did you mean "baseline"?' in refused(tmp_path / "study.yaml")
 
 
+# ------------------------------------------------------------------------------------------------------- designs
+
+
+def test_designs_are_arms_placed_where_the_design_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(DESIGNED)
+    loaded = load_study(file)
+    assert list(loaded.study.arms) == [
+        "verified", "sums-16", "sums-8", "plus-sums-8", "sums-4", "sums-12", "filters-right.once",
+        "filters-right.short", "filters-once.short", "mix-prior", "mix-01", "mix-02", "mix-03",
+    ]  # fmt: skip
+    for message, text in (
+        ("arms.sums-4.mix.sums: no", "  - size_ladder:"),
+        ("arms.sums-8.mix.sums: no", "  sums-8: {tests: sums, mix: {sums: 8}}"),
+        ("arms.mix-02: no", "  - {design: mixture_dirichlet, draws: 3, rows: 16, prior: {scraped: 1, sums: 0.5}}"),
+        ("designs[1].rows: no", "      rows: [4, 12]"),
+        (
+            "designs[2].factors.once: no",
+            "      factors: {right: verify, once: [dedupe], short: {filter: {max_words: 9}}}",
+        ),
+        ("designs[2].draws: no", "  - filter_factorial:"),  # not a field of it: its owner
+    ):
+        said = loaded.placed(message)
+        assert said.endswith(f": {message}")
+        assert DESIGNED.splitlines()[int(said.removeprefix(f"{file}:").split(":")[0]) - 1] == text
+
+
 # -------------------------------------------------------------------------------------------------------- Python
 
 PYTHON = """\
@@ -143,6 +184,15 @@ def test_python_and_yaml_give_the_same_study(study_folder: Path) -> None:
     assert python.placed("sources.sums.task: no") == f"{study_folder / 'study.py'}: sources.sums.task: no"
 
 
+def test_python_studies_have_the_arms_of_their_designs(study_folder: Path) -> None:
+    (study_folder / "study.py").write_text(PYTHON.format(text=DESIGNED))
+    (study_folder / "study.yaml").write_text(DESIGNED)
+    python, yaml_ = load_study(study_folder / "study.py"), load_study(study_folder / "study.yaml")
+    assert python.study == yaml_.study
+    assert "mix-03" in python.study.arms
+    assert python.placed("arms.mix-03: no") == f"{study_folder / 'study.py'}: arms.mix-03: no"
+
+
 def test_python_studies_leave_no_byte_code_and_are_read_anew(study_folder: Path) -> None:
     file = study_folder / "study.py"
     for seeds in (2, 3, 4):  # the same size and, to the second, the same time
@@ -158,15 +208,15 @@ JUNK = (
     "2026-13-45", "<<", "''", "true", "9" * 5000, "? [1]", "- ", "{a: {b: c}}", "study.yaml", ".", "/", "a/b", '"\\0"',
     "x" * 300, "[[[[", "!!int x", "0b2", "=", "~", "verify", "[verify, {filter: {pattern: '['}}]", "{filter: 3}", "é",
 )  # fmt: skip
-LINES = st.integers(0, TINY_STUDY.count("\n") - 1)
+LINES = st.integers(0, DESIGNED.count("\n") - 1)
 MUTATIONS = st.one_of(
     st.tuples(st.just("delete"), LINES, st.just("")),
     st.tuples(st.just("repeat"), LINES, st.just("")),
     st.tuples(st.just("swap"), LINES, st.just("")),
     st.tuples(st.just("indent"), LINES, st.sampled_from((" ", "  ", "\t", "- "))),
     st.tuples(st.just("value"), LINES, st.sampled_from(JUNK)),
-    st.tuples(st.just("inner"), st.integers(0, len(TINY_STUDY)), st.sampled_from(JUNK)),
-    st.tuples(st.just("character"), st.integers(0, len(TINY_STUDY) - 1), st.characters(codec="utf-8")),
+    st.tuples(st.just("inner"), st.integers(0, len(DESIGNED)), st.sampled_from(JUNK)),
+    st.tuples(st.just("character"), st.integers(0, len(DESIGNED) - 1), st.characters(codec="utf-8")),
 )
 
 
@@ -201,7 +251,7 @@ def mutate(text: str, kind: str, where: int, junk: str) -> str:
 def test_whatever_is_written_is_a_study_or_one_sentence_with_a_place(
     tmp_path: Path, mutations: list[tuple[str, int, str]]
 ) -> None:
-    text = TINY_STUDY
+    text = DESIGNED
     for kind, where, junk in mutations:
         text = mutate(text, kind, where, junk)
     file = tmp_path / "study.yaml"

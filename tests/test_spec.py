@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,30 @@ from pydantic import ValidationError
 
 from harness import spec
 from harness.identity import canonical_json
-from harness.spec import Filter, Recipe, Sample, Source, Spec, Study, Suite, Task, Variant
+from harness.spec import (
+    DESIGNS,
+    OPERATIONS,
+    AddOneIn,
+    Clean,
+    Dedupe,
+    Design,
+    Filter,
+    FilterFactorial,
+    LeaveOneOut,
+    MixtureDirichlet,
+    Operation,
+    Pii,
+    Recipe,
+    Sample,
+    SizeLadder,
+    Source,
+    Spec,
+    Study,
+    Suite,
+    Task,
+    Variant,
+    Verify,
+)
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=4)
 WEIGHTS = st.dictionaries(NAMES, st.floats(1e-9, 1, exclude_min=True), min_size=1, max_size=8)
@@ -54,17 +79,47 @@ def test_one_of_several_equal_remainders_is_chosen_by_name() -> None:
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        ("dedupe", {"op": "dedupe", "field": None}),
-        ({"verify": None}, {"op": "verify", "min_score": 1.0}),
-        ({"verify": {"min_score": 0.5}}, {"op": "verify", "min_score": 0.5}),
-        ({"op": "sample", "rows": 3}, {"op": "sample", "rows": 3, "fraction": None}),
+        ("dedupe", Dedupe()),
+        ({"dedupe": {"method": "near"}}, Dedupe(method="near")),
+        ({"verify": None}, Verify()),
+        ({"verify": {"min_score": 0.5}}, Verify(min_score=0.5)),
+        ({"op": "sample", "rows": 3}, Sample(rows=3)),
+        ("pii", Pii()),
+        ({"clean": {"repair": False}}, Clean(repair=False)),
+        ({"filter": {"score": "quality", "min_score": 3}}, Filter(score="quality", min_score=3)),
     ],
 )
-def test_operations_have_a_short_form(written: object, read: dict[str, object]) -> None:
+def test_operations_have_a_short_form(written: object, read: Spec) -> None:
     variant = Variant.model_validate({"operations": [written]})
-    assert variant.identity()["operations"] == [read]
+    assert variant.operations == (read,)
+    assert variant.identity()["operations"] == [read.identity()]
     source = Source.model_validate({"path": "a.jsonl", "operations": [written]})
     assert source.operations == variant.operations
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("leave_one_out", LeaveOneOut()),
+        ({"leave_one_out": None}, LeaveOneOut()),
+        ({"add_one_in": {"rows": 3}}, AddOneIn(rows=3)),
+        ({"design": "size_ladder", "fractions": [0.5]}, SizeLadder(fractions=(0.5,))),
+        ({"filter_factorial": {"factors": {"right": "verify", "once": [{"dedupe": None}]}}},
+         FilterFactorial(factors={"right": (Verify(),), "once": (Dedupe(),)})),
+        ({"mixture_dirichlet": {"draws": 2, "rows": 9}}, MixtureDirichlet(draws=2, rows=9)),
+    ],
+)  # fmt: skip
+def test_designs_have_a_short_form(written: object, read: Spec) -> None:
+    made = study(designs=[written])
+    assert made.designs == (read,)
+    assert Study.model_validate(made.identity()) == made
+
+
+def test_every_operation_and_design_is_listed_under_its_name() -> None:
+    for kinds, tag in ((OPERATIONS, "op"), (DESIGNS, "design")):
+        assert {name: kind.model_fields[tag].default for name, kind in kinds.items()} == {name: name for name in kinds}
+    assert set(get_args(get_args(Operation)[0])) == set(OPERATIONS.values())
+    assert set(get_args(get_args(Design)[0])) == set(DESIGNS.values())
 
 
 # ------------------------------------------------------------------------------------------------------ refusals
@@ -81,7 +136,27 @@ def test_unknown_fields_are_refused_and_specs_do_not_change(model: type[Spec]) -
 @pytest.mark.parametrize(
     ("model", "fields", "said"),
     [
-        (Filter, {}, "at least one of"),
+        (Filter, {}, "at least one bound"),
+        (Filter, {"score": "quality", "max_words": 3}, "goes with min_score or max_score"),
+        (Filter, {"max_score": 3}, "goes with min_score or max_score"),
+        (Filter, {"max_words": 3, "settings": {"a": 1}}, "none is named"),
+        (Filter, {"function": "os.system"}, "is not module:function"),
+        (Verify, {"function": "a:b:c"}, "is not module:function"),
+        (Verify, {"keep": "all"}, "needs a label"),
+        (Dedupe, {"threshold": 0.5}, "goes with method: near or semantic"),
+        (Pii, {"kinds": []}, "at least 1"),
+        (SizeLadder, {}, "either rows or fractions"),
+        (SizeLadder, {"rows": [1], "fractions": [0.5]}, "either rows or fractions"),
+        (SizeLadder, {"rows": [1, 1]}, "different numbers above 0"),
+        (SizeLadder, {"fractions": [-0.5]}, "different numbers above 0"),
+        (SizeLadder, {"rows": [1], "alone": True}, "alone needs a source"),
+        (AddOneIn, {"rows": 0}, "greater than or equal to 1"),
+        (LeaveOneOut, {"sources": []}, "at least 1"),
+        (FilterFactorial, {"factors": {"a": "verify"}}, "at least 2"),
+        (FilterFactorial, {"factors": {"a": "verify", "b": "vrfy"}}, "vrfy"),
+        (MixtureDirichlet, {"draws": 0, "rows": 3}, "greater than or equal to 1"),
+        (MixtureDirichlet, {"draws": 1, "rows": 3, "concentration": 0}, "greater than 0"),
+        (MixtureDirichlet, {"draws": 1, "rows": 3, "prior": {"a": float("nan")}}, "finite number"),
         (Filter, {"pattern": "("}, "not a regular expression"),
         (Filter, {"pattern": "a{99999999999999999999}"}, "not a regular expression"),
         (Sample, {}, "either rows or fraction"),
@@ -97,7 +172,9 @@ def test_unknown_fields_are_refused_and_specs_do_not_change(model: type[Spec]) -
         (Variant, {"mix": {"a": 0.5}}, "go together"),
         (Variant, {"mix": {"a": 5}, "rows": 3}, "go together"),
         (Variant, {"mix": {"a": 5, "b": 0.5}, "rows": 3}, "not both"),
-        (Variant, {"rows": 3}, "needs a mix"),
+        (Variant, {"rows": 3}, "need a mix"),
+        (Variant, {"mix": {"a": 0.5}, "rows": 3, "tokens": 3}, "not both"),
+        (Variant, {"mix": {"a": 0.5}, "tokens": 3, "unit": "tokens"}, "is for whole numbers"),
         (Recipe, {}, "either steps or epochs"),
         (Recipe, {"steps": 3, "epochs": 1}, "either steps or epochs"),
         (Task, {"task": "a", "path": "b", "generator": "reasoning-gym", "items": 3}, "not both"),
@@ -140,6 +217,10 @@ def study(**changes: object) -> Study:
         ({"suite": {"suite": "t", "tasks": {"a/b": {"task": "a"}}}}, r"suite\.tasks\.a/b: 'a/b' is not a name"),
         ({"recipe": {"epochs": 1}}, "match: steps needs recipe.steps"),
         ({"match": "additive"}, "match: additive needs recipe.epochs"),
+        ({"match": "tokens", "recipe": {"epochs": 1}}, "baseline: match: tokens needs mixes in tokens"),
+        ({"arms": {}}, "a study needs arms or designs"),
+        ({"designs": [{"size_ladder": {"rows": [0]}}]}, "different numbers above 0"),
+        ({"designs": ["leave_one_in"]}, "leave_one_in"),
         ({"seeds": []}, "list of different seeds"),
         ({"decide": {"metric": "acc", "smallest_effect": 0.1}}, "task/metric"),
     ],
@@ -147,6 +228,19 @@ def study(**changes: object) -> Study:
 def test_a_study_must_agree_with_itself(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         study(**changes)
+
+
+def test_a_study_may_have_designs_only() -> None:
+    assert study(arms={}, designs=["leave_one_out"]).arms == {}
+
+
+@given(tokens=st.integers(1, 10**6), weights=WEIGHTS)
+def test_weights_of_tokens_are_met_exactly_too(tokens: int, weights: dict[str, float]) -> None:
+    variant = Variant(mix=weights, tokens=tokens)
+    assert variant.in_tokens
+    assert sum(count or 0 for count in variant.counts().values()) == tokens
+    assert Variant(mix={"a": tokens}, unit="tokens").in_tokens
+    assert not Variant(mix=weights, rows=tokens).in_tokens
 
 
 def test_seeds_are_a_number_or_a_list() -> None:

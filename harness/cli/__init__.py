@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.cli import compare, data, decide, doctor, plan, run, status, store, sync, ui
+from harness.cli import compare, data, decide, doctor, plan, power, run, stats, status, store, sync, ui
 
 app = typer.Typer(
     name="harness",
@@ -27,8 +27,10 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("compare")(compare.compare)
 app.command("decide")(decide.decide)
+app.command("power")(power.power)
 app.command("sync")(sync.sync)
 app.command("ui")(ui.ui)
 app.command("doctor")(doctor.doctor)
+app.add_typer(stats.app, name="stats")
 app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json
+from harness.cli.schemas import json_schema
 
 if TYPE_CHECKING:
-    from harness.records import StudyView
+    from harness.records import Decisions, StudyView
+
+SAID = ("aa", "random_subset", "runs", "comparability")
 
 
-def decide(study: StudyFile, store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
+def decide(
+    study: StudyFile,
+    store: StoreFolder = DEFAULT_STORE,
+    json: AsJson = False,
+    json_schema: Annotated[bool, json_schema("Decisions")] = False,
+) -> None:
     """Say which sources to GROW, HOLD or CUT and which treatments to ADOPT or REJECT, and why.
+
+    Below the verdicts: which data to grow next and how much gain it buys, and where the model is weakest.
 
     Exit code 1 when runs are missing: the verdicts then say so.
     """
@@ -46,10 +56,9 @@ def show(view: StudyView) -> None:
         passed = [check.text for check in decisions.trust if check.ok]
         if passed:
             out.print("          " + tables.markup("ok: " + ", ".join(passed)))
-    else:  # the first four say it all when nothing is wrong; --json has every check
-        out.print(
-            "[bold]TRUST[/bold]     " + tables.markup("ok: " + ", ".join(check.text for check in decisions.trust[:4]))
-        )
+    else:  # these say it all when nothing is wrong; --json has every check
+        said = [check.text for check in decisions.trust if check.check in SAID or "coin flip" in check.text]
+        out.print("[bold]TRUST[/bold]     " + tables.markup("ok: " + ", ".join(said)))
     out.print()
     metric = decisions.metric.split("/")[-1].replace("_", " ")
     rows = []
@@ -71,6 +80,10 @@ def show(view: StudyView) -> None:
     ]  # fmt: skip
     out.print(tables.table(columns, rows, escaped=False))
     out.print()
+    if not decisions.withheld:
+        tables.show_growth(out, decisions.growth, bounded(decisions))
+    for mixture in decisions.mixtures:
+        out.print(tables.markup(f"{mixture[0].upper()}{mixture[1:]}."))
     last = " ".join(text for text in (decisions.next, decisions.weakest_slice) if text)
     if last:
         out.print(tables.markup(last))
@@ -78,3 +91,9 @@ def show(view: StudyView) -> None:
     shares = (noise.get("seed_share"), noise.get("item_share"))
     if shares[0] is not None and shares[1] is not None:
         out.print(f"Noise: seeds {shares[0]:.0%}, items {shares[1]:.0%}.")
+
+
+def bounded(decisions: Decisions) -> bool:
+    """Tell whether the metric lies between 0 and 1 wherever it was seen, so that a hundredth is a point."""
+    seen = [rung.mean for line in decisions.growth for rung in line.rungs if rung.mean is not None]
+    return all(0 <= mean <= 1 for mean in seen)

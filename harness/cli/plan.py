@@ -81,9 +81,10 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
             "ready": made.model.folder is not None,
         },
         "decontamination": expected.contamination.as_json(),
-        "power": expected.power.as_json(),
+        "power": expected.power.model_dump(mode="json"),
         "cost": expected.cost.as_json(),
         "match": made.study.match,
+        "unchanged": unchanged(made),
         "rule": made.study.decide.identity(),
         "resolved": made.study.identity(),
     }
@@ -111,6 +112,7 @@ def show(made: Plan, expected: Forecast) -> None:
     matched = {
         "steps": f"every arm trains {study.recipe.steps} steps of {study.recipe.batch} rows",
         "rows": "dropped rows are refilled from the rest of the pool; every arm trains the same number of epochs",
+        "tokens": "every arm holds as many tokens as it asks for and trains the same number of epochs",
         "additive": "an arm without a source is smaller and trains fewer steps",
     }[study.match]
     facts = [
@@ -121,9 +123,17 @@ def show(made: Plan, expected: Forecast) -> None:
     ]
     if study.waive:
         facts.append(("Waived", "; ".join(study.waive)))
+    if idle := unchanged(made):
+        facts.append(("Unchanged", f"{', '.join(idle)}: the operations drop no row, so this is the baseline once more"))
     if expected.unused:
         facts.append(("Unused", f"no variant draws from {', '.join(expected.unused)}"))
     out.print(tables.table([("", "left"), ("", "left")], facts))
+
+
+def unchanged(made: Plan) -> list[str]:
+    """Return the arms whose training sets are the baseline's at every seed."""
+    sets = {v.name: [output.data["content_digest"] for output in v.outputs.values()] for v in made.variants}
+    return [v.name for v in made.variants if v.name in made.study.arms and sets[v.name] == sets["baseline"]]
 
 
 def _states(made: Plan, variant: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from harness.records import Growth, Slice
+
 VERDICT_STYLE = {
     "GROW": "bold green", "ADOPT": "bold green", "CUT": "bold red", "REJECT": "bold red",
     "HOLD": "bold", "NEUTRAL": "bold", "INCONCLUSIVE": "bold yellow",
 }  # fmt: skip
+ARMS_ACROSS = 6  # of a table by slice: more do not fit
 # All but tab and line feed. A terminal obeys them: they move the cursor, hide text, set the title, fill the clipboard.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -98,3 +102,77 @@ def plural(number: int, noun: str) -> str:
 def markup(text: Any) -> str:
     """Escape text that may come from data or from a user's file; control characters are spelled out."""
     return escape(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text)))
+
+
+def show_slices(out: Console, slices: Sequence[Slice]) -> None:
+    """Print every arm's effect by slice, weakest slice first; nothing without slices."""
+    if not slices:
+        return
+    arms = [arm.variant for arm in slices[0].arms[:ARMS_ACROSS]]
+    rows = []
+    for one in slices:
+        cells = [one.slice, f"{one.items:,}", f"{one.baseline_mean:.2f}"]
+        for arm in one.arms[:ARMS_ACROSS]:
+            star = "*" if arm.p_adjusted is not None and arm.p_adjusted < 0.05 else ""
+            cells.append(f"{signed(arm.effect)}{star} {interval(arm.ci)}".strip())
+        rows.append(cells)
+    columns = [("Slice, weakest first", "left"), ("Items", "right"), ("Baseline", "right")]
+    out.print(table([*columns, *((markup(arm), "left") for arm in arms)], rows))
+    more = len(slices[0].arms) - len(arms)
+    rest = f" {more} more arms: --json." if more else ""
+    said = f"Weakest by {slices[0].best}. Exploratory: * is p < .05 after Benjamini-Hochberg over the table.{rest}\n"
+    out.print(markup(said))
+
+
+def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
+    """Print which data to grow next and what it buys, best first; nothing without ladders.
+
+    Args:
+        out: Where to print.
+        growth: The ranked sources.
+        bounded: Whether scores lie between 0 and 1, so that a hundredth is a point.
+    """
+    if not growth:
+        return
+    scale, unit = (100.0, "points") if bounded else (1.0, "gain")
+    rows = []
+    for line in growth:
+        tokens = "-" if line.gain_per_10k_tokens is None else f"{scale * line.gain_per_10k_tokens:+.3g}"
+        step = "-"
+        if line.next_rows is not None and line.next_gain is not None:
+            ends = [f"{scale * end:+.1f}" for end in line.next_ci if end is not None]
+            step = f"{line.next_rows:,} rows: {scale * line.next_gain:+.1f} [{', '.join(ends)}]"
+        rows.append(
+            [
+                f"{line.rank}",
+                line.source,
+                line.verdict,
+                f"{line.rows:,}",
+                _scaled(line.gain_per_1000_rows, line.ci_per_1000_rows, scale),
+                tokens,
+                step,
+                "-" if line.supply_left is None else f"{line.supply_left:,}",
+                "-" if line.cost_per_point is None else f"{line.cost_per_point * (1 if bounded else 100):.2g}",
+            ]
+        )
+    columns = [
+        ("Rank", "right"), ("Source", "left"), ("Verdict", "left"), ("Rows now", "right"),
+        (f"{unit} per 1,000 rows", "left"), ("per 10k tokens", "right"), (f"Next step ({unit})", "left"),
+        ("Rows left", "right"), (f"Cost per {'point' if bounded else 'unit'}", "right"),
+    ]  # fmt: skip
+    made = table(columns, rows)
+    for column in made.columns:
+        column.no_wrap = True
+    out.print(made)
+    for line in growth:
+        out.print(markup(f"{line.source}: {line.note}."))
+    out.print()
+
+
+def _scaled(value: float | None, ci: Sequence[float | None], scale: float) -> str:
+    """Return a gain with its interval to three digits: ``+12.4 [3.1, 21.7]``."""
+    if value is None:
+        return "-"
+    low, high = ci
+    known = "" if low is None or high is None else f" [{scale * low:+.3g}, {scale * high:+.3g}]"
+    return f"{scale * value:+.3g}{known}"

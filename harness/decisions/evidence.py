@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.decisions.outcomes import flips, outcomes
+from harness.decisions.words import Words
 from harness.records import ArmEffect
 from harness.spec import Study
-from harness.statistics.paired import Contrast, contrast, holm
+from harness.statistics.paired import Contrast, benjamini_hochberg, contrast
 from harness.statistics.scores import Scores
+
+Ends = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -26,30 +30,36 @@ class Evidence:
             none.
         clean: One boolean per selection item, false where any training row of any arm overlapped it; None:
             all clean.
+        slices: One name per selection item, None where it has no slice; empty when no item has one.
+        tasks: ``task/metric`` -> scores of each task's primary metric on its selection items.
         rows: Variant -> source -> rows in its training sets, mean over seeds.
+        tokens: Variant -> tokens in its training sets, mean over seeds, where they are counted.
         supply: Source -> rows in its pool after decontamination.
         runs: Runs the study asks for, base model not counted.
         failed: The runs that are missing, each in a few words.
         problems: Differences between arms other than the data that the study does not waive, each in a few
             words.
         majority: Score of always giving the most frequent answer, where that is defined.
+        chance: Score of guessing among an item's options, where it has options.
         base_mean: Mean score of the model before training.
         seconds_per_run: Wall time one more run adds (of all workers together).
-        weakest_slice: Where the model does worst, in words.
     """
 
     selection: Scores | None
     confirmation: Scores | None = None
     clean: npt.NDArray[np.bool_] | None = None
+    slices: tuple[str | None, ...] = ()
+    tasks: Mapping[str, Scores] = field(default_factory=dict)
     rows: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    tokens: Mapping[str, float] = field(default_factory=dict)
     supply: Mapping[str, float] = field(default_factory=dict)
     runs: int = 0
     failed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     majority: float | None = None
+    chance: float | None = None
     base_mean: float | None = None
     seconds_per_run: float | None = None
-    weakest_slice: str = ""
 
     def clean_scores(self) -> Scores | None:
         """Return the selection items that no training row touched; None when none is left."""
@@ -57,57 +67,131 @@ class Evidence:
             return self.selection
         return self.selection.pick(self.clean) if np.any(self.clean) else None
 
+    def all_clean(self) -> bool:
+        """Tell whether no selection item was touched by a training row."""
+        return self.clean is None or bool(np.all(self.clean))
+
 
 def is_control(name: str) -> bool:
     """Tell whether a variant is a control."""
     return name == "aa" or name.startswith("random-subset")
 
 
-def measure(scores: Scores | None, plus: str, minus: str, alpha: float) -> Contrast | None:
-    """Return the contrast of two variants; None when one of them has no scores, or the two are the same."""
-    if scores is None or plus == minus or not {plus, minus} <= set(scores.arms):
+def bounded(scores: Scores | None) -> bool:
+    """Tell whether scores lie between 0 and 1, so that a hundredth is a point."""
+    return scores is not None and bool(np.all((scores.values >= 0) & (scores.values <= 1)))
+
+
+def measure(scores: Scores | None, plus: Ends, minus: Ends, alpha: float) -> Contrast | None:
+    """Return the contrast of two variants, or of the means of two groups of variants.
+
+    None when one of them has no scores, or a variant is on both sides.
+    """
+    up, down = ((end,) if isinstance(end, str) else end for end in (plus, minus))
+    if scores is None or set(up) & set(down) or not {*up, *down} <= set(scores.arms):
         return None
-    return contrast(scores, plus, minus, alpha)
+    if len(up) == len(down) == 1:
+        return contrast(scores, up[0], down[0], alpha)
+    found = contrast(_turned(scores, up, down), "plus", "minus", alpha)
+    named = found.note.replace("plus varies", "the mean of the arms with it varies")
+    return replace(found, note=named.replace("minus varies", "the mean of the arms without it varies"))
+
+
+def _turned(scores: Scores, plus: tuple[str, ...], minus: tuple[str, ...]) -> Scores:
+    """Return scores whose arms ``plus`` and ``minus`` differ by the difference of the two groups' means.
+
+    The mean of m arms has 1/m of an arm's seed noise, so it cannot be pooled with single arms as it is. Instead
+    the arms are turned: the reflection that exchanges the difference of two arms with the difference of the two
+    groups keeps what is common to all arms, the noise pooled over all arms and its degrees of freedom, and the
+    scale is then chosen so that the difference is in the metric's units.
+    """
+    arms = len(scores.arms)
+    wanted = np.zeros(arms)
+    wanted[[scores.arm(name) for name in plus]] = 1 / len(plus)
+    wanted[[scores.arm(name) for name in minus]] = -1 / len(minus)
+    length = float(np.linalg.norm(wanted))
+    pair = np.zeros(arms)
+    pair[[scores.arm(plus[0]), scores.arm(minus[0])]] = np.sqrt(0.5), -np.sqrt(0.5)
+    mirror = pair - wanted / length
+    along = np.tensordot(mirror, scores.values, 1) * 2 / float(mirror @ mirror)
+    turned = scores.values - mirror[:, None, None] * along
+    names = [f"turned {name}" for name in scores.arms]
+    names[scores.arm(plus[0])], names[scores.arm(minus[0])] = "plus", "minus"
+    return Scores(turned * length / np.sqrt(2), tuple(names), scores.seeds, scores.items, scores.groups)
 
 
 def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:
     """Return every arm minus the baseline: the study's arms (Holm over them), then the controls.
 
-    An arm without scores is listed with nothing but a note.
+    An arm without scores is listed with nothing but a note. Where clean items or the confirmation half contradict
+    what all items say of an arm, its flags tell.
     """
-    alpha, selection, clean = study.decide.alpha, evidence.selection, evidence.clean_scores()
+    alpha, threshold, selection = study.decide.alpha, study.decide.smallest_effect, evidence.selection
     known = selection.arms if selection else ()
-    names = [*study.arms, *(name for name in known if is_control(name))]
-    found = {name: measure(selection, name, "baseline", alpha) for name in names}
-    adjusted = holm([one.p if (one := found[name]) else None for name in study.arms])
+    controls = [name for name in known if is_control(name)]
+    parts = (selection, evidence.clean_scores(), evidence.confirmation)
+    found = [[measure(part, name, "baseline", alpha) for name in (*study.arms, *controls)] for part in parts]
+    judged = [outcomes(part[: len(study.arms)], threshold, alpha) for part in found]
+    words = Words.fitting(threshold, bounded(selection))
     effects = []
-    for name, p_adjusted in zip(names, [*adjusted, *[None] * (len(names) - len(study.arms))], strict=True):
-        estimate = found[name]
-        on_clean = measure(clean, name, "baseline", alpha)
-        again = measure(evidence.confirmation, name, "baseline", alpha)
-        mean = selection.mean(name) if selection and name in known else None
+    for index, name in enumerate((*study.arms, *controls)):
+        every, clean, again = (part[index] for part in found)
+        control = index >= len(study.arms)
+        flags = []
+        if not control:
+            whole = judged[0][0][index]
+            for part, some, label in ((1, clean, "clean items"), (2, again, "confirmation items")):
+                said = flips(whole, every, judged[part][0][index], some, threshold)
+                if said and some:
+                    flags.append(f"on the {some.items} {label} {flip_words(said, some, threshold, words)}")
         effects.append(
             ArmEffect(
                 variant=name,
-                effect=estimate.effect if estimate else None,
-                se=estimate.se if estimate else None,
-                ci=(estimate.ci_low, estimate.ci_high) if estimate else (None, None),
-                df=estimate.df if estimate else None,
-                p=estimate.p if estimate else None,
-                p_adjusted=p_adjusted,
-                seeds=estimate.seeds if estimate else 0,
-                items=estimate.items if estimate else 0,
-                mean=mean,
-                control=is_control(name),
-                effect_clean=on_clean.effect if on_clean else None,
-                items_clean=on_clean.items if on_clean else 0,
+                effect=every.effect if every else None,
+                se=every.se if every else None,
+                ci=_ci(every),
+                df=every.df if every else None,
+                p=every.p if every else None,
+                p_adjusted=None if control else judged[0][1][index],
+                seeds=every.seeds if every else 0,
+                items=every.items if every else 0,
+                mean=selection.mean(name) if selection and name in known else None,
+                control=control,
+                effect_clean=clean.effect if clean else None,
+                ci_clean=_ci(clean),
+                items_clean=clean.items if clean else 0,
                 effect_confirmation=again.effect if again else None,
-                ci_confirmation=(again.ci_low, again.ci_high) if again else (None, None),
+                ci_confirmation=_ci(again),
                 items_confirmation=again.items if again else 0,
-                note=estimate.note if estimate else f"no scores: {missing(evidence, name)}",
+                flags=flags,
+                note=every.note if every else f"no scores: {missing(evidence, name)}",
             )
         )
     return effects
+
+
+def explore(families: Sequence[Sequence[ArmEffect]]) -> list[list[ArmEffect]]:
+    """Return the arms of exploratory metrics with p values after Benjamini-Hochberg over all metrics and arms.
+
+    The declared metric's threshold means nothing in their units, so they carry no flags.
+    """
+    p = [arm.p for family in families for arm in family if not arm.control]
+    adjusted = iter(benjamini_hochberg(p))
+    return [
+        [arm.model_copy(update={"flags": [], "p_adjusted": None if arm.control else next(adjusted)}) for arm in family]
+        for family in families
+    ]
+
+
+def flip_words(flip: str, some: Contrast, threshold: float, words: Words) -> str:
+    """Say what a part of the items shows that contradicts all of them: ``+0.02: below 0.05``."""
+    side = "below" if abs(some.effect) < threshold else "at least"
+    what = {"sign": "the sign flips", "verdict": "the verdict flips", "size": f"{side} {words.plain(threshold)}"}[flip]
+    return f"{words.signed(some.effect)}: {what}"
+
+
+def _ci(estimate: Contrast | None) -> tuple[float | None, float | None]:
+    return (estimate.ci_low, estimate.ci_high) if estimate else (None, None)
 
 
 def missing(evidence: Evidence, *names: str) -> str:

@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from harness.spec import Operation, Study, Variant
+from harness.designs import SIZE, aliases, combinations
+from harness.spec import FilterFactorial, Operation, Study, Variant
 
 Rows = Mapping[str, Mapping[str, float]]  # variant -> source -> rows
 
 
 @dataclass(frozen=True)
 class Question:
-    """One subject and the contrast ``plus - minus`` that decides on it; more of ``plus`` speaks for the
-    subject.
+    """One subject and the contrast that decides on it: the mean of ``plus`` minus the mean of ``minus``.
+
+    More of ``plus`` speaks for the subject. Each end is one variant, except for a factor of a factorial: there
+    ``plus`` are all combinations with the factor on and ``minus`` all with it off, each weighing the same and as
+    many on either side, so that the other factors drop out. The contrast stands or falls as a whole: with one of its
+    variants missing it is not balanced any more, and cannot be answered from the rest.
 
     Attributes:
-        subject: A source's name, or a treatment such as ``verify(scraped)``.
+        subject: A source's name, or a treatment such as ``verify(scraped)``, a factor's name, or ``size``.
         kind: Whether the verdict is about a source or about a treatment.
-        plus: The variant with the treatment, or with more rows of the source.
-        minus: The variant it is held against.
-        rungs: Variant -> rows of the source, smallest first; empty unless the rows of the source are what
-            differs.
+        plus: The variants with the treatment, or with more rows.
+        minus: The variants they are held against.
+        rungs: Variant -> rows, smallest first: of the source, or for the treatment ``size`` of all sources together.
+            The ends of the contrast are the first and the last. With more than two, or with equal rows of all other
+            sources, rows of the subject are all that differs; a source left out and refilled with others has two.
+            Empty for other treatments and for a source that another one stands in for.
         instead: The source that stands in the subject's place in ``minus``; empty unless it was replaced.
         others: Arms with the same subject that do not decide.
+        note: What the design cannot tell apart from the effect; empty unless it is a fraction of a factorial.
     """
 
     subject: str
     kind: Literal["source", "treatment"]
-    plus: str
-    minus: str
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
     rungs: dict[str, float] = field(default_factory=dict)
     instead: str = ""
     others: tuple[str, ...] = ()
+    note: str = ""
 
 
 def subject(study: Study, name: str) -> str:
@@ -61,31 +70,42 @@ def questions(study: Study, rows: Rows) -> list[Question]:
     """Return the questions of a study, in the order of its arms; replaced sources come last.
 
     Arms with one subject share one question. A treatment is answered by the arm listed first against the
-    baseline. A source is answered by the largest against the smallest rung when its arms (and a baseline that
-    differs in nothing else) hold different numbers of its rows, else by the arm listed first against the
-    baseline, the one with more rows being ``plus``. A source of the baseline that an arm replaces entirely,
+    baseline; a factor of a factorial by its main effect, the mean of all combinations with it minus that of all
+    without; ``size`` by the largest against the smallest of its arms and the baseline. A source is answered by the
+    largest against the smallest rung where arms (or an arm and a baseline that holds some of it) differ in nothing
+    but its rows, else by the arm listed first against the baseline, the one with more rows being ``plus``: so a
+    source that is left out and missed speaks for itself. A source of the baseline that an arm replaces entirely,
     row for row, by another one is answered by baseline minus that arm, unless it has arms of its own.
 
     Args:
-        study: The study.
+        study: The study, its designs expanded.
         rows: Rows of each source in each variant, as built; what the study asks for stands in where a variant
             lacks.
     """
+    factors, combined = _factors(study)
     asked: dict[str, list[str]] = {}
     for name in study.arms:
-        asked.setdefault(subject(study, name), []).append(name)
-    found = [
-        _source_question(study, topic, names, rows)
-        if topic in study.sources
-        else Question(topic, "treatment", names[0], "baseline", others=tuple(names[1:]))
-        for topic, names in asked.items()
-    ]
+        if name in combined:
+            for factor in combined[name].factors:
+                asked.setdefault(factor, [])
+        else:
+            asked.setdefault(subject(study, name), []).append(name)
+    found = []
+    for topic, names in asked.items():
+        if topic in factors:
+            found.append(replace(factors[topic], others=tuple(names)))
+        elif topic in study.sources:
+            found.append(_source_question(study, topic, names, rows))
+        elif topic == SIZE:
+            found.append(_size_question(study, names, rows))
+        else:
+            found.append(Question(topic, "treatment", (names[0],), ("baseline",), others=tuple(names[1:])))
     for source in _mix(study, "baseline"):
         stand_ins = {name: new for name in study.arms if (new := _stand_in(study, source, name))}
         if source not in asked and stand_ins:
             (name, new), *others = stand_ins.items()
             rest = tuple(other for other, _ in others)
-            found.append(Question(source, "source", "baseline", name, instead=new, others=rest))
+            found.append(Question(source, "source", ("baseline",), (name,), instead=new, others=rest))
     return found
 
 
@@ -99,23 +119,68 @@ def rule(study: Study) -> dict[str, Any]:
         "match": study.match,
         "confirmation": study.suite.confirmation,
         "subjects": {name: subject(study, name) for name in study.arms},
+        "designs": [design.identity() for design in study.designs],
     }
 
 
+def _factors(study: Study) -> tuple[dict[str, Question], dict[str, FilterFactorial]]:
+    """Return the main effect of every factor, and the factorial of every arm that is one of its combinations."""
+    found: dict[str, Question] = {}
+    combined: dict[str, FilterFactorial] = {}
+    for design in study.designs:
+        if not isinstance(design, FilterFactorial):
+            continue
+        chosen = combinations(design)
+        combined |= {name: design for name in chosen if name != "baseline"}
+        for factor, note in aliases(design).items():
+            on = tuple(name for name, factors in chosen.items() if factor in factors)
+            off = tuple(name for name in chosen if name not in on)
+            found[factor] = Question(factor, "treatment", on, off, note=note)
+    return found, combined
+
+
 def _source_question(study: Study, source: str, names: list[str], rows: Rows) -> Question:
-    first = study.arms[names[0]]
-    alike = [name for name in names if study.arms[name].operations == first.operations]
-    held = {name: _rows(study, rows, name, source) for name in alike}
-    baseline = _rows(study, rows, "baseline", source)
-    rest = _rest(study, "baseline", source)
-    if first.operations == study.baseline.operations and all(_rest(study, n, source) == rest for n in alike):
-        held = {"baseline": baseline, **held} if baseline > 0 else held
+    """Return the question about a source: a ladder where there is one, else the first arm and the baseline."""
+    ladders: list[dict[str, float]] = []
+    for name in names:
+        alike = [other for other in names if _differ_in_rows_only(study, source, name, other)]
+        held = {other: _rows(study, rows, other, source) for other in alike}
+        baseline = _rows(study, rows, "baseline", source)
+        if baseline > 0 and _differ_in_rows_only(study, source, name, "baseline"):
+            held = {"baseline": baseline, **held}
+        ladders.append(held)
+    held = max(ladders, key=lambda rungs: len(set(rungs.values())))  # of equally long ones the first
     if len(set(held.values())) < 2:
-        held = {"baseline": baseline, names[0]: held[names[0]]}
+        held = {name: _rows(study, rows, name, source) for name in ("baseline", names[0])}
+    return _ladder(Question(source, "source", (), ()), held, names)
+
+
+def _size_question(study: Study, names: list[str], rows: Rows) -> Question:
+    held = {name: sum(_rows(study, rows, name, s) for s in study.sources) for name in ("baseline", *names)}
+    if len(set(held.values())) < 2:
+        return Question(SIZE, "treatment", (names[0],), ("baseline",), others=tuple(names[1:]))
+    return _ladder(Question(SIZE, "treatment", (), ()), held, names)
+
+
+def _ladder(question: Question, held: dict[str, float], names: list[str]) -> Question:
+    """Complete a question by its rungs: the largest against the smallest."""
     rungs = dict(sorted(held.items(), key=lambda rung: rung[1]))
     minus, plus = next(iter(rungs)), list(rungs)[-1]
     others = tuple(name for name in names if name not in (minus, plus))
-    return Question(source, "source", plus, minus, rungs=rungs, others=others)
+    return replace(question, plus=(plus,), minus=(minus,), rungs=rungs, others=others)
+
+
+def _differ_in_rows_only(study: Study, source: str, name: str, other: str) -> bool:
+    """Tell whether two variants differ in nothing but their rows of a source."""
+    return _rest(study, name, source) == _rest(study, other, source) and _steps(study, name) == _steps(study, other)
+
+
+def _steps(study: Study, name: str) -> tuple[Operation, ...]:
+    """Return all operations of a variant, the baseline's included where they apply."""
+    if name == "baseline":
+        return study.baseline.operations
+    arm = study.arms[name]
+    return arm.operations if arm.mix else study.baseline.operations + arm.operations
 
 
 def _stand_in(study: Study, source: str, name: str) -> str:

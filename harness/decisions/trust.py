@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from harness.decisions.evidence import Evidence, is_control, measure
+from harness.decisions.evidence import Evidence, flip_words, is_control
 from harness.decisions.words import Words, several
-from harness.records import ArmEffect, TrustCheck
+from harness.records import ArmEffect, TaskNoise, TrustCheck
 from harness.spec import Study
-from harness.statistics.paired import seed_noise_differs
+from harness.statistics.paired import Contrast, seed_noise_differs
 
 SATURATED = 0.97
 NOISE = "this setup calls noise an effect"
 
 
+Flip = tuple[str, str, Contrast]  # a subject, how clean items contradict all items, the contrast on clean items
+
+
 def trust_checks(
-    study: Study, evidence: Evidence, arms: Sequence[ArmEffect], words: Words
+    study: Study,
+    evidence: Evidence,
+    arms: Sequence[ArmEffect],
+    flipped: Sequence[Flip],
+    tasks: Sequence[TaskNoise],
+    words: Words,
 ) -> tuple[list[TrustCheck], str]:
     """Return the checks, failed ones first, and why the verdicts are withheld (empty when they are not).
 
@@ -53,7 +59,13 @@ def trust_checks(
         say("comparability", True, "no arm differs in anything but data")
     if study.waive:
         say("waivers", False, f"waived in writing: {several(study.waive)}")
-    for check, ok, text in (*_seeds(evidence), *_contamination(study, evidence), *_range(evidence, words)):
+    further = (
+        *_seeds(study, evidence),
+        *_contamination(study, evidence, arms, flipped, words),
+        *_range(evidence, words),
+        *_suite_noise(study, tasks, words),
+    )
+    for check, ok, text in further:
         say(check, ok, text)
     return sorted(checks, key=lambda check: check.ok), "; ".join(withheld)
 
@@ -90,39 +102,47 @@ def _controls(study: Study, arms: Sequence[ArmEffect], words: Words) -> list[tup
     return found
 
 
-def _seeds(evidence: Evidence) -> list[tuple[str, bool, str]]:
+def _seeds(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
     if evidence.selection is None:
         return []
-    seeds = len(evidence.selection.seeds)
+    seeds, asked = len(evidence.selection.seeds), len(study.seed_list())
     if seeds == 1:
         return [("seeds", False, "one seed: intervals hold item noise only, and no verdict can come from them")]
+    found = [("seeds", True, f"{seeds} seeds")]
+    if seeds < asked:
+        found = [("seeds", False, f"{seeds} of {asked} seeds: the baseline lacks runs, and arms are compared without")]
     noisy = seed_noise_differs(evidence.selection)
     if noisy:
         text = f"seed noise differs: {several(noisy)} varies more between seeds than the other arms; "
-        return [
-            ("seeds", True, f"{seeds} seeds"),
-            ("seed_noise", False, text + "its intervals may be too narrow"),
-        ]
-    return [("seeds", True, f"{seeds} seeds"), ("seed_noise", True, "no arm noisier than the others")]
+        return [*found, ("seed_noise", False, text + "a few runs say little of such noise, so more seeds are needed")]
+    return [*found, ("seed_noise", True, "no arm noisier than the others")]
 
 
-def _contamination(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
-    """Flag arms whose effect changes sign on clean items, where either effect is large enough to matter."""
-    if evidence.selection is None or evidence.clean is None or bool(np.all(evidence.clean)):
+def _contamination(
+    study: Study, evidence: Evidence, arms: Sequence[ArmEffect], flipped: Sequence[Flip], words: Words
+) -> list[tuple[str, bool, str]]:
+    """Flag effects whose sign, and subjects whose verdict, is another on items that no training row touched."""
+    if evidence.selection is None or evidence.all_clean():
         return [("contamination", True, "no item was touched by training rows")]
     clean, total = evidence.clean_scores(), len(evidence.selection.items)
     if clean is None:
         return [("contamination", False, f"training rows touched all {total} items")]
-    flipped = []
-    for name in study.arms:
-        every = measure(evidence.selection, name, "baseline", study.decide.alpha)
-        some = measure(clean, name, "baseline", study.decide.alpha)
-        if every and some and every.effect * some.effect <= 0:
-            matters = max(abs(every.effect), abs(some.effect)) >= study.decide.smallest_effect
-            flipped += [name] if matters else []
+    threshold = study.decide.smallest_effect
     of = f"the {len(clean.items)} of {total} items that no training row touched"
-    if flipped:
-        return [("contamination", False, f"the effect of {several(flipped)} changes sign on {of}")]
+    turned = [
+        arm.variant
+        for arm in arms
+        if not arm.control and arm.effect is not None and arm.effect_clean is not None
+        and arm.effect * arm.effect_clean <= 0
+        and max(abs(arm.effect), abs(arm.effect_clean)) >= threshold
+    ]  # fmt: skip
+    if turned:
+        return [("contamination", False, f"the effect of {several(turned)} changes sign on {of}")]
+    changed = [
+        f"{subject} (there {flip_words(flip, some, threshold, words)})" for subject, flip, some in flipped if flip
+    ]
+    if changed:
+        return [("contamination", False, f"the verdict on {several(changed)} does not hold on {of}")]
     return [("contamination", True, f"no effect changes sign on {of}")]
 
 
@@ -137,6 +157,7 @@ def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
     by_item = scores.values[scores.arm(best)].mean(axis=0)
     margin = 2 * float(by_item.std(ddof=1)) / len(by_item) ** 0.5 if len(by_item) > 1 else 0.0
     for level, what in (
+        (evidence.chance, "guessing among the options"),
         (evidence.majority, "always giving the most frequent answer"),
         (evidence.base_mean, "the model before training"),
     ):
@@ -146,3 +167,18 @@ def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
     if words.bounded and top > SATURATED:
         return [("range", False, f"the best arm ({best}) scores {words.plain(top)}: the metric is saturated")]
     return [("range", True, f"best arm at {words.plain(top)}")]
+
+
+def _suite_noise(study: Study, tasks: Sequence[TaskNoise], words: Words) -> list[tuple[str, bool, str]]:
+    """Say how well each task tells the arms apart; it is a failure where that is the task that decides."""
+    said, ok = [], True
+    for task in tasks:
+        if task.signal_to_noise is None or task.noise is None:
+            continue
+        text = f"{task.task} {task.signal_to_noise:.1f}"
+        if task.coin_flip:
+            spread, noise = words.plain(task.spread), words.plain(task.noise)
+            text += f" (a coin flip: arms differ by {spread}, by noise alone {noise})"
+            ok = ok and task.task != study.decide.metric.split("/")[0]
+        said.append(text)
+    return [("suite_noise", ok, f"signal to noise: {several(said, most=8)}")] if said else []

@@ -2,8 +2,8 @@
 
 An item is scored by every run and a seed is shared by every arm, so both are crossed with the arms. A run's
 mean moves with its seed (draw of rows, order, initialisation), an effect also depends on which items happen
-to be in the suite. Two or three seeds of one arm say next to nothing about its own seed noise, so that noise
-is pooled over all arms.
+to be in the suite. Two or three seeds of one arm say little about its own seed noise, so that noise is pooled
+over all arms, as far as an arm does not look noisier than the others.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from harness.statistics.scores import Floats, Scores
+from harness.statistics.estimate import OUTLIER, Estimate, cluster_sums, estimate, item_variance, rounding, seed_noise
+from harness.statistics.scores import Scores
 
-TINY = 1e-12  # variances below this share of the squared range of the scores are rounding, not noise
+MOSTLY_OWN = 0.9  # weight of an arm's own seed noise above which the reader is told
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Contrast:
         se: Standard error; None when nothing can be said (one item, or one cluster of items).
         ci_low: Lower end of the t interval.
         ci_high: Upper end of the t interval.
-        df: Degrees of freedom (Satterthwaite).
+        df: Degrees of freedom of the t distribution that interval and p value are from.
         p: Two-sided p value of no effect; None when no verdict may come from it.
         v_seed: Squared standard error due to seeds, residual item noise included.
         v_item: Squared standard error due to the choice of items.
@@ -57,15 +58,20 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
 
     With cell means ``c[arm, seed]`` of the A pooled arms and differences ``d[seed, item]`` of the two:
 
-    - ``V_seed = 2 MS_res(c) / S``, the residual mean square of the arm x seed table, df ``(A-1)(S-1)``. What
-      a seed does to all arms alike drops out; what an item does to single runs, ``MS_res(d) / (S I)``, is
-      already in it, so it is never below that: a table of few cells can come out smooth by luck.
+    - ``w[arm]`` is the variance of a run's mean over seeds: ``(1 - q) MS_res(c) + q own``, with the residual mean
+      square of the arm x seed table, what a seed does to all arms alike dropping out, df ``(A-1)(S-1)``; the arm's
+      own mean square, not below the pooled one, df ``S-1``; and ``q``, the posterior probability that this arm is
+      noisier than the others (``estimate.seed_noise``). An arm that is clearly noisier leaves the pool.
+    - ``V_seed = (w[a] + w[b]) / S``. What an item does to single runs, ``MS_res(d) / (S I)``, is already in it, so
+      it is never below that: a table of few cells can come out smooth by luck.
     - ``V_item = (MS_item(d) - MS_res(d)) / (S I)``, not below 0: what an item does to the difference at every
       seed. With groups, sums over a group take the place of items (the cluster-robust form; the same without
-      groups).
-    - ``V = V_seed + V_item``, degrees of freedom by Satterthwaite (1946), t interval. With two arms and two
-      seeds the one residual is too little to estimate those degrees from: there it is 1, as for the seeds
-      alone.
+      groups); df is their number less 1.
+    - ``V = V_seed + V_item``, t interval. ``1 / df`` is the mean of ``1 / df`` of the parts (pooled, own, items),
+      weighted by their share of V. Satterthwaite (1946) squares the shares; a part with one or two degrees of
+      freedom that comes out small by luck then claims many, and the test is wrong in 6-10% of null studies. With
+      two arms, whose seed noise rests on ``S-1`` degrees of freedom, the seeds' share enters by its power 3/4, for
+      the same reason; with two arms and two seeds df is 1 whatever the share.
 
     One item more or less is the finest thing a suite of right-or-wrong items can tell, so there the standard
     error is never below 1 / (number of items or groups): all right against all wrong is not certainty. The
@@ -76,80 +82,75 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
         a: The arm whose effect is wanted.
         b: The arm it is compared with.
         alpha: The interval covers ``1 - alpha``.
-        pool: Arms whose seed noise is pooled (``a`` and ``b`` always are); default: all of them.
+        pool: Arms whose seed noise is compared and pooled (``a`` and ``b`` always are); default: all of them. Arms
+            with the same scores are the same runs, and count once.
 
     Raises:
         ValueError: When an arm does not exist or the two are the same.
     """
     if a == b:
         raise ValueError(f'arm "{a}" cannot be compared with itself')
-    difference = scores.values[scores.arm(a)] - scores.values[scores.arm(b)]
-    seeds, items = difference.shape
-    effect = float(difference.mean())
-    total, residual, groups = _item_variance(difference, scores.groups)
-    if groups < 2:
+    values, first, second = scores.values, scores.arm(a), scores.arm(b)
+    seeds, items = values.shape[1:]
+    member = scores.members()
+    if (items if member is None else member.max() + 1) < 2:
+        effect = float(values[first].mean() - values[second].mean())
         what = "one item" if items == 1 else "one cluster of items"
         return Contrast(effect, None, None, None, None, None, 0.0, 0.0, 0.0, seeds, items, f"{what}: no interval")
 
-    names = scores.arms if pool is None else tuple(dict.fromkeys((a, b, *pool)))
-    cells = scores.values[[scores.arm(name) for name in names]].mean(axis=2)
-    if seeds == 1:
-        v_seed, seed_df, v_item = 0.0, 1.0, total
-        item_spread = total**2 / (groups - 1)
-        note = "item noise only"
-    else:
-        seed_df = float((len(names) - 1) * (seeds - 1))
-        v_seed = max(2 * _residual_square(cells) / seeds, residual)
-        v_item = max(total - residual, 0.0)
-        item_spread = (total**2 + residual**2 / (seeds - 1)) / (groups - 1) if v_item > 0 else 0.0
-        note = "two arms and two seeds: 1 degree of freedom" if seed_df == 1 else ""
-    floor = _floor(scores.values, v_seed + v_item) / groups**2
-    if v_seed + v_item < floor:
-        v_item = floor - v_seed
-        item_spread = v_item**2 / (groups - 1)
-    variance = v_seed + v_item
-    df = variance**2 / (v_seed**2 / seed_df + item_spread)
-    if seeds > 1 and seed_df == 1:
-        df = 1.0
-    se = float(np.sqrt(variance))
-    half = float(special.stdtrit(df, 1 - alpha / 2)) * se
-    p = None if seeds == 1 else float(min(1.0, 2 * special.stdtr(df, -abs(effect) / se)))
+    names = _distinct(scores, tuple(dict.fromkeys((a, b, *(scores.arms if pool is None else pool)))))
+    found = estimate(values[None], [first], second, member, [scores.arm(name) for name in names])
+    effect, half = found.effect.item(), found.half_width(alpha).item()
     return Contrast(
-        effect, se, effect - half, effect + half, float(df), p, float(v_seed), float(v_item),
-        float(residual), seeds, items, note,
-    )  # fmt: skip
+        effect=effect,
+        se=found.se.item(),
+        ci_low=effect - half,
+        ci_high=effect + half,
+        df=found.df.item(),
+        p=None if seeds == 1 else found.p().item(),
+        v_seed=found.v_seed.item(),
+        v_item=found.v_item.item(),
+        v_residual=found.v_residual.item(),
+        seeds=seeds,
+        items=items,
+        note=_note(scores, (a, b), names, found),
+    )
 
 
-def _residual_square(table: Floats) -> float:
-    """Return the residual mean square of a two-way table without replicates; 0 for a single row or column."""
-    rows, columns = table.shape
-    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
-    return float((rest**2).sum() / max((rows - 1) * (columns - 1), 1))
+def _distinct(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out arms after the first two that have the same scores as one before: a filter that dropped nothing."""
+    kept: list[str] = []
+    for name in names:
+        values = scores.values[scores.arm(name)]
+        if len(kept) < 2 or not any(np.array_equal(values, scores.values[scores.arm(other)]) for other in kept):
+            kept.append(name)
+    return tuple(kept)
 
 
-def _item_variance(difference: Floats, groups: tuple[str, ...] | None) -> tuple[float, float, int]:
-    """Return MS_item / (S I), MS_res / (S I) of ``difference[seed, item]``, by cluster, and the number of
-    clusters."""
-    seeds, items = difference.shape
-    sums = difference - difference.mean(axis=1, keepdims=True)
-    if groups is not None:
-        names, member = np.unique(np.asarray(groups), return_inverse=True)
-        sums = np.stack([np.bincount(member, weights=row, minlength=len(names)) for row in sums])
-    count = sums.shape[1]
-    if count < 2:
-        return 0.0, 0.0, count
-    scale = count / (count - 1) / items**2
-    steady = sums.mean(axis=0)
-    total = scale * float((steady**2).sum())
-    residual = scale * float(((sums - steady) ** 2).sum()) / ((seeds - 1) * seeds) if seeds > 1 else 0.0
-    return total, residual, count
+def _note(scores: Scores, pair: tuple[str, str], pooled: tuple[str, ...], found: Estimate) -> str:
+    """Say what is not ordinary about an interval."""
+    noise, seeds = found.noise, len(scores.seeds)
+    said = []
+    if noise is None:
+        said.append("item noise only")
+    elif seeds == 2 and len(pooled) == 2:
+        said.append("two arms and two seeds: 1 degree of freedom")
+    else:
+        said += [
+            f"{name} varies {_times(noise.ratio[0, index])} as much from seed to seed as the other arms: "
+            f"judged by its own {seeds} runs"
+            for name in pair
+            if noise.weight[0, index := pooled.index(name)] > MOSTLY_OWN
+        ]
+    if found.floored.item():
+        least = "item" if scores.groups is None else "group of items"
+        said.append(f"the scores hardly vary: one {least} more or less is taken for the noise")
+    return "; ".join(said)
 
 
-def _floor(values: Floats, variance: float) -> float:
-    """Return the squared change of one item's score that stands for the least noise there can be."""
-    spread = float(np.ptp(values)) or 1.0
-    two_values = bool(np.all((values == values.min()) | (values == values.max())))
-    return spread**2 if two_values or variance < TINY * spread**2 else 0.0
+def _times(ratio: float) -> str:
+    """Say how many times as large a standard deviation is, from the ratio of variances."""
+    return f"{ratio**0.5:.1f} times" if ratio < 100 else "more than 10 times"
 
 
 def equivalence(estimate: Contrast, threshold: float) -> float:
@@ -189,28 +190,21 @@ def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def seed_noise_differs(scores: Scores, alpha: float = 0.01) -> list[str]:
+def seed_noise_differs(scores: Scores, alpha: float = OUTLIER) -> list[str]:
     """Return the arms that vary more from seed to seed than the others do, at family-wise level ``alpha``.
 
-    Each arm's deviation from the mean of the others is set against the residual mean square of the others:
-    under equal normal noise the ratio is exactly F with ``S-1`` and ``(A-2)(S-1)`` degrees of freedom
-    (Russell and Bradley 1958). Holm over arms. The noise of the others is never taken for less than their
-    items alone make of it, so that equal means of a few runs are no proof of calm. With fewer than three arms
-    or two seeds there is nothing to compare, and the list is empty.
+    The exact F test of ``estimate.seed_noise`` (Russell and Bradley 1958), Holm over arms. The noise of the
+    others is never taken for less than their items alone make of it, so that equal means of a few runs are no
+    proof of calm. At the default level the noisiest arm is named when it also leaves the pool of
+    ``contrast``. With fewer than three arms or two seeds there is nothing to compare, and the list is empty.
     """
-    cells = scores.values.mean(axis=2)
-    arms, seeds = cells.shape
+    arms, seeds, items = scores.values.shape
     if arms < 3 or seeds < 2:
         return []
-    rounding = TINY * ((float(np.ptp(scores.values)) or 1.0) ** 2)
-    calm = np.array([_residual_square(table) for table in scores.values]) / len(scores.items)
-    p: list[float | None] = []
-    for index in range(arms):
-        others = np.delete(cells, index, axis=0)
-        own = float(np.var(cells[index] - others.mean(axis=0), ddof=1)) * (arms - 1) / arms
-        least = max(float(np.delete(calm, index).mean()), rounding)
-        ratio = own / max(_residual_square(others), least) if own > rounding else 0.0
-        p.append(float(special.fdtrc(seeds - 1, (arms - 2) * (seeds - 1), ratio)))
+    cells, member = scores.values.mean(axis=2), scores.members()
+    sums = cluster_sums(scores.values - cells[..., None], member)
+    calm = item_variance(sums, items)[1].mean() * seeds if sums.shape[2] > 1 else 0.0
+    p = seed_noise(cells[None], calm, rounding(scores.values[None])).p[0].tolist()
     return [name for name, value in zip(scores.arms, holm(p), strict=True) if value is not None and value < alpha]
 
 

@@ -36,7 +36,12 @@ class Scores:
     groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float64))
+        try:
+            object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float64))
+        except ValueError as error:
+            raise ValueError(
+                f"scores are no full table of numbers: every arm needs the same seeds and items ({error})"
+            ) from error
         axes = {"arms": self.arms, "seeds": self.seeds, "items": self.items}
         named = tuple(len(names) for names in axes.values())
         if self.values.shape != named:
@@ -65,6 +70,10 @@ class Scores:
         if name not in self.arms:
             raise ValueError(f'no arm is named "{name}"; there are {", ".join(self.arms)}')
         return self.arms.index(name)
+
+    def members(self) -> npt.NDArray[np.intp] | None:
+        """Return the number of each item's group, 0 upwards; None when items are independent."""
+        return None if self.groups is None else np.unique(np.asarray(self.groups), return_inverse=True)[1]
 
     def mean(self, name: str) -> float:
         """Return an arm's mean over seeds and items."""

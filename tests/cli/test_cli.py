@@ -141,7 +141,7 @@ def test_help_names_every_verb_and_every_option() -> None:
     top = CliRunner().invoke(app, ["--help"]).output
     found = list(commands())
     assert {words[0] for words, _ in found} == {
-        "plan", "run", "status", "compare", "decide", "sync", "ui", "doctor", "store", "data",
+        "plan", "run", "status", "compare", "decide", "power", "stats", "sync", "ui", "doctor", "store", "data",
     }  # fmt: skip
     for words, command in found:
         assert words[0] in top

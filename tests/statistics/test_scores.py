@@ -30,6 +30,10 @@ def test_pick_keeps_items_and_their_groups() -> None:
         ({"arms": ("a", "a")}, 'name "a" twice among the arms'),
         ({"groups": ("g",)}, "3 items but 1 groups"),
         ({"values": np.full((2, 2, 3), np.nan)}, "arm a, seed 1, item x is nan"),
+        ({"values": np.full((2, 2, 3), np.inf)}, "arm a, seed 1, item x is inf"),
+        ({"values": [[[1, 0, 1], [0, 1, 1]], [[1, 0], [0, 1]]]}, "every arm needs the same seeds and items"),
+        ({"values": [[[1, 0, 1], [0, 1, 1]], [[1, 0, "no"], [0, 1, 0]]]}, "no full table of numbers"),
+        ({"values": np.zeros((2, 1, 3))}, r"shape \(2, 1, 3\); the names of arms, seeds and items say \(2, 2, 3\)"),
         ({"values": np.zeros((2, 2, 0)), "items": (), "groups": None}, "no items"),
     ],
 )

@@ -1,0 +1,101 @@
+"""``harness power``: what a study of a given size can see, from variances or from what a store has measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, open_engine, open_plan, open_store, print_json
+from harness.cli.schemas import json_schema
+
+if TYPE_CHECKING:
+    from harness.records import Power
+
+
+def power(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="take size and noise from a study; finished is best")
+    ] = None,
+    store: StoreFolder = DEFAULT_STORE,
+    seed_sd: Annotated[float | None, typer.Option(min=0, help="SD over seeds of a run's mean on endless items")] = None,
+    item_sd: Annotated[
+        float | None, typer.Option(min=0, help="SD over items of what one does to a difference at every seed")
+    ] = None,
+    residual_sd: Annotated[
+        float | None, typer.Option(min=0, help="SD of what an item does to a difference at one seed")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="seeds per arm", show_default="3")] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="items that decide", show_default="200")] = None,
+    arms: Annotated[
+        int | None, typer.Option(min=2, help="arms, baseline and controls included", show_default="4")
+    ] = None,
+    comparisons: Annotated[int | None, typer.Option(min=1, help="questions that share alpha", show_default="1")] = None,
+    effect: Annotated[float | None, typer.Option(help="smallest effect that matters", show_default="0.05")] = None,
+    alpha: Annotated[float | None, typer.Option(help="family-wise level", show_default="0.05")] = None,
+    target: Annotated[float, typer.Option("--power", help="probability of finding the effect")] = 0.8,
+    json: AsJson = False,
+    json_schema: Annotated[bool, json_schema("Power")] = False,
+) -> None:
+    """Say which effects a study can see, and how many seeds or items find the smallest that matters.
+
+    Alone it takes the options; with STUDY, what they leave out comes from the study and what its store has measured.
+    """
+    from harness.errors import RequestError
+    from harness.forecast.power import Noise, prior
+    from harness.forecast.power import power as compute
+
+    for name, value, low, high in (
+        ("--alpha", alpha, 0.0, 0.5), ("--power", target, 0.0, 1.0), ("--effect", effect, 0.0, math.inf),
+    ):  # fmt: skip
+        if value is not None and not low < value < high:
+            raise RequestError(f"{name}: {value:g} is not between {low:g} and {high:g}")
+    if study is None:
+        noise, confirmation, seconds = prior(), 0.0, None
+        size = {"seeds": 3, "items": 200, "arms": 4, "comparisons": 1}
+        level, smallest = 0.05, 0.05
+    else:
+        from harness.forecast.cost import cost
+        from harness.forecast.power import planned_power, planning_noise
+
+        engine = open_engine(open_store(store))
+        made = open_plan(study, store, engine)
+        noise = planning_noise(made)
+        seconds = cost(made, engine.slots.workers, engine.slots.device).seconds_per_seed
+        planned = planned_power(made, noise)
+        confirmation, level, smallest = made.study.suite.confirmation, planned.alpha, planned.smallest_effect
+        size = {name: getattr(planned, name) for name in ("seeds", "items", "arms", "comparisons")}
+    given = {"seed_sd": seed_sd, "item_sd": item_sd, "residual_sd": residual_sd}
+    known = {name: value for name, value in given.items() if value is not None}
+    if known:
+        rest = [name for name in given if name not in known]
+        source = "variances as given" + (f"; {', '.join(rest)}: {noise.source}" if rest else "")
+        sds = {name: known.get(name, getattr(noise, name)) for name in given}
+        noise = Noise(**sds, source=source)
+    asked = {"seeds": seeds, "items": items, "arms": arms, "comparisons": comparisons}
+    size |= {name: value for name, value in asked.items() if value is not None}
+    found = compute(
+        noise, **size, smallest_effect=effect or smallest, alpha=alpha or level, confirmation=confirmation,
+        target=target, seconds_per_seed=seconds,
+    )  # fmt: skip
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        show(found)
+
+
+def show(found: Power) -> None:
+    """Print the answer in a sentence, then what more seeds would see."""
+    from harness.cli import tables
+
+    out = tables.console()
+    out.print(tables.markup(found.text[0].upper() + found.text[1:]) + ".\n")
+    rows = [
+        [str(at.seeds), "no verdict" if at.minimum_effect is None else f"{at.minimum_effect:.3f}"]
+        for at in found.by_seeds
+    ]
+    out.print(tables.table([("Seeds", "right"), ("Smallest effect seen", "right")], rows))
+    sds = f"seed SD {found.seed_sd:.3g}, item SD {found.item_sd:.3g}, residual SD {found.residual_sd:.3g}"
+    out.print(f"\n{found.items:,} items, {found.arms} arms, {found.comparisons} comparisons, {sds}")

@@ -1,0 +1,237 @@
+"""Reads per-item scores of any tool (csv, jsonl, parquet): complete and paired, or refused with the line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RequestError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.statistics.scores import Scores
+
+REQUIRED = ("arm", "seed", "item", "score")
+OPTIONAL = ("group", "slice")
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores read from a file.
+
+    Attributes:
+        scores: The complete arms, the baseline first.
+        slices: The slice of each item; empty without a column ``slice``.
+        left_out: Arms that lack a seed of the baseline, and what they lack.
+        notes: What was there and not read.
+    """
+
+    scores: Scores
+    slices: tuple[str | None, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Cell:
+    score: float
+    place: str
+
+
+@dataclass
+class _Rows:
+    """All rows of a file, by arm, seed and item."""
+
+    cells: dict[str, dict[str, dict[str, _Cell]]] = field(default_factory=dict)
+    labels: dict[str, dict[str, tuple[str | None, str]]] = field(default_factory=lambda: {n: {} for n in OPTIONAL})
+    columns: tuple[str, ...] = ()
+
+
+def read_scores(file: Path, baseline: str) -> ScoreTable:
+    """Read a table with the columns arm, seed, item, score and perhaps group (cluster of items) and slice.
+
+    Every arm needs the seeds of the baseline and every seed the same items. An arm that lacks a whole seed is left
+    out and named; a seed that lacks items is refused.
+
+    Raises:
+        RequestError: When the file, a row or the pairing is wrong; the message names the line.
+    """
+    if file.suffix not in FORMATS:
+        raise RequestError(f"--scores: {file} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
+    if not file.is_file():
+        raise RequestError(f"--scores: there is no file {file}")
+    rows = _collect(file)
+    if not rows.cells:
+        raise RequestError(f"{file}: no scores in it; expected one row per arm, seed and item")
+    if baseline not in rows.cells:
+        raise RequestError(f'--baseline: {file} has no arm "{baseline}".{did_you_mean(baseline, rows.cells)}')
+    if len(rows.cells) == 1:
+        raise RequestError(f'{file}: only the arm "{baseline}" is in it; there is nothing to compare it with')
+    return _table(file, rows, baseline)
+
+
+def _table(file: Path, rows: _Rows, baseline: str) -> ScoreTable:
+    import numpy as np
+
+    from harness.statistics.scores import Scores
+
+    notes = [f'column "{name}" is not read' for name in rows.columns if name not in REQUIRED + OPTIONAL]
+    seeds = list(rows.cells[baseline])
+    left_out = {}
+    for arm, by_seed in rows.cells.items():
+        lacking = [seed for seed in seeds if seed not in by_seed]
+        further = [seed for seed in by_seed if seed not in seeds]
+        if lacking:
+            left_out[arm] = f"lacks {_named('seed', lacking)} of the baseline: it cannot be paired"
+        elif further:
+            notes.append(f"{_named('seed', further)} of {arm} is not used: the baseline lacks it")
+    arms = [baseline, *(arm for arm in rows.cells if arm != baseline and arm not in left_out)]
+    if len(arms) == 1:
+        raise RequestError(
+            f"{file}: no arm has all seeds of the baseline ({', '.join(seeds[:6])}), so nothing is paired; runs that "
+            "belong together need the same seed in every arm"
+        )
+    items = list(rows.cells[baseline][seeds[0]])
+    for arm in arms:
+        for seed in seeds:
+            _same_items(rows, arm, seed, items, f'the baseline, seed "{seeds[0]}"')
+    values = np.array([[[rows.cells[a][s][i].score for i in items] for s in seeds] for a in arms])
+    groups, slices = (_label(rows, name, items) for name in OPTIONAL)
+    if groups and None in groups:
+        raise RequestError(f'{file}: item "{items[groups.index(None)]}" has no group; give one to every item or none')
+    clusters = tuple(name for name in groups if name is not None) or None
+    scores = Scores(values, tuple(arms), tuple(seeds), tuple(items), clusters)
+    return ScoreTable(scores, slices, left_out, tuple(notes))
+
+
+def _same_items(rows: _Rows, arm: str, seed: str, items: Sequence[str], reference: str) -> None:
+    """Refuse an arm's seed that has other items than the reference."""
+    cells = rows.cells[arm][seed]
+    missing = [item for item in items if item not in cells]
+    wanted = set(items)
+    further = [item for item in cells if item not in wanted]
+    last = list(cells.values())[-1].place
+    if missing:
+        raise RequestError(
+            f'{last}: arm "{arm}", seed "{seed}" ends here without {_named("item", missing)}, which {reference} has '
+            f"({len(missing):,} of {len(items):,} missing); every arm and seed needs the same items"
+        )
+    if further:
+        raise RequestError(
+            f'{cells[further[0]].place}: arm "{arm}", seed "{seed}" has {_named("item", further)}, which {reference} '
+            "lacks; every arm and seed needs the same items"
+        )
+
+
+def _label(rows: _Rows, name: str, items: Sequence[str]) -> tuple[str | None, ...]:
+    labels = rows.labels[name]
+    return tuple(labels[item][0] for item in items) if any(labels[item][0] for item in items if item in labels) else ()
+
+
+def _collect(file: Path) -> _Rows:
+    """Read all rows; each is checked where it stands."""
+    rows = _Rows()
+    for place, row in _read(file):
+        if not rows.columns:
+            rows.columns = tuple(row)
+            for name in REQUIRED:
+                if name not in row:
+                    hint = did_you_mean(name, [column for column in row if column not in REQUIRED])
+                    raise RequestError(f'{place}: there is no column "{name}".{hint}')
+        arm, seed, item = (_name(row.get(name), name, place) for name in REQUIRED[:3])
+        known = rows.cells.setdefault(arm, {}).setdefault(seed, {})
+        if item in known:
+            raise RequestError(
+                f'{place}: arm "{arm}", seed "{seed}", item "{item}" has a second score; the first is at '
+                f"{known[item].place}"
+            )
+        known[item] = _Cell(_score(row.get("score"), place), place)
+        for name in OPTIONAL:
+            value = row.get(name)
+            label = None if value is None or value == "" else str(value)
+            before, first = rows.labels[name].setdefault(item, (label, place))
+            if before != label:
+                raise RequestError(f'{place}: item "{item}" has {name} "{label}" here and "{before}" at {first}')
+    return rows
+
+
+def _name(value: Any, column: str, place: str) -> str:
+    if value is None or str(value).strip() == "":
+        raise RequestError(f"{place}: {column} is empty")
+    return str(value)
+
+
+def _score(value: Any, place: str) -> float:
+    if value is None or value == "":
+        raise RequestError(f"{place}: score is empty; a run without a score for every item cannot be compared")
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        raise RequestError(f'{place}: score "{value}" is not a number') from None
+    if not math.isfinite(score):
+        raise RequestError(f"{place}: score is {value}, not a number that can be averaged")
+    return score
+
+
+def _read(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the fields of every row."""
+    if file.suffix == ".parquet":
+        import polars as pl
+
+        try:
+            frame = pl.read_parquet(file)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise RequestError(f"{file}: not a parquet file ({str(error).splitlines()[0]})") from error
+        yield from ((f"{file}, row {number}", row) for number, row in enumerate(frame.iter_rows(named=True), 1))
+        return
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            yield from _lines(file, stream) if file.suffix == ".jsonl" else _cells(file, stream)
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{file}: not UTF-8 text (byte {error.start:,})") from error
+
+
+def _lines(file: Path, stream: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RequestError(f"{file}:{number}: not JSON ({error.msg} at column {error.colno})") from error
+        if not isinstance(row, dict):
+            raise RequestError(f"{file}:{number}: expected an object with {', '.join(REQUIRED)}")
+        yield f"{file}:{number}", row
+
+
+def _cells(file: Path, stream: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.reader(stream, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        mark = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
+        if mark is not None:
+            raise RequestError(f"{file}:1: columns are separated by {mark!r}, expected commas")
+        twice = next((name for name in header if header.count(name) > 1), None)
+        if twice is not None:
+            raise RequestError(f'{file}:1: two columns are named "{twice}"')
+        for row in reader:
+            place = f"{file}:{reader.line_num}"
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise RequestError(f"{place}: {len(row)} fields where the header has {len(header)}")
+            yield place, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise RequestError(f"{file}:{reader.line_num}: not CSV ({error})") from error
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:3])
+    return f"{what}{'s' if len(names) > 1 else ''} {shown}" + (
+        f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    )

@@ -1,0 +1,107 @@
+"""The decision rule on one contrast, and what would settle what it leaves open. Numbers only; words are elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.statistics.paired import Contrast, equivalence, holm
+from harness.statistics.power import items_needed, seeds_needed
+
+Outcome = Literal["better", "same", "worse", "unclear"]
+
+
+def outcome(
+    estimate: Contrast | None, p_adjusted: float | None, p_same: float | None, threshold: float, alpha: float
+) -> Outcome:
+    """Apply the rule to a contrast: at least the threshold and not noise, or shown to lie within the threshold.
+
+    Args:
+        estimate: The contrast; None when it could not be measured.
+        p_adjusted: Its p value after Holm; None (one seed, one item) never gives an outcome.
+        p_same: Its equivalence p value after Holm.
+        threshold: The smallest effect that matters.
+        alpha: The family-wise level.
+    """
+    if estimate is None or estimate.p is None or p_adjusted is None:
+        return "unclear"
+    if abs(estimate.effect) >= threshold and p_adjusted < alpha:
+        return "better" if estimate.effect > 0 else "worse"
+    return "same" if p_same is not None and p_same < alpha else "unclear"
+
+
+def outcomes(
+    estimates: Sequence[Contrast | None], threshold: float, alpha: float
+) -> tuple[list[Outcome], list[float | None], list[float | None]]:
+    """Apply the rule to a family of contrasts.
+
+    Returns:
+        The outcomes; the p values of no effect and those of equivalence, both after Holm over the family.
+    """
+    effects = holm([one.p if one else None for one in estimates])
+    same = holm([equivalence(one, threshold) if one and one.p is not None else None for one in estimates])
+    found = [outcome(one, p, q, threshold, alpha) for one, p, q in zip(estimates, effects, same, strict=True)]
+    return found, effects, same
+
+
+def flips(
+    whole: Outcome, every: Contrast | None, part: Outcome, some: Contrast | None, threshold: float
+) -> Literal["", "sign", "verdict", "size"]:
+    """Tell how a part of the items (the clean ones, the confirmation half) contradicts all of them.
+
+    Fewer items make every interval wider: what a part merely fails to show is no contradiction.
+
+    Returns:
+        ``sign``: the effect turns round, and one of the two matters. ``verdict``: the part shows another outcome.
+        ``size``: an effect that was shown is below the threshold there, or one that was shown small is not.
+        Nothing: they agree, or there is nothing to compare.
+    """
+    if every is None or some is None:
+        return ""
+    if every.effect * some.effect < 0 and max(abs(every.effect), abs(some.effect)) >= threshold:
+        return "sign"
+    if part not in ("unclear", whole):
+        return "verdict"
+    small = abs(some.effect) < threshold
+    if (whole in ("better", "worse") and small) or (whole == "same" and not small):
+        return "size"
+    return ""
+
+
+def settling(
+    estimate: Contrast, threshold: float, alpha: float, arms: int, share: float = 1.0
+) -> tuple[int | None, int | None]:
+    """Return how many more seeds, or items, would settle a contrast, from its own noise.
+
+    The target is the precision at which an effect as large as the measured one, or the smallest that matters
+    if that is larger, is found four times in five; with no effect, equivalence is then shown about as often. A
+    study that is as precise already has an effect near the threshold: then the target is the distance between
+    the two.
+
+    Args:
+        estimate: The contrast.
+        threshold: The smallest effect that matters.
+        alpha: Level of this one contrast (the family's, divided by its size).
+        arms: Arms whose seed noise is pooled.
+        share: Share of new items that the contrast would get (the rest is kept for confirmation).
+
+    Returns:
+        More seeds, more items; None where no practical number does.
+    """
+    size, seeds, items = abs(estimate.effect), estimate.seeds, estimate.items
+    lasting = max(estimate.v_seed - estimate.v_residual, 0.0)
+    seed_sd, item_sd = math.sqrt(lasting * seeds / 2), math.sqrt(estimate.v_item * items)
+    residual_sd = math.sqrt(estimate.v_residual * seeds * items)
+    for target in (max(size, threshold), abs(size - threshold)):
+        if target == 0:
+            break
+        by_seeds = seeds_needed(target, seed_sd, item_sd, items, arms, alpha, residual_sd=residual_sd)
+        by_items = items_needed(target, seed_sd, item_sd, seeds, arms, alpha, residual_sd=residual_sd)
+        if by_seeds is not None and by_seeds <= seeds:
+            continue
+        more_seeds = by_seeds - seeds if by_seeds else None
+        more_items = math.ceil((by_items - items) / share) if by_items is not None and by_items > items else None
+        if more_seeds or more_items:
+            return more_seeds, more_items
+    return None, None

@@ -1,0 +1,74 @@
+"""What a plan will cost, what it will be able to see, and what decontamination does to it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.forecast.cost import Cost, cost
+from harness.forecast.power import planned_power, planning_noise
+from harness.records import Power
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+
+KINDS = {  # of overlap, in words
+    "ngram": "share a run of words", "whole": "hold a short item whole", "exact": "are an item",
+    "fuzzy": "are edited copies", "semantic": "are paraphrases", "template": "ask the same with other numbers",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What decontamination removed, over the sources in use."""
+
+    rows: int
+    removed: int
+    by_source: dict[str, int]
+    items_touched: int
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All of it."""
+
+    contamination: Contamination
+    power: Power
+    cost: Cost
+    unused: list[str]
+
+
+def forecast(plan: Plan, workers: int, device: str) -> Forecast:
+    """Forecast a plan on a number of workers of a device class."""
+    used = set(plan.pools)
+    unused = [name for name in plan.study.sources if name not in used]
+    expected = cost(plan, workers, device)
+    seen = planned_power(plan, planning_noise(plan), expected.seconds_per_seed)
+    return Forecast(_contamination(plan), seen, expected, unused)
+
+
+def _contamination(plan: Plan) -> Contamination:
+    removed = {name: int(pool.data["removed"]) for name, pool in plan.pools.items()}
+    total = sum(pool.data["rows"] + pool.data["removed"] for pool in plan.pools.values())
+    touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
+    kinds: dict[str, int] = {}
+    for pool in plan.pools.values():
+        for kind, n in pool.data["kinds"].items():
+            kinds[kind] = kinds.get(kind, 0) + int(n)
+    kept = sum(int(pool.data["kept"].get("template", 0)) for pool in plan.pools.values())
+    if touched:
+        how = ", ".join(f"{n:,} {KINDS.get(kind, kind)}" for kind, n in sorted(kinds.items()))
+        text = (
+            f"{sum(removed.values()):,} of {total:,} rows overlap the suite ({how}) and are removed; "
+            f"{len(touched):,} of {plan.suite.data['items']:,} items are marked as touched"
+        )
+    else:
+        text = f"none of {total:,} rows overlaps the suite"
+    if kept:
+        text += f"; {kept:,} rows that {KINDS['template']} are kept"
+    return Contamination(total, sum(removed.values()), removed, len(touched), text)

@@ -1,0 +1,106 @@
+"""How long a plan takes, from what this store has measured of training and evaluation."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.records import Record
+
+# Used until this store has measurements of its own; 135M parameters, LoRA on all layers.
+ASSUMED_TOKENS_PER_SECOND = {"cpu": 95.0, "cuda": 10_000.0}  # training, per worker
+ASSUMED_EVAL_TOKENS_PER_SECOND = {"cpu": 300.0, "cuda": 40_000.0}
+START_SECONDS = 25.0  # a worker's imports and loading the model
+CHARACTERS_PER_TOKEN = 3.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is left to do; ``seconds_per_seed`` is the wall time of one more seed of every variant."""
+
+    runs: int
+    cached: int
+    seconds: float
+    workers: int
+    device: str
+    tokens_per_second: float
+    measured: bool
+    money: float | None
+    text: str
+    seconds_per_seed: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def cost(plan: Plan, workers: int, device: str) -> Cost:
+    """Return the runs that are left, and the time and money they take."""
+    recipe = plan.study.recipe
+    speed, measured = _training_speed(plan, device)
+    evaluating = _evaluation_seconds(plan, device)
+    tokens = {v.name: (v.tokens or v.rows * 60.0, v.rows) for v in plan.variants}
+    training = {}
+    for name, (total, rows) in tokens.items():
+        shown = recipe.steps * recipe.batch if recipe.steps else rows * (recipe.epochs or 1.0)
+        training[name] = shown * total / max(rows, 1.0) / speed
+    todo = [run for run in plan.runs if run.state != "done"]
+    seconds = sum(evaluating + (training[run.variant] if run.state != "trained" else 0.0) for run in todo)
+    if plan.store.find("result", plan.base.key) is None:
+        seconds += evaluating
+    used = max(1, min(workers, len(todo)))
+    wall = seconds / used + (START_SECONDS if todo else 0.0)
+    money = _money(plan)
+    per_seed = (sum(training.values()) + evaluating * len(training)) / max(1, min(workers, len(training)))
+    from_where = "measured" if measured else "assumed until measured"
+    text = (
+        f"{len(todo)} runs, about {minutes(wall)} on {used} {'worker' if used == 1 else 'workers'} "
+        f"({device}, {speed * used:.0f} tokens/s {from_where})"
+        if todo
+        else "nothing to do: all runs are done"
+    )
+    if money:
+        text += f"; the largest training set holds {money:,.2f} worth of paid rows"
+    return Cost(len(todo), len(plan.runs) - len(todo), wall, used, device, speed, measured, money, text, per_seed)
+
+
+def _money(plan: Plan) -> float | None:
+    prices = {n: s.cost_per_row for n, s in plan.study.sources.items() if s.cost_per_row}
+    if not prices:
+        return None
+    return max(sum(rows * prices.get(name, 0.0) for name, rows in v.sources.items()) for v in plan.variants)
+
+
+def _training_speed(plan: Plan, device: str) -> tuple[float, bool]:
+    rates = [
+        float(a.record.data["tokens_per_second"])
+        for a in plan.store.artifacts("adapter")
+        if a.record.inputs["model"] == plan.model.digest and _device(a.record) == device
+    ]
+    return (statistics.median(rates), True) if rates else (ASSUMED_TOKENS_PER_SECOND[device], False)
+
+
+def _evaluation_seconds(plan: Plan, device: str) -> float:
+    """Return the expected seconds of one evaluation: measured on this suite, else from its text."""
+    times = [
+        float(a.record.data["seconds"])
+        for a in plan.store.artifacts("result")
+        if a.record.inputs["suite"] == plan.suite.digest and _device(a.record) == device
+    ]
+    if times:
+        return statistics.median(times)
+    return float(plan.suite.data["characters"]) / CHARACTERS_PER_TOKEN / ASSUMED_EVAL_TOKENS_PER_SECOND[device]
+
+
+def _device(record: Record) -> str:
+    return str(record.provenance.get("device", "cpu")).split(":")[0]
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as people say it: ``9 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

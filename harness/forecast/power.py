@@ -1,0 +1,263 @@
+"""What a study will be able to see, and the seeds or items it takes to see what matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.forecast.cost import minutes
+from harness.identity import step_key
+from harness.records import Power, PowerAtSeeds
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from harness.plan import Plan
+    from harness.store import Artifact
+
+# Exact match of short answers, 135M parameters: three arrangements of the quickstart had seed SD .008-.040, item SD
+# .096-.142 and residual SD .434-.458. As shares of what a right-or-wrong score varies by, 0.5 at most.
+PRIOR_SEED, PRIOR_ITEM, PRIOR_RESIDUAL = 0.06, 0.26, 0.9
+PRIOR_SCALE = 0.5
+FLOOR, CEILING = 0.1, 0.9  # a right-or-wrong score outside says nothing about how much trained arms will vary
+MOST_EFFECT = 10.0  # larger effects are none that a metric can have
+SEEDS_SHOWN = (2, 3, 5, 8, 12)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The three variances a contrast is made of (see ``statistics.power``), and where they come from, in words."""
+
+    seed_sd: float
+    item_sd: float
+    residual_sd: float
+    source: str
+    studies: int = 0
+
+
+def prior(scale: float = PRIOR_SCALE) -> Noise:
+    """Return the noise to assume when nothing is known, for scores of items that vary by ``scale``."""
+    source = "noise assumed from studies of short answers; measured once this study has run"
+    return Noise(PRIOR_SEED * scale, PRIOR_ITEM * scale, PRIOR_RESIDUAL * scale, source)
+
+
+def planning_noise(plan: Plan) -> Noise:
+    """Return the noise to plan with: of this study, else of earlier ones, else from the base model, else assumed.
+
+    Earlier studies count when they have the same model, suite and metric in this store; their variances are averaged
+    by degrees of freedom, together with those of the runs of this study that are done.
+    """
+    from harness import answer
+
+    own = _known(answer.measured_noise(plan), 1)
+    if own and answer.complete(plan) and len(plan.study.seed_list()) > 1:
+        return Noise(*own[0], "noise measured in this study")
+    measured = list(_earlier(plan))
+    here = " in this store" + (" and of the runs done so far" if own else "")
+    if own:
+        measured.append((own[0], 1))
+    if measured:
+        total = sum(df for _, df in measured)
+        sds = [math.sqrt(sum(df * found[index] ** 2 for found, df in measured) / total) for index in range(3)]
+        studies = len(measured) - bool(own)
+        source = f"noise from {studies} earlier {'study' if studies == 1 else 'studies'}{here}"
+        return Noise(sds[0], sds[1], sds[2], source if studies else "noise of the runs done so far", studies)
+    scale = _base_scale(plan)
+    if scale is not None:
+        found = prior(scale)
+        source = f"noise assumed from the base model's own items, which vary by {scale:.2g}"
+        return Noise(found.seed_sd, found.item_sd, found.residual_sd, source)
+    return prior()
+
+
+def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = None) -> Power:
+    """Return what a planned study will be able to see, given its noise."""
+    study = plan.study
+    return power(
+        noise,
+        seeds=len(study.seed_list()),
+        items=deciding_items(plan),
+        arms=len(plan.variants),
+        smallest_effect=study.decide.smallest_effect,
+        alpha=study.decide.alpha,
+        comparisons=comparisons(plan),
+        confirmation=study.suite.confirmation,
+        seconds_per_seed=seconds_per_seed,
+    )
+
+
+def power(
+    noise: Noise,
+    *,
+    seeds: int,
+    items: int,
+    arms: int,
+    smallest_effect: float,
+    alpha: float = 0.05,
+    comparisons: int = 1,
+    confirmation: float = 0.0,
+    target: float = 0.8,
+    seconds_per_seed: float | None = None,
+) -> Power:
+    """Return the smallest effect a study finds, and the seeds or items that find ``smallest_effect``.
+
+    Args:
+        noise: Its variances.
+        seeds: Seeds per arm.
+        items: Items that decide.
+        arms: Arms whose seed noise is pooled, baseline and controls included.
+        smallest_effect: The effect that is to be found.
+        alpha: Family-wise level, two-sided.
+        comparisons: Questions it is shared by (Bonferroni: Holm is never worse).
+        confirmation: Share of the suite's items that do not decide.
+        target: Probability of finding the effect.
+        seconds_per_seed: Wall time of one more seed, if known.
+    """
+    from harness.statistics.power import items_needed, minimum_effect, seeds_needed
+
+    level = alpha / comparisons
+    sds = (noise.seed_sd, noise.item_sd)
+
+    def least(at: int) -> float | None:
+        found = minimum_effect(*sds, at, items, arms, level, target, noise.residual_sd)
+        return found if found < MOST_EFFECT else None
+
+    effect = least(seeds)
+    by_seeds = seeds_needed(smallest_effect, *sds, items, arms, level, target, noise.residual_sd)
+    by_items = items_needed(smallest_effect, *sds, seeds, arms, level, target, noise.residual_sd)
+    in_suite = None if by_items is None else math.ceil(by_items / (1 - confirmation))
+    seconds = by_seeds * seconds_per_seed if by_seeds and seconds_per_seed else None
+    return Power(
+        seeds=seeds, items=items, arms=arms, comparisons=comparisons, alpha=alpha, power=target,
+        seed_sd=noise.seed_sd, item_sd=noise.item_sd, residual_sd=noise.residual_sd, noise=noise.source,
+        studies=noise.studies, minimum_effect=effect, smallest_effect=smallest_effect, seeds_needed=by_seeds,
+        items_needed=by_items, suite_items_needed=in_suite, seconds=seconds,
+        by_seeds=[PowerAtSeeds(seeds=at, minimum_effect=least(at)) for at in sorted({*SEEDS_SHOWN, seeds})],
+        text=_text(noise, seeds, items, effect, smallest_effect, comparisons, target, by_seeds, in_suite, seconds),
+    )  # fmt: skip
+
+
+def _text(
+    noise: Noise,
+    seeds: int,
+    items: int,
+    effect: float | None,
+    smallest: float,
+    comparisons: int,
+    target: float,
+    by_seeds: int | None,
+    in_suite: int | None,
+    seconds: float | None,
+) -> str:
+    size = f"{seeds} {'seed' if seeds == 1 else 'seeds'} x {items} {'item' if items == 1 else 'items'}"
+    enough = f"{by_seeds} seeds" + (f" (about {minutes(seconds)} in all)" if seconds else "") if by_seeds else ""
+    if effect is None:
+        few = "one seed" if seeds == 1 else "one item" if items == 1 else "so little"
+        needs = f"; {smallest:g} needs {enough}" if enough else ""
+        return f"{size}: no verdict can come from {few}{needs} ({noise.source})"
+    often = "four times in five" if target == 0.8 else f"with probability {target:g}"
+    family = f" in each of {comparisons} comparisons" if comparisons > 1 else ""
+    text = f"{size} see an effect of {effect:.2g} or more {often}{family}"
+    if effect > smallest:
+        ways = [enough] if enough else []
+        ways += [f"{in_suite:,} items"] if in_suite else []
+        text += f"; {smallest:g} needs {' or '.join(ways) or 'more seeds and more items together'}"
+    return f"{text} ({noise.source})"
+
+
+def deciding_items(plan: Plan) -> int:
+    """Return how many items of the declared task decide."""
+    task = plan.study.decide.metric.split("/")[0]
+    items = plan.suite.table("items")
+    return int(((items["task"] == task) & (items["half"] == "selection")).sum())
+
+
+def comparisons(plan: Plan) -> int:
+    """Return how many questions share the level."""
+    from harness.decisions import questions
+
+    return max(1, len(questions(plan.study, {v.name: v.sources for v in plan.variants})))
+
+
+# ------------------------------------------------------------------------------------------- what is known of noise
+
+
+Measured = tuple[tuple[float, float, float], int]  # the three deviations, and degrees of freedom of the first
+
+
+def _known(found: dict[str, float | None], df: int) -> Measured | None:
+    sds = [found.get(name) for name in ("seed_sd", "item_sd", "residual_sd")]
+    known = [sd for sd in sds if sd is not None]
+    return ((known[0], known[1], known[2]), df) if len(known) == 3 else None
+
+
+def _earlier(plan: Plan) -> Iterable[Measured]:
+    """Yield the noise of other studies in the store with this one's model, suite and metric."""
+    from harness import answer
+    from harness.statistics.paired import noise
+
+    metric = plan.study.decide.metric
+    runs = _finished_runs(plan)
+    for study in plan.store.artifacts("study"):
+        if study.record.key == plan.study_step.key or study.record.spec["decide"]["metric"] != metric:
+            continue
+        frames: dict[str, dict[int, pl.DataFrame]] = {}
+        for role, key in study.record.inputs.items():
+            if role.startswith("runs/") and key in runs:
+                _, variant, seed = role.split("/")
+                frames.setdefault(variant, {})[int(seed)] = runs[key]()
+        scores = answer.score_table(frames, metric, "selection")
+        if scores is None or len(scores.seeds) < 2:
+            continue
+        df = (len(scores.arms) - 1) * (len(scores.seeds) - 1)
+        if (found := _known(noise(scores, "baseline"), df)) is not None:
+            yield found
+
+
+def _finished_runs(plan: Plan) -> dict[str, Callable[[], pl.DataFrame]]:
+    """Return what reads the items of every finished run of this model on this suite, by the run's key.
+
+    A study's record names its runs by keys made of the adapter's key and the suite; no artifact carries them.
+    """
+    found: dict[str, Callable[[], pl.DataFrame]] = {}
+    by_adapter = {
+        artifact.record.inputs["adapter"]: artifact
+        for artifact in plan.store.artifacts("result")
+        if artifact.record.inputs["suite"] == plan.suite.digest and artifact.record.inputs["model"] == plan.model.digest
+    }
+    for adapter in plan.store.artifacts("adapter"):
+        result = by_adapter.get(adapter.record.digest)
+        if result is not None:
+            key = step_key("run", 1, {"adapter": adapter.record.key}, {"suite": plan.suite.digest})
+            found[key] = partial(_items, result)
+    return found
+
+
+def _items(result: Artifact) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.read_parquet(result.folder / "items.parquet")
+
+
+def _base_scale(plan: Plan) -> float | None:
+    """Return by how much the base model's items vary on the declared metric; None where that says nothing."""
+    base = plan.store.find("result", plan.base.key)
+    task, name = plan.study.decide.metric.split("/")
+    if base is None:
+        return None
+    items = _items(base)
+    items = items.filter(items["task"] == task)
+    if name not in items.columns or items.height < 2:
+        return None
+    values = items[name].to_numpy()
+    if not np.all(np.isfinite(values)):
+        return None
+    two_values = bool(np.all((values == 0) | (values == 1)))
+    if two_values and not FLOOR <= values.mean() <= CEILING:
+        return None
+    return float(values.std(ddof=1)) or None

@@ -1,0 +1,157 @@
+"""Learning curves: how much a metric gains from more rows, fitted on the rungs of a size ladder.
+
+A power law ``a - b n^-c`` is written so that its limits are ordinary points of it: with ``N`` the largest size,
+
+    y(n) = level + b f_c(n),    f_c(n) = (1 - (n/N)^-c) / c,    f_0(n) = log(n/N)
+
+so ``c = -1`` is a straight line, ``c = 0`` a logarithm and ``c > 0`` a power law that levels off, and the slope at
+the largest size is ``b / N`` for every ``c``. Three to six noisy rungs cannot tell ``c``: it is not chosen but
+averaged over, weighted by likelihood (Bayesian model averaging over a uniform grid), so that the interval holds what
+is not known about the shape of the curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from harness.statistics.scores import Floats
+
+EXPONENTS = np.linspace(-1.0, 3.0, 81)
+FARTHEST = 2.0  # times the largest size: a curve says nothing about more data than that
+LEAST_RUNGS = 3
+FLATTEST = 0.01  # eigenvalues of the covariance are never below this share of their mean
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fitted learning curve.
+
+    Attributes:
+        sizes: Rows of the rungs, smallest first.
+        level: Mean of the rungs' scores.
+        slopes: Per exponent, ``b``: the gain for a step in ``f_c``.
+        variances: Per exponent, the variance of ``b``.
+        weights: Per exponent, how likely it is; they sum to 1.
+        df: Degrees of freedom of the rungs' noise.
+        alpha: Intervals cover ``1 - alpha``.
+    """
+
+    sizes: Floats
+    level: float
+    slopes: Floats
+    variances: Floats
+    weights: Floats
+    df: float
+    alpha: float
+
+    @property
+    def exponent(self) -> float:
+        """The most likely ``c``."""
+        return float(EXPONENTS[int(np.argmax(self.weights))])
+
+    def slope(self) -> Estimate:
+        """Return the marginal gain per row at the largest size."""
+        return self._estimate(np.full(len(EXPONENTS), 1.0 / self.sizes[-1]))
+
+    def gain(self, start: float, end: float) -> Estimate:
+        """Return what growing from ``start`` to ``end`` rows adds.
+
+        Raises:
+            ValueError: When an end lies outside the rungs, or beyond twice the largest one.
+        """
+        return self._estimate(self._shape(end) - self._shape(start))
+
+    def at(self, size: float) -> Estimate:
+        """Return the curve at a size.
+
+        Its interval is about the curve's shape: what moves all rungs alike (easier items) is not in it.
+
+        Raises:
+            ValueError: As ``gain``.
+        """
+        rungs = np.mean([self._shape(each) for each in self.sizes], axis=0)
+        found = self._estimate(self._shape(size) - rungs)
+        return Estimate(found.value + self.level, found.low + self.level, found.high + self.level)
+
+    def _shape(self, size: float) -> Floats:
+        """Return ``f_c(size)`` for every exponent."""
+        low, high = self.sizes[0], FARTHEST * self.sizes[-1]
+        if not low <= size <= high:
+            raise ValueError(f"the curve was fitted on {low:g} to {self.sizes[-1]:g} rows and ends at {high:g}")
+        return _shapes(np.array([size]), self.sizes[-1])[:, 0]
+
+    def _estimate(self, direction: Floats) -> Estimate:
+        """Return ``direction * b`` averaged over exponents: their spread and the noise of each are both in it."""
+        each = direction * self.slopes
+        value = float(self.weights @ each)
+        variance = float(self.weights @ (direction**2 * self.variances + (each - value) ** 2))
+        half = float(special.stdtrit(self.df, 1 - self.alpha / 2)) * variance**0.5
+        return Estimate(value, value - half, value + half)
+
+
+def fit(sizes: Floats, means: Floats, spread: Floats, df: float, alpha: float = 0.05) -> Curve:
+    """Fit a learning curve to the rungs of a ladder by generalized least squares.
+
+    Rungs share items and seeds, so their scores move together; what matters is the noise of their differences.
+
+    Args:
+        sizes: ``[rungs]``, rows, rising, above 0.
+        means: ``[rungs]``, mean scores.
+        spread: ``[rungs, rungs]``, the variance of each difference of two rungs' means.
+        df: Degrees of freedom of these variances.
+        alpha: Intervals cover ``1 - alpha``.
+
+    Raises:
+        ValueError: With fewer than three rungs, sizes that do not rise from above 0, or no noise at all.
+    """
+    sizes, means, spread = (np.asarray(each, dtype=np.float64) for each in (sizes, means, spread))
+    rungs = len(sizes)
+    if rungs < LEAST_RUNGS:
+        raise ValueError(f"a learning curve needs {LEAST_RUNGS} rungs of different size; there are {rungs}")
+    if means.shape != (rungs,) or spread.shape != (rungs, rungs):
+        raise ValueError(f"{rungs} sizes, but means of shape {means.shape} and variances of shape {spread.shape}")
+    if sizes[0] <= 0 or np.any(np.diff(sizes) <= 0):
+        raise ValueError("the sizes of the rungs must rise, and begin above 0")
+    # Differences to the largest rung: the level drops out, and with it all that moves the rungs alike.
+    to_last = spread[:-1, -1]
+    inverse = _inverse((to_last[:, None] + to_last[None, :] - spread[:-1, :-1]) / 2)
+    y = means[:-1] - means[-1]
+    f = _shapes(sizes[:-1], sizes[-1])
+    information = np.einsum("ci,ij,cj->c", f, inverse, f)
+    slopes = f @ inverse @ y / information
+    rest = y - slopes[:, None] * f
+    misfit = np.einsum("ci,ij,cj->c", rest, inverse, rest)
+    # The covariance is estimated: the likelihood is a multivariate t.
+    likelihood = -(df + rungs - 1) / 2 * np.log1p(misfit / df)
+    weights = np.exp(likelihood - likelihood.max())
+    return Curve(sizes, float(means.mean()), slopes, 1 / information, weights / weights.sum(), df, alpha)
+
+
+def _shapes(sizes: Floats, largest: float) -> Floats:
+    """Return ``f_c(n)`` as ``[exponents, sizes]``."""
+    logs = np.log(sizes / largest)
+    c = EXPONENTS[:, None]
+    smooth = np.where(np.abs(c) < 1e-9, 1.0, c)
+    return np.where(np.abs(c) < 1e-9, logs[None, :], -np.expm1(-smooth * logs[None, :]) / smooth)
+
+
+def _inverse(covariance: Floats) -> Floats:
+    """Invert a covariance that was put together from pairs, which need not agree with each other."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    if not np.all(np.isfinite(values)) or values.max() <= 0:
+        raise ValueError("the rungs have no noise: their variances must be above 0")
+    values = np.maximum(values, FLATTEST * values.mean() if values.mean() > 0 else FLATTEST * values.max())
+    inverse: Floats = (vectors / values) @ vectors.T
+    return inverse

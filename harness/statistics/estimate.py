@@ -1,0 +1,215 @@
+"""The estimator behind ``paired.contrast``, as array code over many studies at once.
+
+One study is a table ``[arms, seeds, items]``. Everything here carries a leading axis of studies, so that the
+code that judges a study is the code whose error rates are simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+Floats = npt.NDArray[np.float64]
+
+RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, should it differ from the others
+OUTLIER = 0.1  # family-wise level at which the noisiest arm leaves the pool, and is flagged
+TWO_ARMS = 0.75  # power of the seeds' share of the variance where only two arms tell about their noise
+TINY = 1e-12  # variances below this share of the squared range of the scores are rounding, not noise
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Variance of one run's mean over seeds, arm by arm.
+
+    Attributes:
+        pooled: ``[studies]``, the variance the arms share.
+        pooled_df: ``[studies]``, its degrees of freedom.
+        own: ``[studies, arms]``, an arm's own variance, not below the pooled one.
+        weight: ``[studies, arms]``, how far its own variance is used, 0 to 1.
+        ratio: ``[studies, arms]``, an arm's variance over that of the others.
+        p: ``[studies, arms]``, p value of equal noise against a noisier arm, before correction over arms.
+    """
+
+    pooled: Floats
+    pooled_df: Floats
+    own: Floats
+    weight: Floats
+    ratio: Floats
+    p: Floats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Contrasts ``[studies, contrasts]``; names as in ``paired.Contrast``.
+
+    Attributes:
+        effect: Mean difference.
+        se: Standard error.
+        df: Degrees of freedom.
+        v_seed: Squared standard error due to seeds, residual item noise included.
+        v_item: Squared standard error due to the choice of items.
+        v_residual: The part of ``v_seed`` that more items would shrink too.
+        floored: Whether the scores vary so little that the standard error is the least there can be.
+        noise: Seed noise of the pooled arms; None with one seed.
+    """
+
+    effect: Floats
+    se: Floats
+    df: Floats
+    v_seed: Floats
+    v_item: Floats
+    v_residual: Floats
+    floored: npt.NDArray[np.bool_]
+    noise: SeedNoise | None
+
+    def half_width(self, alpha: float = 0.05) -> Floats:
+        """Return half the width of the ``1 - alpha`` interval."""
+        return np.asarray(special.stdtrit(self.df, 1 - alpha / 2) * self.se)
+
+    def p(self, effect: Floats | float | None = None) -> Floats:
+        """Return two-sided p values of the effects, or of ``effect`` with these standard errors."""
+        shift = self.effect if effect is None else effect
+        return np.asarray(np.minimum(1.0, 2 * special.stdtr(self.df, -np.abs(shift) / self.se)))
+
+    def p_equivalence(self, threshold: float, effect: Floats | None = None) -> Floats:
+        """Return p values of two one-sided tests (Schuirmann 1987) that effects lie within +-``threshold``."""
+        shift = self.effect if effect is None else effect
+        return np.asarray(special.stdtr(self.df, (np.abs(shift) - threshold) / self.se))
+
+
+def estimate(
+    values: Floats, plus: Sequence[int], minus: int, member: npt.NDArray[np.intp] | None, pool: Sequence[int]
+) -> Estimate:
+    """Estimate arms ``plus`` minus arm ``minus`` (formulas: ``paired.contrast``).
+
+    Args:
+        values: ``[studies, arms, seeds, items]``, with two or more items or clusters.
+        plus: Positions of the arms wanted.
+        minus: Position of the arm they are compared with.
+        member: Cluster number of each item, 0 upwards; None when items are independent.
+        pool: Positions of the arms whose seed noise is compared and pooled; holds ``plus`` and ``minus``.
+    """
+    seeds, items = values.shape[2:]
+    cells = values.mean(axis=3)
+    sums = cluster_sums(values - cells[..., None], member)
+    count = sums.shape[3]
+    effect = (cells[:, plus] - cells[:, [minus]]).mean(axis=2)
+    total, residual = item_variance(sums[:, plus] - sums[:, [minus]], items)
+
+    found = None
+    if seeds == 1:
+        v_seed, v_item, own, seed_df = np.zeros_like(effect), total, np.zeros_like(effect), np.ones((len(values), 1))
+    else:
+        arms = list(pool)
+        calm = item_variance(sums[:, arms], items)[1].mean(axis=1) * seeds
+        found = seed_noise(cells[:, arms], calm, rounding(values))
+        pair = np.array([[arms.index(arm), arms.index(minus)] for arm in plus])
+        weight = found.weight[:, pair]
+        own = (weight * found.own[:, pair]).sum(axis=2) / seeds
+        v_seed = own + ((1 - weight) * found.pooled[:, None, None]).sum(axis=2) / seeds
+        v_seed, v_item = np.maximum(v_seed, residual), np.maximum(total - residual, 0.0)
+        seed_df = found.pooled_df[:, None]
+    floor = least_variance(values, v_seed + v_item) / count**2
+    floored = v_seed + v_item < floor
+    v_item = np.where(floored, floor - v_seed, v_item)
+    variance = v_seed + v_item
+    spread = own / max(seeds - 1, 1) + (v_seed - own) / seed_df + v_item / (count - 1)
+    if len(pool) == 2:
+        spread = variance * (v_seed / variance) ** TWO_ARMS / seed_df + v_item / (count - 1)
+    df = np.ones_like(variance) if len(pool) == seeds == 2 else variance / spread
+    return Estimate(effect, np.sqrt(variance), df, v_seed, v_item, residual, floored, found)
+
+
+def cluster_sums(table: Floats, member: npt.NDArray[np.intp] | None) -> Floats:
+    """Return ``[..., items]`` summed within clusters, given the cluster of each item; as it is without clusters."""
+    if member is None:
+        return table
+    return np.asarray(table @ (member[:, None] == np.arange(member.max() + 1)).astype(table.dtype))
+
+
+def item_variance(sums: Floats, items: int) -> tuple[Floats, Floats]:
+    """Return MS_item / (S I) and MS_res / (S I) of tables ``[..., seeds, items or cluster sums]``.
+
+    Rows must sum to 0. The second is 0 with one seed.
+    """
+    seeds, count = sums.shape[-2:]
+    scale = count / (count - 1) / items**2
+    steady = sums.mean(axis=-2)
+    squares = np.einsum("...i,...i->...", steady, steady)
+    if seeds == 1:
+        return scale * squares, np.zeros_like(squares)
+    rest = sums - steady[..., None, :]
+    return scale * squares, scale * np.einsum("...si,...si->...", rest, rest) / ((seeds - 1) * seeds)
+
+
+def seed_noise(cells: Floats, calm: Floats | float, least: Floats | float) -> SeedNoise:
+    """Compare the seed noise of arms, and say how far each is to be judged by its own runs.
+
+    What a seed does to all arms alike drops out: an arm is looked at as its difference from the mean of the
+    others. Under equal normal noise, ``F``, the mean square of that over the residual mean square of the
+    others, is F distributed with ``S-1`` and ``(A-2)(S-1)`` degrees of freedom (Russell and Bradley 1958);
+    with ``r`` times the noise it is ``k = (r^2 (A-1) + 1) / A`` times as large. The weight of the arm's own
+    variance is the posterior probability of ``r`` in ``RATIOS``, all equally likely, against ``r = 1``, at even
+    odds. With two arms there is nothing to compare with; both are then judged by their difference.
+
+    Args:
+        cells: ``[studies, arms, seeds]``, means of runs, two seeds or more.
+        calm: ``[studies]``, the variance that items alone give such a mean: the others' is not taken for less.
+        least: ``[studies]``, variances below this are rounding.
+    """
+    arms, seeds = cells.shape[1:]
+    rest = cells - cells.mean(axis=2, keepdims=True)
+    rest -= rest.mean(axis=1, keepdims=True)
+    square = np.einsum("nas,nas->na", rest, rest) * arms / (arms - 1)
+    df = float((arms - 1) * (seeds - 1))
+    everything = np.einsum("nas,nas->n", rest, rest)
+    pooled, pooled_df = everything / df, np.full(len(cells), df)
+    if arms == 2:
+        same = np.repeat(pooled[:, None], 2, axis=1)
+        return SeedNoise(pooled, pooled_df, same, np.zeros_like(same), np.ones_like(same), np.ones_like(same))
+
+    df_own, df_others = float(seeds - 1), float((arms - 2) * (seeds - 1))
+    others = np.maximum(everything[:, None] - square, 0.0) / df_others
+    least = np.broadcast_to(least, pooled.shape)[:, None]
+    lowest = np.maximum(np.broadcast_to(calm, pooled.shape)[:, None], least)
+    ratio = np.where(square / df_own > least, square / df_own / np.maximum(others, lowest), 0.0)
+    p = special.fdtrc(df_own, df_others, ratio)
+
+    studies, noisiest = np.arange(len(cells)), ratio.argmax(axis=1)
+    left_out = p[studies, noisiest] * arms < OUTLIER
+    pooled = np.where(left_out, others[studies, noisiest], pooled)
+    pooled_df = np.where(left_out, df_others, df)
+    own = np.maximum((square / df_own - pooled[:, None] / arms) * arms / (arms - 1), pooled[:, None])
+    return SeedNoise(pooled, pooled_df, own, own_weight(ratio, arms, seeds), ratio, p)
+
+
+def own_weight(ratio: Floats, arms: int, seeds: int) -> Floats:
+    """Return the posterior probability that an arm with this variance ratio is noisier (see ``seed_noise``)."""
+    df_own, df_others = seeds - 1, (arms - 2) * (seeds - 1)
+    larger = (np.square(RATIOS) * (arms - 1) + 1) / arms
+    x = df_own * ratio[..., None] / df_others
+    likelihood = 0.5 * (df_own + df_others) * (np.log1p(x) - np.log1p(x / larger)) - 0.5 * df_own * np.log(larger)
+    return np.asarray(special.expit(special.logsumexp(likelihood, axis=-1) - np.log(len(RATIOS))))
+
+
+def rounding(values: Floats) -> Floats:
+    """Return the variance below which differences within a study ``[studies, ...]`` are rounding."""
+    spread = np.ptp(values.reshape(len(values), -1), axis=1)
+    return np.asarray(TINY * np.where(spread > 0, spread, 1.0) ** 2)
+
+
+def least_variance(values: Floats, variance: Floats) -> Floats:
+    """Return the squared change of one item's score that stands for the least noise there can be.
+
+    The squared range of scores that take two values only (right or wrong); 0 for others, unless nothing
+    varies at all.
+    """
+    flat = values.reshape(len(values), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    spread = np.where(high > low, high - low, 1.0)[:, None]
+    two_values = np.array([bool(np.all((row == a) | (row == b))) for row, a, b in zip(flat, low, high, strict=True)])
+    return np.where(two_values[:, None] | (variance < TINY * spread**2), spread**2, 0.0)
