@@ -6,12 +6,15 @@ Uses only the ``tokenizers`` library, so that a plan can count tokens, and a per
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 IGNORED = -100  # the label of a token that the loss does not count, as in torch and transformers
 
@@ -23,10 +26,41 @@ class Encoded:
     Attributes:
         input_ids: Token ids.
         labels: The same ids where the loss counts, ``IGNORED`` elsewhere; same length as ``input_ids``.
+        rejected: Of a preference pair, the answer that lost; this one is the answer that won.
     """
 
     input_ids: list[int]
     labels: list[int]
+    rejected: Encoded | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens that go through the model; both answers of a pair."""
+        return len(self.input_ids) + (self.rejected.length if self.rejected else 0)
+
+
+def table(row_ids: pl.Series, encoded: Sequence[Encoded]) -> pl.DataFrame:
+    """Return training sequences as a table: row_id, input_ids, labels, and of pairs rejected_ids, rejected_labels."""
+    import polars as pl
+
+    kind = pl.List(pl.Int32)
+    return pl.DataFrame(
+        {
+            "row_id": row_ids,
+            "input_ids": pl.Series([one.input_ids for one in encoded], dtype=kind),
+            "labels": pl.Series([one.labels for one in encoded], dtype=kind),
+            "rejected_ids": pl.Series([one.rejected and one.rejected.input_ids for one in encoded], dtype=kind),
+            "rejected_labels": pl.Series([one.rejected and one.rejected.labels for one in encoded], dtype=kind),
+        }
+    )
+
+
+def from_table(stored: pl.DataFrame) -> list[Encoded]:
+    """Return the training sequences of a table."""
+    return [
+        Encoded(ids, labels, None if rejected is None else Encoded(rejected, rejected_labels))
+        for ids, labels, rejected, rejected_labels in stored.drop("row_id").iter_rows()
+    ]
 
 
 class RowEncoder:
@@ -36,13 +70,14 @@ class RowEncoder:
         folder: Holds ``tokenizer.json`` and ``tokenizer_config.json`` (and ``chat_template.jinja``).
         chat_template: Render prompt and completion as a conversation through the model's chat template.
         max_length: Longer sequences are cut at the end.
+        objective: What rows are for: ``sft``, ``text`` (never cut: rows are packed) or ``dpo``.
 
     Raises:
         RequestError: When the folder has no fast tokenizer or no end-of-text token, or no chat template where one is
             asked for.
     """
 
-    def __init__(self, folder: Path, *, chat_template: bool, max_length: int) -> None:
+    def __init__(self, folder: Path, *, chat_template: bool, max_length: int, objective: str = "sft") -> None:
         from tokenizers import Tokenizer
 
         if not (folder / "tokenizer.json").is_file():
@@ -58,7 +93,7 @@ class RowEncoder:
         if not eos:
             raise RequestError(f"{folder / 'tokenizer_config.json'}: no eos_token; a row could not say where it ends")
         self.eos = eos
-        self._as_chat = chat_template
+        self._as_chat, self._objective = chat_template, objective
         self._max_length = max_length
         self._template = _template(folder, config)
         if chat_template and self._template is None:
@@ -70,8 +105,17 @@ class RowEncoder:
         The completion starts where the tokens of the prompt alone and of prompt plus completion diverge, as in TRL.
 
         Raises:
-            RequestError: When the row has no content that supervised fine-tuning can use.
+            RequestError: When the row has no content that the objective can use.
         """
+        if self._objective == "dpo":
+            return self._pair(row)
+        if self._objective == "text":
+            if not row.get("text"):
+                raise RequestError(f"{_named(row)}: objective text needs text")
+            ids = self._ids(self._ended(row["text"]))
+            return Encoded(ids, list(ids))
+        if row.get("chosen") is not None:
+            raise RequestError(f"{_named(row)}: it is a preference pair, which objective sft cannot use; use dpo")
         if row.get("messages"):
             return self._conversation(json.loads(row["messages"]), row)
         if row.get("completion") is not None:
@@ -83,14 +127,38 @@ class RowEncoder:
         if row.get("text"):
             ids = self._ids(self._ended(row["text"]))[: self._max_length]
             return Encoded(ids, list(ids))
-        raise RequestError(
-            f"{row.get('source')} row {row.get('row_id')}: objective sft needs prompt and completion, messages or text"
-        )
+        raise RequestError(f"{_named(row)}: objective sft needs prompt and completion, messages or text")
 
     def text(self, ids: list[int]) -> str:
         """Return token ids as text, special tokens included, for people to look at."""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
+
+    def _pair(self, row: Mapping[str, Any]) -> Encoded:
+        """Encode a preference pair: both answers start where either diverges from the prompt alone, as in TRL."""
+        if row.get("chosen") is None or row.get("rejected") is None:
+            raise RequestError(f"{_named(row)}: objective dpo needs prompt, chosen and rejected")
+        turns = json.loads(row["messages"]) if row.get("messages") else None  # the conversation so far
+        prompt = row.get("prompt") or ""
+        if turns is None and self._as_chat:
+            turns = [{"role": "user", "content": prompt}]
+        if turns is not None:
+            if self._template is None:
+                raise RequestError(f"{row.get('source')}: rows with messages need a model with a chat template")
+            before = self._ids(self._render(turns, add_generation_prompt=True), special=False)
+            answered = [[*turns, {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")]
+            wholes = [self._ids(self._render(one, add_generation_prompt=False), special=False) for one in answered]
+        else:
+            before = self._ids(prompt)
+            wholes = [self._ids(prompt + self._ended(row[side])) for side in ("chosen", "rejected")]
+        start = min(_common(before, whole) for whole in wholes)
+        won, lost = (self._learned(start, whole) for whole in wholes)
+        return Encoded(won.input_ids, won.labels, lost)
+
+    def _learned(self, start: int, whole: list[int]) -> Encoded:
+        """Return a sequence that is learned from a position on, cut at the maximum length."""
+        labels = [IGNORED] * start + whole[start:]
+        return Encoded(whole[: self._max_length], labels[: self._max_length])
 
     def _ended(self, text: str) -> str:
         return text if text.endswith(self.eos) else text + self.eos
@@ -105,11 +173,7 @@ class RowEncoder:
         return self._completion(self._ids(prompt, special=False), self._ids(whole, special=False))
 
     def _completion(self, prompt: list[int], whole: list[int]) -> Encoded:
-        start = 0
-        while start < min(len(prompt), len(whole)) and prompt[start] == whole[start]:
-            start += 1
-        labels = [IGNORED] * start + whole[start:]
-        return Encoded(whole[: self._max_length], labels[: self._max_length])
+        return self._learned(_common(prompt, whole), whole)
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError
@@ -124,6 +188,16 @@ class RowEncoder:
     def _ids(self, text: str, *, special: bool = True) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         return ids
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """Return how many ids two lists share at the start."""
+    limit = min(len(one), len(other))
+    return next((at for at in range(limit) if one[at] != other[at]), limit)
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row.get('source')} row {row.get('row_id')}"
 
 
 def _content(token: Any) -> str | None:

@@ -18,7 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from harness import models
 from harness.errors import RequestError
 from harness.tokens import IGNORED, Encoded, RowEncoder
-from harness.training.sft import CHECKPOINTING
+from harness.training.run import CHECKPOINTING
 from tests.tiny import EOS
 
 # Anything people write, and what makes tokenizers stumble: special tokens, white space at the borders, digits.
@@ -251,3 +251,33 @@ def test_templates_that_fail_are_reported_in_words(tiny: Path, tmp_path: Path, t
 def test_end_of_text_token_written_as_an_object(tiny: Path, tmp_path: Path) -> None:
     folder = changed(tiny, tmp_path / "model", eos_token={"content": EOS, "lstrip": False})
     assert RowEncoder(folder, chat_template=False, max_length=8).eos == EOS
+
+
+def test_preferences_start_where_either_answer_leaves_the_prompt(
+    tiny: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    turns = [{"role": "user", "content": "the cat sat"}]
+    row = {"messages": json.dumps(turns), "chosen": "on the mat", "rejected": "on the log"}
+    pair = RowEncoder(tiny, chat_template=False, max_length=200, objective="dpo").encode(row)
+    assert pair.rejected is not None
+    for side, sequence in (("chosen", pair), ("rejected", pair.rejected)):
+        whole = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": row[side]}], tokenize=False)
+        assert sequence.input_ids == tokenizer(whole, add_special_tokens=False).input_ids
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    start = len(tokenizer(asked, add_special_tokens=False).input_ids)
+    assert pair.labels[:start] == pair.rejected.labels[:start] == [IGNORED] * start
+    assert pair.labels[start:] == pair.input_ids[start:]
+    assert pair.length == len(pair.input_ids) + len(pair.rejected.input_ids)
+
+
+@pytest.mark.parametrize(
+    ("objective", "row", "needs"),
+    [
+        ("sft", {"prompt": "a", "chosen": "b", "rejected": "c"}, "use dpo"),
+        ("dpo", {"prompt": "a", "completion": "b"}, "needs prompt, chosen and rejected"),
+        ("text", {"prompt": "a", "completion": "b"}, "objective text needs text"),
+    ],
+)
+def test_rows_of_another_objective_are_refused(tiny: Path, objective: str, row: dict[str, str], needs: str) -> None:
+    with pytest.raises(RequestError, match=needs):
+        RowEncoder(tiny, chat_template=False, max_length=200, objective=objective).encode(row)

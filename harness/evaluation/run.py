@@ -32,12 +32,14 @@ class Outcome:
     ``items`` has a row per item of the suite, in the suite's order: item_id, task, subtask, slice, group,
     half, and a float column per metric, null where the item's task does not have it. ``seconds`` is wall
     time with the loading of the tasks; ``tokens`` is what went through the model: prompts too, padding not.
+    ``shared_context`` says whether what inputs share at the start was computed once (None: nothing was shared).
     """
 
     items: pl.DataFrame
     scores: list[TaskScore]
     seconds: float
     tokens: int
+    shared_context: bool | None = None
 
 
 def evaluate(
@@ -101,7 +103,7 @@ def evaluate(
     }
     items = _table(pinned, rows)
     scores = [_score(suite, name, items, pinned, loaded) for name in suite.tasks]
-    return Outcome(items, scores, time.monotonic() - started, scorer.tokens)
+    return Outcome(items, scores, time.monotonic() - started, scorer.tokens, scorer.shared_context)
 
 
 def _check_pins(suite: Suite, pinned: pl.DataFrame, loaded: Loaded) -> dict[str, list[int]]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
 from harness.errors import StepError
+from harness.evaluation.trees import Tokens, Tree, batches, plant, shared
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
+CACHED = 16  # tokens that all inputs must share for a cache of them to pay
+TOLERANCE = {torch.float32: 1e-4}  # nats per token; two ways to compute one log-likelihood differ by 1e-6 in float32
 GENERATED_TOKENS = 256  # what lm-eval sets aside for an answer when the task does not say
 
 
 class Scorer(HFLM):  # type: ignore[misc]
-    """``HFLM`` with batches by token budget and an LM head that sees only the positions that are scored.
+    """``HFLM`` that computes a context once for all its options, and logits only where something is scored.
 
-    Stock HFLM projects every position of every row onto the vocabulary and normalizes all of it. The
-    log-likelihoods are the same to float rounding; the log-softmax is in float32 for models of any precision.
+    Stock HFLM runs the whole context again for every option, projects every position onto the vocabulary and
+    normalizes all of it. The log-likelihoods are the same to float rounding; the log-softmax is in float32 for
+    models of any precision.
 
     Args:
         model: A causal language model, adapters included.
@@ -49,6 +55,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         self._items_per_request = 0.0
         self.tokens = 0
         self.continuation_tokens: dict[tuple[str, str], int] = {}
+        self.shared_context: bool | None = None  # whether common starts are computed once; None until it is tried
 
     def get_model_info(self) -> dict[str, Any]:
         """Return nothing: lm-eval would ask the Hub about a model that is not there."""
@@ -88,54 +95,155 @@ class Scorer(HFLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = True, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        """Return log-likelihood and is-greedy of each request; each distinct input is run once."""
-        sharing: dict[tuple[int, ...], list[int]] = {}
+        """Return log-likelihood and is-greedy of each request; what inputs share at the start is computed once."""
+        sharing: dict[Tokens, list[int]] = {}
         for number, (texts, context, continuation) in enumerate(requests):
             if not 0 < len(continuation) <= self.max_length:
                 raise StepError(f"an answer has {len(continuation)} tokens, expected 1 to {self.max_length}: {texts}")
             # The last token is only predicted; what is too long loses its start, as in HFLM.
-            inputs = (context + continuation)[-(self.max_length + 1) : -1]
-            sharing.setdefault(tuple(inputs), []).append(number)
+            inputs = tuple((context + continuation)[-(self.max_length + 1) : -1])
+            sharing.setdefault(inputs, []).append(number)
             if texts is not None:
                 self.continuation_tokens[texts] = len(continuation)
         answers = [(0.0, False)] * len(requests)
-        for batch in _batches(sharing, self.batch_tokens):
-            spans = [(row, number) for row, tokens in enumerate(batch) for number in sharing[tokens]]
-            scored = self._score(batch, [(row, requests[number][2]) for row, number in spans])
-            for (_, number), answer in zip(spans, scored, strict=True):
+        prefix = self._common_prefix(requests, sharing)
+        planted = plant([tokens[len(prefix) :] for tokens in sharing], self.batch_tokens, share=self._shares(sharing))
+        cache = self._cache(prefix)
+        for batch in batches(planted, self.batch_tokens):
+            # A request's tokens are predicted at its last nodes, the first of them at the last of its context.
+            spans = [
+                (row, path[len(path) - len(requests[number][2]) :], number)
+                for row, tree in enumerate(batch)
+                for tokens, path in tree.paths.items()
+                for number in sharing[prefix + tokens]
+            ]
+            scored = self._score(batch, [(row, nodes, requests[number][2]) for row, nodes, number in spans], cache)
+            for (_, _, number), answer in zip(spans, scored, strict=True):
                 answers[number] = answer
-            if requests[spans[0][1]][0] is not None:  # windows of a rolling request have no texts
+            if requests[spans[0][2]][0] is not None:  # windows of a rolling request have no texts
                 self._progress(len(spans))
         return answers
 
+    def _common_prefix(self, requests: Sequence[Request], sharing: dict[Tokens, list[int]]) -> Tokens:
+        """Return what all inputs start with, where a cache of it pays: examples or instructions that items share.
+
+        At least one token of every context stays outside, since the first token of an answer is predicted there.
+        """
+        if len(sharing) < 2 or not self._shares(sharing):
+            return ()
+        common = shared(min(sharing), max(sharing))
+        outside = max(len(requests[n][2]) for numbers in sharing.values() for n in numbers)
+        shortest = min(len(tokens) for tokens in sharing)
+        kept = min(common, shortest - outside)
+        return next(iter(sharing))[:kept] if kept >= CACHED else ()
+
+    def _cache(self, prefix: Tokens) -> Any:
+        if not prefix:
+            return None
+        with torch.no_grad():
+            inputs = torch.tensor([prefix], device=self.device)
+            head = self.model.get_output_embeddings()
+            hook = head.register_forward_pre_hook(lambda module, args: (args[0][:, -1:],))
+            try:
+                cache = self.model(inputs, use_cache=True).past_key_values
+            finally:
+                hook.remove()
+        self.tokens += len(prefix)
+        return cache
+
+    def _shares(self, sequences: Collection[Tokens]) -> bool:
+        """Tell whether the model sees only the nodes it is shown, tried once: some kinds of attention take no mask.
+
+        Two inputs that share their start are scored in one tree behind a cache, and apart.
+        """
+        if self.shared_context is None:
+            pair = next((p for p in itertools.pairwise(sorted(sequences)) if 8 <= shared(*p) < min(map(len, p))), None)
+            if pair is None:
+                return False
+            start = pair[0][:4]
+            together = plant([tokens[4:] for tokens in pair], self.batch_tokens)
+            alone = plant(pair, self.batch_tokens, share=False)
+            spans = [(0, path, list(tokens)) for tree in together for tokens, path in tree.paths.items()]
+            counted, tolerance = self.tokens, TOLERANCE.get(self.model.dtype, 0.02)
+            try:
+                one = self._score(together, spans, self._cache(start))
+                other = self._score(
+                    alone,
+                    [
+                        (row, path[4:], list(tokens[4:]))
+                        for row, tree in enumerate(alone)
+                        for tokens, path in tree.paths.items()
+                    ],
+                )
+                self.shared_context = all(
+                    abs(a[0] - b[0]) <= tolerance * len(path)
+                    for a, b, (_, path, _) in zip(one, other, spans, strict=True)
+                )
+            except (TypeError, ValueError, RuntimeError):  # a model that refuses positions, masks or caches like these
+                self.shared_context = False
+            self.tokens = counted
+        return self.shared_context
+
     def _score(
-        self, batch: list[tuple[int, ...]], continuations: list[tuple[int, list[int]]]
+        self, batch: list[Tree], continuations: list[tuple[int, list[int], list[int]]], cache: Any = None
     ) -> list[tuple[float, bool]]:
-        """Run a batch and score each (row, continuation), which ends one token after its row."""
-        width = max(map(len, batch))
-        padded = [[*tokens, *[0] * (width - len(tokens))] for tokens in batch]
-        # Padding on the right needs no mask: attention is causal, and what comes after is not scored.
+        """Run a batch of trees and score each continuation.
+
+        Args:
+            batch: Trees, one per row.
+            continuations: Row, the nodes at which its tokens are predicted, and the tokens.
+            cache: Keys and values of a prefix that all trees stand behind.
+        """
+        width = max(len(tree.tokens) for tree in batch)
+        padded = [[*tree.tokens, *[0] * (width - len(tree.tokens))] for tree in batch]
         inputs = torch.tensor(padded, device=self.device)
-        rows = [row for row, tokens in continuations for _ in tokens]
-        columns = [len(batch[row]) - len(t) + i for row, t in continuations for i in range(len(t))]
-        targets = torch.tensor([token for _, tokens in continuations for token in tokens], device=self.device)
+        options: dict[str, Any] = {"use_cache": False}
+        if cache is not None or any(tree.branches() for tree in batch):
+            options |= self._masked(batch, width, cache)
+        # Without branches padding on the right needs no mask: attention is causal, and what comes after is not scored.
+        rows = [row for row, nodes, _ in continuations for _ in nodes]
+        columns = [node for _, nodes, _ in continuations for node in nodes]
+        targets = torch.tensor([token for _, _, tokens in continuations for token in tokens], device=self.device)
         head = self.model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns],))
         try:
             with torch.no_grad():
-                logits = self.model(inputs, use_cache=False).logits.float()
+                logits = self.model(inputs, **options).logits.float()
         finally:
             hook.remove()
-        self.tokens += sum(map(len, batch))
+        self.tokens += sum(len(tree.tokens) for tree in batch)
         logprobs = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1)
         greedy = logits.argmax(-1) == targets
         if bool(logprobs.isnan().any()):
             raise StepError("the model's log-likelihoods are not numbers (NaN): did training diverge?")
-        sizes = [len(tokens) for _, tokens in continuations]
+        sizes = [len(tokens) for _, _, tokens in continuations]
         return [
             (float(ll.sum()), bool(hit.all()))
             for ll, hit in zip(logprobs.split(sizes), greedy.split(sizes), strict=True)
         ]
+
+    def _masked(self, batch: list[Tree], width: int, cache: Any) -> dict[str, Any]:
+        """Return the mask, positions and cache that make nodes see their own path only."""
+        before = 0 if cache is None else cache.get_seq_length()
+        dtype = self.model.dtype
+        hidden = torch.full((len(batch), 1, width, before + width), torch.finfo(dtype).min, dtype=dtype)
+        hidden[..., :before] = 0
+        positions = torch.zeros((len(batch), width), dtype=torch.long)
+        for row, tree in enumerate(batch):
+            size = len(tree.tokens)
+            seen = torch.from_numpy(tree.visible())
+            hidden[row, 0, :size, before : before + size].masked_fill_(seen, 0)
+            hidden[row, 0, size:, before] = 0  # padding must see something; it is not scored
+            positions[row, :size] = torch.tensor(tree.depths)
+        options: dict[str, Any] = {
+            "attention_mask": hidden.to(self.device),
+            "position_ids": (positions + before).to(self.device),
+        }
+        if cache is not None:
+            repeated = copy.deepcopy(cache)  # the model appends to the one it is given
+            repeated.batch_repeat_interleave(len(batch))
+            options |= {"past_key_values": repeated, "use_cache": True}
+        return options
 
     def _progress(self, requests: int) -> None:
         self.items_done += requests * self._items_per_request
@@ -145,15 +253,3 @@ class Scorer(HFLM):  # type: ignore[misc]
 
 def _items(requests: list[Any]) -> int:
     return len({(request.task_name, request.doc_id) for request in requests})
-
-
-def _batches(inputs: dict[tuple[int, ...], list[int]], budget: int) -> Iterator[list[tuple[int, ...]]]:
-    """Yield inputs from the longest, as many at a time as the token budget allows, at least one."""
-    batch: list[tuple[int, ...]] = []
-    for tokens in sorted(inputs, key=len, reverse=True):
-        if batch and (len(batch) + 1) * len(batch[0]) > budget:
-            yield batch
-            batch = []
-        batch.append(tokens)
-    if batch:
-        yield batch

@@ -64,3 +64,58 @@ def test_equals_the_stock_command_on_real_data(smollm2: Path, acceptance_data: P
         assert own["gold_logprob"].to_list() == pytest.approx(gold, abs=1e-3)
         for metric in ("acc", "acc_norm"):
             assert own[metric].to_list() == [sample[metric] for sample in samples]
+
+
+ALL = ("sciq", "commonsense_qa", "qasc", "social_i_qa", "cosmos_qa", "blimp")
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
+@pytest.mark.parametrize(("fewshot", "limit"), [(0, 5), (5, 2)])
+def test_every_log_likelihood_of_every_local_suite_equals_stock(
+    smollm2: Path, acceptance_data: Path, tmp_path: Path, fewshot: int, limit: int
+) -> None:
+    """Stock ``HFLM`` in this process, the same requests."""
+    import lm_eval
+    import torch
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from harness.evaluation import tasks
+    from harness.evaluation.run import evaluate
+
+    described = {
+        name: {"task": f"local_{name}", "path": f"suites/{name}", "limit": limit}
+        | ({"fewshot": fewshot} if fewshot else {})
+        for name in ALL
+    }
+    suite = Suite.model_validate({"suite": "real", "tasks": described})
+    folder = tmp_path / "suite"
+    suites.copy_local(suite, acceptance_data, folder)
+    pinned = suites.finish(suite, tasks.materialize(suite, folder), folder)
+    model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    ours = evaluate(model, tokenizer, suite, folder)
+    assert ours.shared_context is True
+
+    loaded = tasks.load(suite, folder, tokenizer.eos_token)
+    with tasks.quiet():
+        stock = lm_eval.simple_evaluate(
+            HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4),
+            tasks=[task for _, task in loaded.values()],
+            task_manager=lm_eval.tasks.TaskManager(include_defaults=False),
+            samples={subtask: list(range(limit)) for subtask in loaded},
+            log_samples=True,
+            bootstrap_iters=0,
+        )["samples"]
+    compared = 0
+    for subtask, index, gold, acc in (
+        ours.items.hstack(pinned.select("index")).select("subtask", "index", "gold_logprob", "acc").iter_rows()
+    ):
+        (sample,) = [s for s in stock[subtask] if s["doc_id"] == index]
+        options = [float(answer[0][0]) for answer in sample["resps"]]
+        label = tasks.gold_position(subtask, loaded[subtask][1], sample["doc"])
+        assert gold == pytest.approx(options[label], abs=1e-3)
+        assert acc == sample["acc"]
+        compared += 1
+    assert compared == limit * 10

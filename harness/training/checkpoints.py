@@ -1,0 +1,72 @@
+"""Checkpoints of a run in progress: written now and then, so that a killed run goes on where it was.
+
+Adapter, optimizer, scheduler and random states, as ``transformers.Trainer`` saves them; beside them the curve so far.
+A checkpoint counts when its ``curve.json`` is there, which is renamed into place last.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+PERIOD = 60.0  # seconds of training between two checkpoints, at least
+SHARE = 0.01  # of the time goes into saving, at most
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint: where it is, the curve up to it, and the seconds of training it took."""
+
+    folder: Path
+    entries: list[dict[str, float]]
+    seconds: float
+
+
+class Checkpoints(TrainerCallback):  # type: ignore[misc]
+    """Asks the trainer to save when it is worth it, and writes down the curve.
+
+    Args:
+        entries: The curve, which grows as training goes on.
+        seconds: Wall time of training before this process took it up.
+        device: Kind of device; a checkpoint of another kind is not gone on from.
+    """
+
+    def __init__(self, entries: list[dict[str, float]], seconds: float, device: str) -> None:
+        self._entries, self._device = entries, device
+        self._started = time.perf_counter() - seconds
+        self._asked = self._saved = time.perf_counter()
+        self._cost = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint when the last one is long enough ago for what it cost."""
+        now = time.perf_counter()
+        if state.global_step < state.max_steps and now - self._saved >= max(PERIOD, self._cost / SHARE):
+            control.should_save = True
+            self._asked = now
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the curve into the checkpoint that was just saved: from now on it counts."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        written = {"entries": self._entries, "seconds": time.perf_counter() - self._started, "device": self._device}
+        (folder / "curve.part").write_text(json.dumps(written))
+        (folder / "curve.part").rename(folder / "curve.json")
+        self._saved = time.perf_counter()
+        self._cost = self._saved - self._asked
+
+
+def latest(folder: Path, device: str) -> Checkpoint | None:
+    """Return the newest whole checkpoint in a folder that was made on this kind of device; None without one."""
+    newest_first = sorted(
+        (path.parent for path in folder.glob("checkpoint-*/curve.json")),
+        key=lambda path: -int(path.name.removeprefix("checkpoint-")),
+    )
+    for checkpoint in newest_first:
+        written = json.loads((checkpoint / "curve.json").read_text())
+        if written["device"] == device:
+            return Checkpoint(checkpoint, written["entries"], written["seconds"])
+    return None
