@@ -8,24 +8,23 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import models
+from harness import designs, models
 from harness.decisions import subject
 from harness.errors import RequestError
 from harness.identity import sequence_digest
 from harness.loading import Loaded
-from harness.spec import Sample, Suite, Variant
+from harness.measure import Measure, Perplexities
+from harness.spec import FilterFactorial, Operation, Sample, Study, Suite, Variant
 from harness.steps import Output, make_step, tokens_step
 from harness.store import Step, Store
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from harness.tokens import RowEncoder
 
 AA_OFFSET = 1_000_000  # the A/A arm is the baseline under seeds that no arm uses
 
@@ -49,14 +48,30 @@ class PlannedVariant:
     outputs: dict[int, Output]
 
 
+def reads_model(study: Study) -> bool:
+    """Tell whether the training sets depend on the model: on token counts or on perplexity."""
+    from harness.data.operations import needs_model
+
+    mixes = (study.baseline, *study.arms.values())
+    chains = [source.operations for source in study.sources.values()] + [variant.operations for variant in mixes]
+    return any(needs_model(chain) for chain in chains) or any(variant.in_tokens for variant in mixes)
+
+
 class Builder:
     """Builds the data steps of one study, each once."""
 
-    def __init__(self, loaded: Loaded, store: Store, materialize: Materialize) -> None:
-        self.loaded, self.study, self.store, self.materialize = loaded, loaded.study, store, materialize
+    def __init__(
+        self,
+        loaded: Loaded,
+        store: Store,
+        model: models.Model,
+        materialize: Materialize,
+        perplexities: Perplexities | None = None,
+    ) -> None:
+        self.loaded, self.study, self.store, self.model = loaded, loaded.study, store, model
+        self.materialize = materialize
         self.outputs: list[Output] = []
-        self._model: models.Model | None = None
-        self._encoder: RowEncoder | None = None
+        self.measure = Measure(model, loaded.study, perplexities, self._output)
 
     def _output(self, step: Step, build: Callable[[], Output]) -> Output:
         known = next((o for o in self.outputs if o.step.kind == step.kind and o.step.key == step.key), None)
@@ -109,12 +124,12 @@ class Builder:
         from harness.data import rows, sources
 
         source, base = self.study.sources[name], self.loaded.source_folders[name]
-        inputs = sources.inputs(name, source, base)
+        inputs = sources.inputs(name, source, base) | self._tools(source.operations)
         spec = {"name": name, "source": source.identity()}
         step = make_step("source", name, spec, inputs)
 
         def build() -> Output:
-            built = sources.load(name, source, base)
+            built = sources.load(name, source, base, self.measure.tokens, self.measure.perplexity)
             data = {"rows": built.rows.height, "dropped": built.drops.height}
             return Output(step, rows.pool_digest(built.rows), data, tables={"rows": built.rows, "drops": built.drops})
 
@@ -125,13 +140,18 @@ class Builder:
         from harness.data import decontaminate, rows
 
         source = self.source(name)
-        spec = self.study.decontaminate.identity()
+        rule = self.study.decontaminate
         inputs = {"source": source.digest, "suite": suite.digest}
-        step = make_step("pool", name, spec, inputs)
+        if rule.semantic is not None:
+            from harness.data import embeddings
+
+            inputs["embeddings"] = embeddings.identity()
+        step = make_step("pool", name, rule.identity(), inputs)
 
         def build() -> Output:
-            found = decontaminate.overlaps(source.table("rows"), suite.table("items"), self.study.decontaminate.ngram)
-            built = decontaminate.remove(source.table("rows"), found)
+            found = decontaminate.overlaps(source.table("rows"), suite.table("items"), rule)
+            built = decontaminate.remove(source.table("rows"), found, rule)
+            removed = decontaminate.removable(found, rule)
             if built.rows.height == 0:
                 raise RequestError(
                     f"sources.{name}: all {built.drops.height:,} rows overlap the suite "
@@ -140,8 +160,9 @@ class Builder:
             data = {
                 "rows": built.rows.height,
                 "removed": built.drops.height,
-                "kinds": _kinds(source.table("rows"), found),
-                "items_touched": sorted(found["item_id"].unique().to_list()),
+                "kinds": _kinds(source.table("rows"), removed),
+                "kept": _kinds(built.rows, found),
+                "items_touched": sorted(removed["item_id"].unique().to_list()),
             }
             tables = {"rows": built.rows, "drops": built.drops, "overlaps": found}
             return Output(step, rows.pool_digest(built.rows), data, tables=tables)
@@ -150,23 +171,23 @@ class Builder:
 
     # --------------------------------------------------------------------------------------------------- variants
 
-    def variants(self, pools: dict[str, Output], model: models.Model) -> list[PlannedVariant]:
+    def variants(self, pools: dict[str, Output]) -> list[PlannedVariant]:
         """Return all variants, the baseline first and the controls last."""
         study = self.study
-        self._model = model
         resolved = {"baseline": study.baseline}
         for name, arm in study.arms.items():
             changes: dict[str, Any] = {"operations": study.baseline.operations + arm.operations}
             if arm.mix is None:
-                changes |= {"mix": study.baseline.mix, "rows": study.baseline.rows}
+                inherited = ("mix", "rows", "tokens", "unit", "max_repeats")
+                changes |= {name: getattr(study.baseline, name) for name in inherited}
             else:
                 changes["operations"] = arm.operations
             resolved[name] = arm.model_copy(update=changes)
         tests = {"baseline": ""} | {name: subject(study, name) for name in study.arms}
         planned = [self._variant(name, spec, pools, tests[name], control=False) for name, spec in resolved.items()]
         baseline = planned[0]
-        filters = [v for v in planned[1:] if study.arms[v.name].operations and study.arms[v.name].mix is None]
         if "random_subset" in study.controls:
+            filters = self._controlled(planned[1:], baseline)
             for variant in filters:
                 name = "random-subset" if len(filters) == 1 else f"random-subset-{variant.name}"
                 planned.append(self._random_subset(name, baseline, variant, pools))
@@ -174,6 +195,21 @@ class Builder:
             outputs = {s: self._rows("aa", study.baseline, pools, s + AA_OFFSET) for s in study.seed_list()}
             planned.append(self._planned("aa", study.baseline, "control", True, baseline.sampled, outputs))
         return planned
+
+    def _controlled(self, arms: list[PlannedVariant], baseline: PlannedVariant) -> list[PlannedVariant]:
+        """Return the arms that get a random subset as large: those that only drop rows of the baseline.
+
+        Of a factorial's arms only the one that drops most: a control for each would double the study.
+        """
+        study = self.study
+        dropping = [arm for arm in arms if study.arms[arm.name].operations and study.arms[arm.name].mix is None]
+        filters = [arm for arm in dropping if any(sum(o.data["dropped"].values()) for o in arm.outputs.values())]
+        for design in study.designs:
+            if isinstance(design, FilterFactorial):
+                own = [arm for arm in filters if arm.name in designs.combinations(design)]
+                kept = min(own, key=lambda arm: (arm.rows, arm.name), default=None)
+                filters = [arm for arm in filters if arm not in own or arm is kept]
+        return filters
 
     def _variant(
         self, name: str, spec: Variant, pools: dict[str, Output], tests: str, *, control: bool
@@ -188,22 +224,36 @@ class Builder:
         assert variant.mix is not None
         used = {source: pools[source] for source in variant.mix}
         needs_all = {n: p.data["rows"] for n, p in used.items()}
-        takes_all = all(count is None or count == needs_all[n] for n, count in variant.counts().items())
+        takes_all = all(
+            count is None or (not variant.in_tokens and count == needs_all[n]) for n, count in variant.counts().items()
+        )
         sampled = not takes_all or any(operation.op == "sample" for operation in variant.operations)
         drawn = seed if sampled else 0
-        spec = {
+        spec: dict[str, Any] = {
             "variant": variant.model_copy(update={"tests": None}).identity(),
             "seed": drawn,
-            "match": "rows" if self.study.match == "rows" else "as drawn",
+            "match": "rows" if self.study.match in ("rows", "tokens") else "as drawn",
         }
-        inputs = {f"pools/{n}": p.digest for n, p in used.items()}
+        inputs = {f"pools/{n}": p.digest for n, p in used.items()} | self._tools(variant.operations)
+        if variant.in_tokens:
+            inputs |= self.measure.identity()
+            spec["max_length"] = self.study.recipe.max_length
         label = f"{self.study.study}-{name}" + (f"-seed{seed}" if sampled else "")
         step = make_step("variant", label, spec, inputs)
 
         def build() -> Output:
             frames = {n: p.table("rows") for n, p in used.items()}
             with _of_variant(name):
-                built = variants.build(variant, frames, seed=drawn, match=self.study.match)
+                built = variants.build(
+                    variant,
+                    frames,
+                    seed=drawn,
+                    match=self.study.match,
+                    tokens=self.measure.tokens,
+                    trained=self.measure.trained,
+                    perplexity=self.measure.perplexity,
+                    folder=self.loaded.model_folder,
+                )
             return _variant_output(step, built)
 
         return self._output(step, build)
@@ -216,7 +266,7 @@ class Builder:
 
         outputs = {}
         for seed in self.study.seed_list():
-            if self.study.match == "rows":
+            if self.study.match in ("rows", "tokens"):
                 kept = filtered.outputs[seed].data["rows"]
                 share = kept / (kept + sum(filtered.outputs[seed].data["dropped"].values()))
                 thinned = (*baseline.spec.operations, Sample(fraction=share))
@@ -256,39 +306,35 @@ class Builder:
             outputs=outputs,
         )
 
-    def _row_encoder(self, folder: Path) -> RowEncoder:
-        """Return the encoder; reading a tokenizer's file takes longer than encoding a small training set."""
-        from harness.tokens import RowEncoder
+    # -------------------------------------------------------------------------------- what operations read besides
 
-        if self._encoder is None:
-            recipe = self.study.recipe
-            self._encoder = RowEncoder(folder, chat_template=recipe.chat_template, max_length=recipe.max_length)
-        return self._encoder
+    def _tools(self, chain: Sequence[Operation]) -> dict[str, str]:
+        """Return the identity of what operations read besides the rows: functions, libraries, models."""
+        from harness.data import operations
+
+        found = operations.inputs(chain, self.loaded.model_folder)
+        if operations.needs_model(chain):
+            found |= self.measure.identity()
+        if operations.needs_embeddings(chain):
+            from harness.data import embeddings
+
+            found["embeddings"] = embeddings.identity()
+        return found
 
     def _tokens(self, name: str, rows: Output) -> int | None:
         """Encode a training set once; None while the model's tokenizer is not on this machine yet."""
-        assert self._model is not None
-        folder = self._model.folder
-        if folder is None:
+        if self.model.folder is None:
             return None
         recipe = self.study.recipe
-        step = tokens_step(f"{self.study.study}-{name}", recipe, rows.data["content_digest"], self._model.digest)
+        step = tokens_step(f"{self.study.study}-{name}", recipe, rows.data["content_digest"], self.model.digest)
 
         def build() -> Output:
-            import polars as pl
+            from harness import tokens
 
-            encoder = self._row_encoder(folder)
             frame = rows.table("rows")
-            encoded = [encoder.encode(row) for row in frame.iter_rows(named=True)]
-            table = pl.DataFrame(
-                {
-                    "row_id": frame["row_id"],
-                    "input_ids": [e.input_ids for e in encoded],
-                    "labels": [e.labels for e in encoded],
-                },
-                schema_overrides={"input_ids": pl.List(pl.Int32), "labels": pl.List(pl.Int32)},
-            )
-            lengths = [len(e.input_ids) for e in encoded]
+            encoded = self.measure.encode(frame)
+            table = tokens.table(frame["row_id"], encoded)
+            lengths = [one.length for one in encoded]
             data = {"tokens": sum(lengths), "rows": len(lengths), "longest": max(lengths)}
             return Output(step, step.key, data, tables={"tokens": table})
 
@@ -296,7 +342,7 @@ class Builder:
 
 
 def _kinds(rows: pl.DataFrame, found: pl.DataFrame) -> dict[str, int]:
-    """Count the removed rows by the kind of their first overlap; copies of a row count each."""
+    """Count rows by the kind of their first overlap; copies of a row count each."""
     first = found.unique("row_id", keep="first", maintain_order=True).select("row_id", "kind")
     counts = rows.join(first, on="row_id", how="inner").group_by("kind").len().sort("kind")
     return {str(kind): int(n) for kind, n in counts.iter_rows()}

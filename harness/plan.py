@@ -14,6 +14,7 @@ from harness.build import AA_OFFSET, Builder, Materialize, PlannedVariant
 from harness.errors import RequestError, did_you_mean
 from harness.identity import digest, step_key
 from harness.loading import Loaded
+from harness.measure import Perplexities
 from harness.spec import Study
 from harness.steps import Output, adapter_step, make_step, result_step, tokens_step
 from harness.store import Step, Store
@@ -55,25 +56,26 @@ class Plan:
         return self.loaded.study
 
 
-def make_plan(loaded: Loaded, store: Store, materialize: Materialize) -> Plan:
+def make_plan(loaded: Loaded, store: Store, materialize: Materialize, perplexities: Perplexities | None = None) -> Plan:
     """Resolve a study against a store.
 
     Args:
         loaded: The study and where its files are.
         store: Finished steps are taken from here; nothing is written (see ``publish``).
         materialize: Called for suites with lm-eval tasks that the store does not hold yet.
+        perplexities: Called for rows that an operation keeps or drops by perplexity.
 
     Raises:
         RequestError: When anything about the study, its data or its suite is wrong.
     """
-    builder = Builder(loaded, store, materialize)
     study = loaded.study
     model = models.resolve(study.model, loaded.model_folder, store)
+    builder = Builder(loaded, store, model, materialize, perplexities)
     suite = builder.suite()
     _check_metric(study, suite)
     used = {name for variant in (study.baseline, *study.arms.values()) for name in variant.mix or {}}
     pools = {name: builder.pool(name, suite) for name in study.sources if name in used}
-    variants = builder.variants(pools, model)
+    variants = builder.variants(pools)
     runs = [
         _planned_run(study, store, variant, seed, model, suite) for seed in study.seed_list() for variant in variants
     ]
@@ -92,7 +94,10 @@ def publish(plan: Plan) -> None:
                     (attempt.folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (attempt.folder / path).write_bytes(content)
                 for name, table in output.tables.items():
-                    table.write_parquet(attempt.folder / f"{name}.parquet")
+                    if name == "tokens":
+                        table.write_ipc(attempt.folder / f"{name}.arrow")  # read by memory map
+                    else:
+                        table.write_parquet(attempt.folder / f"{name}.parquet")
                 attempt.digest, attempt.data = output.digest, output.data
             output.stored = plan.store.find(output.step.kind, output.step.key)
 

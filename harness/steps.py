@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 # Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
 VERSIONS = {
-    "source": 1,
+    "source": 2,
     "suite": 1,
-    "pool": 1,
-    "variant": 1,
-    "tokens": 1,
-    "adapter": 1,
-    "result": 1,
+    "pool": 2,
+    "variant": 2,
+    "perplexity": 1,
+    "tokens": 2,
+    "adapter": 2,
+    "result": 2,
     "study": 1,
 }
 

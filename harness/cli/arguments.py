@@ -59,42 +59,63 @@ def open_engine(store: Store, workers: int | None = None, device: str | None = N
 def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
     """Load a study and resolve it against a store.
 
-    A suite with lm-eval tasks that the store does not hold yet is read by a worker process, so that this one never
-    imports torch.
+    What needs torch (reading a suite of lm-eval tasks that the store does not hold yet, perplexities that a filter
+    asks for) is done by a worker process: this one never imports it.
     """
-    from harness.engines.jobs import Job
+    import tempfile
+
+    from harness import models
+    from harness.build import reads_model
+    from harness.engines.jobs import Job, model_fields
+    from harness.engines.local import Engine
     from harness.errors import RequestError, StepError
     from harness.loading import load_study
     from harness.plan import make_plan
     from harness.spec import Suite
+    from harness.tokens import Encoded
 
     loaded = load_study(study)
     store = open_store(folder)
 
-    def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
-        import tempfile
-
-        from harness.engines.local import Engine
-
-        note(f"Reading the tasks of suite {suite.suite} (once per suite)")
+    def ask(job: Job) -> dict[str, Any]:
         # Not the store's logs: nothing is written there before the whole study turns out to be sound.
         with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
             used = engine or open_engine(store)
-            caller = Engine(used.slots, Path(logs), used.commit)
-            job = Job(
-                job="suite", id="suite", label=f"suite {suite.suite}", store=str(store.root),
-                suite=suite.identity(), folder=str(target),
-            )  # fmt: skip
-            try:
-                file = Path(caller.call(job)["file"])
-            except StepError as error:  # a suite that cannot be read is a wrong request: nothing was started
-                raise RequestError(str(error)) from error
+            return Engine(used.slots, Path(logs), used.commit).call(job)
+
+    def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
+        note(f"Reading the tasks of suite {suite.suite} (once per suite)")
+        job = Job(
+            job="suite", id="suite", label=f"suite {suite.suite}", store=str(store.root),
+            suite=suite.identity(), folder=str(target),
+        )  # fmt: skip
+        try:
+            file = Path(ask(job)["file"])
+        except StepError as error:  # a suite that cannot be read is a wrong request: nothing was started
+            raise RequestError(str(error)) from error
         items: list[dict[str, Any]] = json.loads(file.read_text())
         file.unlink()
         return items
 
+    def perplexities(model: models.Model, sequences: list[Encoded]) -> list[float]:
+        note(f"Measuring the perplexity of {len(sequences):,} rows (once per row)")
+        with tempfile.TemporaryDirectory(prefix="harness-perplexity-") as scratch:
+            (Path(scratch) / "sequences.json").write_text(json.dumps([[s.input_ids, s.labels] for s in sequences]))
+            ask(
+                Job(
+                    job="perplexity", id="perplexity", label="perplexity", store=str(store.root),
+                    model=model_fields(model), folder=scratch,
+                )
+            )  # fmt: skip
+            values: list[float] = json.loads((Path(scratch) / "perplexities.json").read_text())
+        return values
+
     try:
-        return make_plan(loaded, store, materialize)
+        model = models.resolve(loaded.study.model, loaded.model_folder, store)
+        if model.folder is None and reads_model(loaded.study):
+            note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
+            ask(Job(job="model", id="model", label=model.name, store=str(store.root), model=model_fields(model)))
+        return make_plan(loaded, store, materialize, perplexities)
     except RequestError as error:  # whoever found it knows the field; here it is known where that is written
         raise RequestError(loaded.placed(str(error))) from error
 

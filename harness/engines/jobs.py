@@ -32,10 +32,11 @@ class Job(Message):
     """One thing for a worker to do.
 
     ``run`` trains (unless the adapter is there) and evaluates (unless the result is there); ``base`` evaluates the
-    base model; ``model`` prepares it; ``suite`` reads the items of lm-eval tasks into ``folder``.
+    base model; ``model`` prepares it; ``suite`` reads the items of lm-eval tasks into ``folder``; ``perplexity``
+    measures the training sequences in ``folder`` with the base model.
     """
 
-    job: Literal["run", "base", "model", "suite"]
+    job: Literal["run", "base", "model", "suite", "perplexity"]
     id: str
     label: str
     store: str

@@ -7,12 +7,14 @@ leaves, in the middle of a step if need be: nothing is published but by rename.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import queue
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -29,7 +31,7 @@ from harness.records import Failure
 from harness.spec import Recipe, Suite
 from harness.steps import result_step
 from harness.store import Artifact, Step, Store
-from harness.tokens import Encoded
+from harness.tokens import Encoded, from_table
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
 
@@ -82,6 +84,17 @@ class Worker:
         target.write_text(json.dumps(items, ensure_ascii=False))
         return {"file": str(target)}
 
+    def _perplexity(self, job: Job) -> dict[str, Any]:
+        self._enter(job, "loading")
+        base, _ = self._base_model(job)
+        from harness.evaluation.perplexity import perplexities
+
+        self._enter(job, "measuring perplexity")
+        folder = Path(job.folder)
+        sequences = [Encoded(ids, labels) for ids, labels in json.loads((folder / "sequences.json").read_text())]
+        (folder / "perplexities.json").write_text(json.dumps(perplexities(base, sequences)))
+        return {}
+
     def _base(self, job: Job) -> dict[str, Any]:
         store = Store(Path(job.store))
         step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None)
@@ -110,26 +123,24 @@ class Worker:
 
         self._enter(job, "loading")
         base, tokenizer = self._base_model(job)
-        from harness.training import sft
+        from harness.training.run import train
 
         tokens = store.find("tokens", job.tokens_key)
         if tokens is None:
             raise StepError(f"{job.label}: the token ids of its rows are not in the store; run `harness run` again")
-        table = pl.read_parquet(tokens.folder / "tokens.parquet")
-        rows = [
-            Encoded(ids, labels)
-            for ids, labels in zip(table["input_ids"].to_list(), table["labels"].to_list(), strict=True)
-        ]
+        table = pl.read_ipc(tokens.folder / "tokens.arrow")  # memory-mapped: workers share one copy
+        rows = from_table(table)
         self._enter(job, "training")
 
         def report(done: int, total: int, loss: float) -> None:
             self.stage = f"training at step {done} of {total}"
             self.say(event="step", id=job.id, done=done, total=total, loss=loss)
 
+        checkpoints = store.root / "work" / step.key / "checkpoints"
         with store.attempt(step) as attempt:
             recipe = Recipe.model_validate(job.recipe)
-            trained = sft.train(
-                base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report
+            trained = train(
+                base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report, checkpoints
             )
             attempt.digest = trained.digest
             attempt.data = {
@@ -142,12 +153,15 @@ class Worker:
                 "curve": trained.curve,
             }
             attempt.provenance = self._provenance()
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        with contextlib.suppress(OSError):  # stays while another attempt is in it
+            checkpoints.parent.rmdir()
         return _found(store, step)
 
     def _evaluate(self, job: Job, store: Store, step: Step, adapter: Artifact | None) -> None:
         base, tokenizer = self._base_model(job)
         from harness.evaluation.run import evaluate
-        from harness.training.sft import adapted
+        from harness.training.run import adapted
 
         self._enter(job, "evaluating")
         suite, folder = Suite.model_validate(job.suite), Path(job.suite_folder)
@@ -167,6 +181,7 @@ class Worker:
                 "scores": [score.model_dump(mode="json") for score in outcome.scores],
                 "seconds": round(outcome.seconds, 3),
                 "tokens": outcome.tokens,
+                "shared_context": outcome.shared_context,
                 "peak_memory": _peak_memory(),
             }
             attempt.provenance = self._provenance()

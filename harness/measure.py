@@ -1,0 +1,107 @@
+"""What operations and token budgets ask about rows and only the model knows: tokens and perplexity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import models
+from harness.errors import StepError
+from harness.spec import Study
+from harness.steps import Output, make_step
+from harness.store import Step
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from harness.tokens import Encoded, RowEncoder
+
+# Training sequences -> perplexity of each under the base model, in another process
+Perplexities = Callable[[models.Model, "list[Encoded]"], list[float]]
+UNCUT = 1_000_000_000  # tokens; a length that no row reaches
+
+
+class Measure:
+    """Measures rows with the study's model, each distinct row once.
+
+    Args:
+        model: The base model.
+        study: For the recipe: how rows are rendered and where they are cut.
+        perplexities: Computes them in another process; None where there is none to ask.
+        output: Takes a step and what builds it, and returns its output.
+
+    Attributes:
+        tokens: Rows -> tokens of each, uncut; None while the model's tokenizer is not on this machine yet.
+        trained: The same, cut as the recipe says.
+        perplexity: Rows -> perplexity of each; None while the model cannot be asked.
+    """
+
+    def __init__(
+        self,
+        model: models.Model,
+        study: Study,
+        perplexities: Perplexities | None,
+        output: Callable[[Step, Callable[[], Output]], Output],
+    ) -> None:
+        self._model, self._study, self._perplexities, self._output = model, study, perplexities, output
+        self._encoders: dict[int, RowEncoder] = {}
+        self._known: dict[str, float] = {}  # row id -> perplexity
+        ready = model.folder is not None
+        self.tokens: Callable[[pl.DataFrame], list[int]] | None = self._count if ready else None
+        self.trained: Callable[[pl.DataFrame], list[int]] | None = self._count_trained if ready else None
+        self.perplexity: Callable[[pl.DataFrame], list[float]] | None = (
+            self._measure if ready and perplexities is not None else None
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Return what the numbers depend on besides the rows."""
+        recipe = self._study.recipe
+        chat, objective = str(recipe.chat_template), recipe.objective
+        return {"model": self._model.digest, "chat_template": chat, "objective": objective}
+
+    def encode(self, rows: pl.DataFrame) -> list[Encoded]:
+        """Return the training sequence of every row, cut as the recipe says."""
+        encoder = self._encoder(self._study.recipe.max_length)
+        return [encoder.encode(row) for row in rows.iter_rows(named=True)]
+
+    def _count(self, rows: pl.DataFrame) -> list[int]:
+        encoder = self._encoder(UNCUT)
+        return [encoder.encode(row).length for row in rows.iter_rows(named=True)]
+
+    def _count_trained(self, rows: pl.DataFrame) -> list[int]:
+        return [one.length for one in self.encode(rows)]
+
+    def _measure(self, rows: pl.DataFrame) -> list[float]:
+        import polars as pl
+
+        from harness.data.rows import content_digest
+
+        missing = rows.unique("row_id", keep="first", maintain_order=True)
+        missing = missing.filter(~pl.col("row_id").is_in(list(self._known)))
+        if missing.height:
+            inputs = self.identity() | {"rows": content_digest(missing)}
+            step = make_step("perplexity", self._study.study, {"max_length": self._study.recipe.max_length}, inputs)
+
+            def build() -> Output:
+                assert self._perplexities is not None
+                values = self._perplexities(self._model, self.encode(missing))
+                table = pl.DataFrame({"row_id": missing["row_id"], "perplexity": values})
+                return Output(step, step.key, {"rows": table.height}, tables={"perplexity": table})
+
+            self._known |= dict(self._output(step, build).table("perplexity").iter_rows())
+        return [self._known[row_id] for row_id in rows["row_id"]]
+
+    def _encoder(self, max_length: int) -> RowEncoder:
+        """Return an encoder; reading a tokenizer's file takes longer than encoding a small training set."""
+        from harness.tokens import RowEncoder
+
+        if max_length not in self._encoders:
+            folder: Path | None = self._model.folder
+            if folder is None:
+                raise StepError(f"{self._model.name} is not ready yet: harness doctor --prepare")
+            recipe = self._study.recipe
+            self._encoders[max_length] = RowEncoder(
+                folder, chat_template=recipe.chat_template, max_length=max_length, objective=recipe.objective
+            )
+        return self._encoders[max_length]
