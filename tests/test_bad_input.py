@@ -310,7 +310,8 @@ COMMANDS = [
     Case("device", '--device: "tpu" is no device. Did you mean "cpu"?', argv=("run", "study.yaml", "--device", "tpu")),
     Case("variant", 'study.yaml has no variant "verifed". Did you mean "verified"?',
          argv=("data", "show", "study.yaml:verifed")),
-    Case("no variant", "study.yaml: expected STUDY:VARIANT, such as experiments/quickstart.yaml:baseline",
+    Case("no variant", "study.yaml: expected STUDY:VARIANT, such as experiments/quickstart.yaml:baseline, "
+         "or a file of rows (jsonl, csv, ...)",
          argv=("data", "show", "study.yaml")),
     Case("seed", "--seed: 9 is not a seed of the study (1, 2)",
          argv=("data", "show", "study.yaml:verified", "--seed", "9")),

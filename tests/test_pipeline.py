@@ -224,7 +224,7 @@ def test_a_failing_run_does_not_stop_the_others(finished: Path, study_folder: Pa
     rows = adapter.record.inputs["rows"]
     tokens = next(a for a in store.artifacts("tokens") if a.record.inputs["rows"] == rows)
     shutil.rmtree(adapter.folder)
-    (tokens.folder / "tokens.parquet").write_bytes(b"not parquet")
+    (tokens.folder / "tokens.arrow").write_bytes(b"not parquet")
     failed = harness("run", "study.yaml", "--no-track", cwd=study_folder)
     assert failed.code == 1
     assert "sums-8/seed 2 failed while loading" in failed.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,14 @@ def prepared(
     network: Any, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, Any]], max_length: int = 100_000
 ) -> list[Encoded]:
     """Return what TRL's trainer makes of rows."""
-    config = SFTConfig(max_length=max_length, use_cpu=True, bf16=False, report_to=[], **{CHECKPOINTING: False})
+    config = SFTConfig(
+        output_dir=tempfile.gettempdir(),
+        max_length=max_length,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        **{CHECKPOINTING: False},
+    )
     dataset = datasets.Dataset.from_list(list(rows))
     trainer = SFTTrainer(model=network, args=config, train_dataset=dataset, processing_class=tokenizer)
     network.__dict__.pop("forward", None)  # the trainer's patch of this instance

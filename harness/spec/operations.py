@@ -81,8 +81,9 @@ class Filter(Spec):
 class Dedupe(Spec):
     """Drop rows whose text repeats an earlier row's.
 
-    ``exact``: after normalization of case, white space, punctuation and Unicode form. ``near``: rows as similar as
-    ``threshold`` are clustered (MinHash-LSH for candidates, then measured). ``semantic``: by cosine of sentence
+    ``exact``: after normalization of case, white space, punctuation and Unicode form; what calculates or compares
+    counts. ``near``: rows whose words in order are as similar as ``threshold`` are clustered (MinHash-LSH for
+    candidates, then measured). ``semantic``: by cosine of sentence
     embeddings. Of each cluster the first row stays.
     """
 

@@ -368,10 +368,10 @@ def test_store_verify_names_damage_and_studies(cli: Any, tmp_path: Path, tiny: P
     made = planted.plant(planted.folder_with(tmp_path, tiny))
     assert "Everything is as it was written." in cli("store", "verify", cwd=tmp_path).out
     folder = next(a.folder for a in made.store.artifacts("tokens"))
-    (folder / "tokens.parquet").write_bytes(b"damaged")
+    (folder / "tokens.arrow").write_bytes(b"damaged")
     damaged = cli("store", "verify", cwd=tmp_path)
     assert damaged.code == 1
-    assert f"tokens/{folder.name}: tokens.parquet has 7 bytes" in damaged.out
+    assert f"tokens/{folder.name}: tokens.arrow has 7 bytes" in damaged.out
     assert "Studies affected: tiny." in damaged.out
 
 
