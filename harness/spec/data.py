@@ -19,7 +19,7 @@ class Source(Spec):
     """A named pool of rows: local files, a Hub dataset at a pinned revision, or a generator."""
 
     path: str | tuple[str, ...] | None = Field(
-        None, description="jsonl, json, csv or parquet; globs; relative to the study"
+        None, description="jsonl, json, csv or parquet (.gz, .zst); globs; relative to the study"
     )
     hub: str | None = Field(None, description="owner/name of a Hub dataset")
     revision: str | None = None
