@@ -170,3 +170,11 @@ def ranked(rows: pl.DataFrame, *parts: object) -> list[int]:
         keys += own.digest()
     order: list[int] = np.frombuffer(keys, dtype=">u8").argsort(kind="stable").tolist()
     return order
+
+
+def compact(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the same rows in memory of their own.
+
+    Rows taken out of a table point into its text, all of which stays in memory as long as they do.
+    """
+    return pl.DataFrame(pl.from_arrow(rows.to_arrow()))

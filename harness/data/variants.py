@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from harness.data import operations
-from harness.data.rows import DROP_SCHEMA, SCHEMA, Built, dropped, drops, ranked
+from harness.data.rows import DROP_SCHEMA, SCHEMA, Built, compact, dropped, drops, ranked
 from harness.errors import RequestError
 from harness.spec import Operation, Sample, Variant
 
@@ -64,6 +64,7 @@ def build(
     seed = seed if samples(variant, pools) else 0
     counts = variant.counts()
     context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity)
+    pool_rows = sum(pools[name].height for name in counts)
     draws = {}
     for name in counts:
         if not pools[name].height:
@@ -81,7 +82,8 @@ def build(
         taken = pl.concat(_take(variant, name, draw, draw.height, trained or tokens) for name, draw in draws.items())
         rows, lost = _operate(taken, variant.operations, context)
     rows = rows.select(SCHEMA.names())
-    return Built(rows[ranked(rows, seed, "order")], lost.select(DROP_SCHEMA.names()))
+    rows, lost = rows[ranked(rows, seed, "order")], lost.select(DROP_SCHEMA.names())
+    return Built(compact(rows), compact(lost)) if 2 * rows.height < pool_rows else Built(rows, lost)
 
 
 def samples(variant: Variant, pools: Mapping[str, pl.DataFrame]) -> bool:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROWS = 1_000_000
 # What a worker of the harness does with a source, and what it took. Linux counts ru_maxrss in KiB.
@@ -49,13 +50,24 @@ WORDS = [
 ]
 
 
-def make(path: Path, rows: int) -> None:
-    """Write rows of about 70 words, each once, some with what JSON escapes."""
+PLAN = """
+import resource, sys
+from harness.__main__ import main
+sys.argv = ["harness", "plan", "study.yaml", "--workers", "1", "--json"]
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+"""
+
+
+def make(path: Path, rows: int, most: tuple[int, int] = (45, 30)) -> None:
+    """Write rows of about 50 words (or fewer), each once, some with what JSON escapes."""
     chance = random.Random(1)
     with path.open("w", encoding="utf-8") as stream:
         for index in range(rows):
-            question = " ".join(chance.choices(WORDS, k=chance.randint(15, 45)))
-            answer = " ".join(chance.choices(WORDS, k=chance.randint(8, 30)))
+            question = " ".join(chance.choices(WORDS, k=chance.randint(15, most[0])))
+            answer = " ".join(chance.choices(WORDS, k=chance.randint(8, most[1])))
             row = {"id": f"r-{index:07d}", "prompt": question, "completion": f"{answer}\n#### {index}"}
             row_json = json.dumps(row | {"score": round(chance.random(), 4)}, ensure_ascii=False)
             stream.write(row_json + "\n")
@@ -77,3 +89,21 @@ def test_a_million_rows_in_two_gibibytes(tmp_path: Path) -> None:
     )
     assert (found["rows"], found["ids"], found["ranked"]) == (ROWS, ROWS, ROWS)
     assert found["mib"] < 2048
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_on_a_million_short_rows_is_planned_in_two_gibibytes(study_folder: Path) -> None:
+    """Read, decontaminated, drawn at every seed and written: all that `plan` does."""
+    make(study_folder / "rows.jsonl", ROWS, (29, 12))
+    study = yaml.safe_load((study_folder / "study.yaml").read_text())
+    study["sources"]["big"] = {"path": "rows.jsonl"}
+    study["baseline"] = {"mix": {"big": 200}}
+    study["arms"] = {"short": {"operations": [{"filter": {"max_words": 30}}]}}
+    (study_folder / "study.yaml").write_text(yaml.safe_dump(study))
+    done = subprocess.run([sys.executable, "-c", PLAN], cwd=study_folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    mib = float(done.stderr.split()[-1])
+    print(f"\n{mib:,.0f} MiB")
+    assert "1,000,000 rows" in json.loads(done.stdout)["decontamination"]["text"]
+    assert mib < 2048

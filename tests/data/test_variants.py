@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.data.rows import SCHEMA, content_digest, frame
@@ -188,13 +188,15 @@ def test_mixtures_hit_their_weights_to_one_row(weights: list[float], total: int,
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 700), st.integers(1, 500), st.integers(0, 3), st.sampled_from(["steps", "tokens"]))
+@example(30, 1, 0, "steps")
 def test_mixtures_in_tokens_hit_their_count_within_one_row(few: int, many: int, seed: int, match: str) -> None:
     mix = {"a": few, "b": many}
     built = build(variant(mix, unit="tokens", max_repeats=9), POOLS, seed=seed, match=match, tokens=length)
     for name, count in mix.items():
         counts = length(built.rows.filter(source=name))
         assert counts
-        assert abs(sum(counts) - count) <= max(counts) / 2 or len(counts) == 1
+        # Half of the row at the border, which may be the first that was not taken.
+        assert abs(sum(counts) - count) <= max(length(POOLS[name])) / 2 or len(counts) == 1
 
 
 @settings(deadline=None, max_examples=40)

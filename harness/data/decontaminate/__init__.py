@@ -225,12 +225,16 @@ class Search:
             return []
         inside: dict[tuple[str, Words, Words], list[tuple[int, Words]]] = defaultdict(list)
         around: Counter[tuple[str, Words, Words]] = Counter()
-        prompts = [(s, r, words(p)) for s, p, r in pl.concat(self._prompts).iter_rows()]
-        for source, row, prompt in prompts:
+        kept = pl.concat(self._prompts)
+        for source, row, prompt in _short(kept):
             for head, core, tail in _splits(prompt):
                 if core in self.suite.exacts and not _cuts_expression(prompt, len(head), len(prompt) - len(tail)):
                     inside[source, head, tail].append((row, core))
-        for source, prompt in {(source, prompt) for source, _, prompt in prompts} if inside else ():
+        different: set[int] = set()  # hashes: the words of a million prompts would take gigabytes
+        for source, _, prompt in _short(kept) if inside else ():
+            if (one := hash((source, prompt))) in different:
+                continue
+            different.add(one)
             around.update(key for head, _, tail in _splits(prompt) if (key := (source, head, tail)) in inside)
         return [
             _Hit(row, item, Overlap("exact", 1.0, core, ()), 0)
@@ -345,12 +349,18 @@ def _unframed(text: Words) -> Words:
     return text[start:end]
 
 
+def _short(prompts: pl.DataFrame) -> Iterable[tuple[str, int, Words]]:
+    """Yield source, row and words of the prompts that are short enough to be a wrapper around an item."""
+    for source, prompt, row in prompts.iter_rows():
+        if len(found := words(prompt)) <= PROMPT:
+            yield source, row, found
+
+
 def _splits(prompt: Words) -> Iterable[tuple[Words, Words, Words]]:
     """Yield every way to see one to three words of a short prompt inside the rest."""
-    if len(prompt) <= PROMPT:
-        for start in range(len(prompt)):
-            for end in range(start + 1, min(start + SHORT, len(prompt) + 1)):
-                yield prompt[:start], prompt[start:end], prompt[end:]
+    for start in range(len(prompt)):
+        for end in range(start + 1, min(start + SHORT, len(prompt) + 1)):
+            yield prompt[:start], prompt[start:end], prompt[end:]
 
 
 def _cuts_expression(text: Words, start: int, end: int) -> bool:
