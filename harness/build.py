@@ -229,7 +229,7 @@ class Builder:
         )
         sampled = not takes_all or any(operation.op == "sample" for operation in variant.operations)
         drawn = seed if sampled else 0
-        spec: dict[str, Any] = {
+        spec = {
             "variant": variant.model_copy(update={"tests": None}).identity(),
             "seed": drawn,
             "match": "rows" if self.study.match in ("rows", "tokens") else "as drawn",
@@ -237,7 +237,6 @@ class Builder:
         inputs = {f"pools/{n}": p.digest for n, p in used.items()} | self._tools(variant.operations)
         if variant.in_tokens:
             inputs |= self.measure.identity()
-            spec["max_length"] = self.study.recipe.max_length
         label = f"{self.study.study}-{name}" + (f"-seed{seed}" if sampled else "")
         step = make_step("variant", label, spec, inputs)
 

@@ -57,8 +57,12 @@ class Measure:
     def identity(self) -> dict[str, str]:
         """Return what the numbers depend on besides the rows."""
         recipe = self._study.recipe
-        chat, objective = str(recipe.chat_template), recipe.objective
-        return {"model": self._model.digest, "chat_template": chat, "objective": objective}
+        return {
+            "model": self._model.digest,
+            "chat_template": str(recipe.chat_template),
+            "objective": recipe.objective,
+            "max_length": str(recipe.max_length),
+        }
 
     def encode(self, rows: pl.DataFrame) -> list[Encoded]:
         """Return the training sequence of every row, cut as the recipe says."""
@@ -81,7 +85,7 @@ class Measure:
         missing = missing.filter(~pl.col("row_id").is_in(list(self._known)))
         if missing.height:
             inputs = self.identity() | {"rows": content_digest(missing)}
-            step = make_step("perplexity", self._study.study, {"max_length": self._study.recipe.max_length}, inputs)
+            step = make_step("perplexity", self._study.study, {}, inputs)
 
             def build() -> Output:
                 assert self._perplexities is not None

@@ -12,11 +12,11 @@ from typing import Literal
 from harness import models
 from harness.build import AA_OFFSET, Builder, Materialize, PlannedVariant
 from harness.errors import RequestError, did_you_mean
-from harness.identity import digest, step_key
+from harness.identity import digest
 from harness.loading import Loaded
 from harness.measure import Perplexities
 from harness.spec import Study
-from harness.steps import Output, adapter_step, make_step, result_step, tokens_step
+from harness.steps import Output, adapter_step, make_step, result_step, run_key, tokens_step
 from harness.store import Step, Store
 
 State = Literal["done", "trained", "to do", "failed"]
@@ -146,7 +146,7 @@ def _planned_run(
     name = f"{study.study}-{variant.name}-seed{seed}"
     adapter = adapter_step(name, study.recipe, drawn, content, model.digest)
     tokens = tokens_step(name, study.recipe, content, model.digest)
-    key = step_key("run", 1, {"adapter": adapter.key}, {"suite": suite.digest})
+    key = run_key(adapter.key, suite.digest)
     trained = store.find("adapter", adapter.key)
     state: State = "to do"
     if trained is not None:

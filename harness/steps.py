@@ -59,6 +59,11 @@ def make_step(kind: str, name: str, spec: dict[str, Any], inputs: dict[str, str]
     return Step(kind, name, step_key(kind, VERSIONS[kind], spec, inputs), VERSIONS[kind], spec, inputs)
 
 
+def run_key(adapter: str, suite: str) -> str:
+    """Return the key of a run, from its adapter's key and its suite's digest; no artifact carries it."""
+    return step_key("run", 1, {"adapter": adapter}, {"suite": suite})
+
+
 def adapter_step(name: str, recipe: Recipe, seed: int, rows: str, model: str) -> Step:
     """Return the step that trains an adapter: everything that can change its weights is in the key."""
     spec = {"recipe": recipe.identity(), "seed": seed}

@@ -109,7 +109,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         prefix = self._common_prefix(requests, sharing)
         planted = plant([tokens[len(prefix) :] for tokens in sharing], self.batch_tokens, share=self._shares(sharing))
         cache = self._cache(prefix)
-        for batch in batches(planted, self.batch_tokens):
+        for batch in batches(planted, self.batch_tokens, len(prefix)):
             # A request's tokens are predicted at its last nodes, the first of them at the last of its context.
             spans = [
                 (row, path[len(path) - len(requests[number][2]) :], number)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 # Width at which attention costs as much as everything else in a layer: small models on a CPU, measured roughly.
 ATTENTION = 2048
+COPIES = 8  # a cached token takes a fraction of what a token in the forward pass does
 
 Tokens = tuple[int, ...]
 
@@ -95,11 +96,16 @@ def _cost(nodes: int) -> float:
     return nodes + nodes**2 / ATTENTION
 
 
-def batches(trees: Sequence[Tree], budget: int) -> Iterator[list[Tree]]:
-    """Yield trees from the largest, as many at a time as the token budget allows, at least one."""
+def batches(trees: Sequence[Tree], budget: int, behind: int = 0) -> Iterator[list[Tree]]:
+    """Yield trees from the largest, as many at a time as the token budget allows, at least one.
+
+    Every tree of a batch has a copy of the cache it stands behind (``behind`` tokens): together they hold at most
+    ``COPIES`` times the budget, whatever the size of the trees.
+    """
     batch: list[Tree] = []
     for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
-        if batch and (len(batch) + 1) * len(batch[0].tokens) > budget:
+        rows = len(batch) + 1
+        if batch and (rows * len(batch[0].tokens) > budget or rows * behind > COPIES * budget):
             yield batch
             batch = []
         batch.append(tree)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.forecast.cost import minutes
-from harness.identity import step_key
 from harness.records import Power, PowerAtSeeds
+from harness.steps import run_key
 
 if TYPE_CHECKING:
     import polars as pl
@@ -233,7 +233,7 @@ def _finished_runs(plan: Plan) -> dict[str, Callable[[], pl.DataFrame]]:
     for adapter in plan.store.artifacts("adapter"):
         result = by_adapter.get(adapter.record.digest)
         if result is not None:
-            key = step_key("run", 1, {"adapter": adapter.record.key}, {"suite": plan.suite.digest})
+            key = run_key(adapter.record.key, plan.suite.digest)
             found[key] = partial(_items, result)
     return found
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.evaluation.trees import Tree, batches, plant, shared
+from harness.evaluation.trees import COPIES, Tree, batches, plant, shared
 
 SEQUENCES = st.lists(
     st.lists(st.integers(0, 3), min_size=1, max_size=12).map(tuple), min_size=1, max_size=30, unique=True
@@ -68,6 +68,14 @@ def test_batches_hold_every_tree_once_within_the_budget(sequences: list[tuple[in
     assert sorted(id(tree) for batch in taken for tree in batch) == sorted(map(id, trees))
     for batch in taken:
         assert len(batch) == 1 or len(batch) * max(len(tree.tokens) for tree in batch) <= budget
+
+
+@given(SEQUENCES, st.integers(1, 50), st.integers(1, 500))
+def test_copies_of_a_long_cache_are_few(sequences: list[tuple[int, ...]], budget: int, behind: int) -> None:
+    trees = plant(sequences, 20)
+    taken = list(batches(trees, budget, behind))
+    assert sorted(id(tree) for batch in taken for tree in batch) == sorted(map(id, trees))
+    assert all(len(batch) == 1 or len(batch) * behind <= COPIES * budget for batch in taken)
 
 
 def test_shared_counts_what_is_equal_at_the_start() -> None:
