@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,23 @@ from harness.cli.tables import duration, markup, table
 
 if TYPE_CHECKING:
     from harness.engines.jobs import Event, Job
+
+TRAINING_SHARE = 0.8  # of a run's time, where none has been seen to its end yet
+COLUMNS = (
+    ("Slot", "left"), ("Run", "left"), ("Stage", "left"), ("Step", "right"), ("Loss", "right"), ("Tokens/s", "right"),
+)  # fmt: skip
+
+
+@dataclass
+class _Row:
+    """What a slot is at: ``part`` is the share of its job that is done."""
+
+    label: str
+    stage: str = ""
+    where: str = ""
+    loss: str = ""
+    rate: float | None = None
+    part: float = 0.0
 
 
 class Progress:
@@ -31,7 +49,7 @@ class Progress:
         self.total, self.cached, self.slots = total, cached, slots
         self.finished = 0
         self.failed = 0
-        self._rows: dict[int, tuple[str, str, str, str]] = {}
+        self._rows: dict[int, _Row] = {}
         self._begun: dict[str, float] = {}
         self._started = time.monotonic()
         self._console = Console(stderr=True, highlight=False, emoji=False)
@@ -74,14 +92,28 @@ class Progress:
             self.failed += 1
             self._rows.pop(slot, None)
             self._say(f"{job.label}: FAILED while {event.stage}: {event.message}")
+        elif event.event == "note":
+            self._say(f"{job.label}: {event.message}")
         else:
-            where = f"{event.done}/{event.total}" if event.total else ""
-            loss = f"{event.loss:.3f}" if event.loss is not None else ""
-            stage = event.stage or ("training" if event.event == "step" else "evaluating")
-            self._rows[slot] = (job.label, stage, where, loss)
+            self._take(slot, job, event)
         if self._live is not None:
-            self._bar.update(self._task, completed=self.finished + self.failed, left=self._left())
+            self._bar.update(self._task, completed=self.finished + self.failed, left=self.summary())
             self._live.update(self._picture())
+
+    def _take(self, slot: int, job: Job, event: Event) -> None:
+        row = self._rows.get(slot)
+        if row is None or row.label != job.label:
+            row = self._rows[slot] = _Row(job.label)
+        row.stage = event.stage or ("training" if event.event == "step" else "evaluating")
+        row.where = f"{event.done}/{event.total}" if event.total else ""
+        done = event.done / event.total if event.total else 0.0
+        if event.event == "step":
+            row.loss = f"{event.loss:.3f}" if event.loss is not None else ""
+            row.rate = event.rate
+            row.part = TRAINING_SHARE * done
+        elif event.event == "items":
+            row.rate = None
+            row.part = done if job.job == "base" else TRAINING_SHARE + (1 - TRAINING_SHARE) * done
 
     def _say(self, text: str) -> None:
         number = self.finished + self.failed
@@ -90,14 +122,29 @@ class Progress:
         else:
             print(f"[{number}/{self.total}] {text} · {self._left()}", file=sys.stderr, flush=True)
 
+    def summary(self) -> str:
+        """Return what stands beside the bar: runs failed and done before, tokens per second of all slots, time left."""
+        rates = [row.rate for row in self._rows.values() if row.rate is not None]
+        parts = [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.cached} done before"] if self.cached else []
+        parts += [f"{sum(rates):,.0f} tokens/s"] if rates else []
+        return " · ".join([*parts, *([left] if (left := self._left()) else [])])
+
     def _left(self) -> str:
+        """Say how long the rest takes: as long as what is done took, runs under way counted by their share."""
         number = self.finished + self.failed
-        if not number:
+        if number == self.total:
+            return "all done"
+        done = number + sum(row.part for row in self._rows.values())
+        if done < 0.1:
             return ""
-        rate = (time.monotonic() - self._started) / number
-        return f"about {duration(rate * (self.total - number))} left" if number < self.total else "all done"
+        elapsed = time.monotonic() - self._started
+        return f"about {duration(elapsed / done * (self.total - done))} left"
 
     def _picture(self) -> Group:
-        rows = [(str(slot + 1), *self._rows.get(slot, ("-", "", "", ""))) for slot in range(self.slots)]
-        columns = [("Slot", "left"), ("Run", "left"), ("Stage", "left"), ("Step", "right"), ("Loss", "right")]
-        return Group(table(columns, rows), self._bar)
+        rows = []
+        for slot in range(self.slots):
+            row = self._rows.get(slot, _Row("-"))
+            rate = f"{row.rate:,.0f}" if row.rate is not None else ""
+            rows.append((str(slot + 1), row.label, row.stage, row.where, row.loss, rate))
+        return Group(table(list(COLUMNS), rows), self._bar)

@@ -32,7 +32,8 @@ class Outcome:
     ``items`` has a row per item of the suite, in the suite's order: item_id, task, subtask, slice, group,
     half, and a float column per metric, null where the item's task does not have it. ``seconds`` is wall
     time with the loading of the tasks; ``tokens`` is what went through the model: prompts too, padding not.
-    ``shared_context`` says whether what inputs share at the start was computed once (None: nothing was shared).
+    ``scored`` counts the tokens whose logits were computed (of log-likelihoods). ``shared_context`` says whether
+    what inputs share at the start was computed once (None: nothing was shared).
     """
 
     items: pl.DataFrame
@@ -40,6 +41,7 @@ class Outcome:
     seconds: float
     tokens: int
     shared_context: bool | None = None
+    scored: int = 0
 
 
 def evaluate(
@@ -103,7 +105,7 @@ def evaluate(
     }
     items = _table(pinned, rows)
     scores = [_score(suite, name, items, pinned, loaded) for name in suite.tasks]
-    return Outcome(items, scores, time.monotonic() - started, scorer.tokens, scorer.shared_context)
+    return Outcome(items, scores, time.monotonic() - started, scorer.tokens, scorer.shared_context, scorer.scored)
 
 
 def _check_pins(suite: Suite, pinned: pl.DataFrame, loaded: Loaded) -> dict[str, list[int]]:

@@ -16,7 +16,8 @@ from harness.evaluation.trees import Tokens, Tree, batches, plant, shared
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 CACHED = 16  # tokens that all inputs must share for a cache of them to pay
 TOLERANCE = {torch.float32: 1e-4}  # nats per token; two ways to compute one log-likelihood differ by 1e-6 in float32
-GENERATED_TOKENS = 256  # what lm-eval sets aside for an answer when the task does not say
+TRIED: dict[str, bool] = {}  # model's configuration -> whether it takes masks; the trial costs as much as some items
+GENERATION = 8  # times the token budget: answers grow a token at a time, and the rest stands in a cache
 
 
 class Scorer(HFLM):  # type: ignore[misc]
@@ -46,7 +47,7 @@ class Scorer(HFLM):  # type: ignore[misc]
             pretrained=model,
             tokenizer=tokenizer,
             backend="causal",
-            batch_size=max(1, batch_tokens // GENERATED_TOKENS),
+            batch_size=64,  # requests handed over at once; what runs at once is a matter of tokens
         )
         self.batch_tokens = batch_tokens
         self.on_progress = on_progress
@@ -54,6 +55,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.items_done = 0.0
         self._items_per_request = 0.0
         self.tokens = 0
+        self.scored = 0  # tokens whose logits were computed
         self.continuation_tokens: dict[tuple[str, str], int] = {}
         self.shared_context: bool | None = None  # whether common starts are computed once; None until it is tried
 
@@ -75,12 +77,15 @@ class Scorer(HFLM):  # type: ignore[misc]
         return answers
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate answers, batch by batch from the longest question."""
+        """Generate answers, batch by batch from the longest question; a batch ends when its last answer does."""
         self._items_per_request = _items(requests) / max(1, len(requests))
         answers = [""] * len(requests)
-        order = sorted(range(len(requests)), key=lambda i: -len(requests[i].args[0]))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        sizes = [len(self.tok_encode(r.args[0])) + r.args[1].get("max_gen_toks", self.max_gen_toks) for r in requests]
+        order = sorted(range(len(requests)), key=lambda i: -sizes[i])
+        while order:
+            count = max(1, GENERATION * self.batch_tokens // sizes[order[0]])
+            chosen, order = order[:count], order[count:]
+            self.batch_size_per_gpu = len(chosen)
             texts = super().generate_until([requests[i] for i in chosen], disable_tqdm=True)
             for i, text in zip(chosen, texts, strict=True):
                 answers[i] = text
@@ -156,6 +161,10 @@ class Scorer(HFLM):  # type: ignore[misc]
 
         Two inputs that share their start are scored in one tree behind a cache, and apart.
         """
+        attention = getattr(self.model.config, "_attn_implementation", "")
+        kind = f"{self.model.dtype} {attention} {self.model.config.to_json_string()}"
+        if self.shared_context is None:
+            self.shared_context = TRIED.get(kind)
         if self.shared_context is None:
             pair = next((p for p in itertools.pairwise(sorted(sequences)) if 8 <= shared(*p) < min(map(len, p))), None)
             if pair is None:
@@ -164,7 +173,7 @@ class Scorer(HFLM):  # type: ignore[misc]
             together = plant([tokens[4:] for tokens in pair], self.batch_tokens)
             alone = plant(pair, self.batch_tokens, share=False)
             spans = [(0, path, list(tokens)) for tree in together for tokens, path in tree.paths.items()]
-            counted, tolerance = self.tokens, TOLERANCE.get(self.model.dtype, 0.02)
+            counted, tolerance = (self.tokens, self.scored), TOLERANCE.get(self.model.dtype, 0.02)
             try:
                 one = self._score(together, spans, self._cache(start))
                 other = self._score(
@@ -181,7 +190,8 @@ class Scorer(HFLM):  # type: ignore[misc]
                 )
             except (TypeError, ValueError, RuntimeError):  # a model that refuses positions, masks or caches like these
                 self.shared_context = False
-            self.tokens = counted
+            self.tokens, self.scored = counted
+            TRIED[kind] = self.shared_context
         return self.shared_context
 
     def _score(
@@ -212,6 +222,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         finally:
             hook.remove()
         self.tokens += sum(len(tree.tokens) for tree in batch)
+        self.scored += len(targets)
         logprobs = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1)
         greedy = logits.argmax(-1) == targets
         if bool(logprobs.isnan().any()):

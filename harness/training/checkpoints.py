@@ -1,20 +1,25 @@
 """Checkpoints of a run in progress: written now and then, so that a killed run goes on where it was.
 
 Adapter, optimizer, scheduler and random states, as ``transformers.Trainer`` saves them; beside them the curve so far.
-A checkpoint counts when its ``curve.json`` is there, which is renamed into place last.
+A checkpoint counts when its ``curve.json`` is there, which is renamed into place last, and its files are as it says.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-PERIOD = 60.0  # seconds of training between two checkpoints, at least
+from harness.identity import file_digest
+
+# Seconds of training between two checkpoints, at least. Fewer suit machines that are taken away without warning.
+PERIOD = float(os.environ.get("HARNESS_CHECKPOINT_SECONDS", "60"))
 SHARE = 0.01  # of the time goes into saving, at most
 
 
@@ -34,25 +39,35 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         entries: The curve, which grows as training goes on.
         seconds: Wall time of training before this process took it up.
         device: Kind of device; a checkpoint of another kind is not gone on from.
+        stop: Asked after each step; when it says yes, a checkpoint is saved and training ends there.
     """
 
-    def __init__(self, entries: list[dict[str, float]], seconds: float, device: str) -> None:
-        self._entries, self._device = entries, device
+    def __init__(
+        self, entries: list[dict[str, float]], seconds: float, device: str, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._entries, self._device, self._stop = entries, device, stop
         self._started = time.perf_counter() - seconds
         self._asked = self._saved = time.perf_counter()
         self._cost = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask for a checkpoint when the last one is long enough ago for what it cost."""
-        now = time.perf_counter()
-        if state.global_step < state.max_steps and now - self._saved >= max(PERIOD, self._cost / SHARE):
+        if state.global_step >= state.max_steps:
+            return
+        now, stop = time.perf_counter(), self._stop()
+        if stop or now - self._saved >= max(PERIOD, self._cost / SHARE):
             control.should_save = True
             self._asked = now
+        if stop:
+            control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the curve into the checkpoint that was just saved: from now on it counts."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        written = {"entries": self._entries, "seconds": time.perf_counter() - self._started, "device": self._device}
+        written = {
+            "entries": self._entries, "seconds": time.perf_counter() - self._started, "device": self._device,
+            "files": {path.name: file_digest(path) for path in folder.iterdir() if path.is_file()},
+        }  # fmt: skip
         (folder / "curve.part").write_text(json.dumps(written))
         (folder / "curve.part").rename(folder / "curve.json")
         self._saved = time.perf_counter()
@@ -66,7 +81,19 @@ def latest(folder: Path, device: str) -> Checkpoint | None:
         key=lambda path: -int(path.name.removeprefix("checkpoint-")),
     )
     for checkpoint in newest_first:
-        written = json.loads((checkpoint / "curve.json").read_text())
-        if written["device"] == device:
+        try:
+            written = json.loads((checkpoint / "curve.json").read_text())
+        except ValueError:
+            continue
+        if written["device"] == device and _whole(checkpoint, written.get("files", {})):
             return Checkpoint(checkpoint, written["entries"], written["seconds"])
     return None
+
+
+def _whole(checkpoint: Path, files: dict[str, str]) -> bool:
+    """Tell whether all files are as they were written: a power cut, or a second attempt at the run, may have torn them.
+
+    Checkpoints are not flushed to disk: it would cost more than what is lost now and then.
+    """
+    there = all((checkpoint / name).is_file() for name in files)
+    return there and all(file_digest(checkpoint / name) == digest for name, digest in files.items())

@@ -7,6 +7,7 @@ In: the base model, token ids and labels of the rows, a recipe, a seed. Out: an 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ from harness.training.checkpoints import Checkpoints, latest
 # transformers renamed the setting; both names are accepted, one of them with a warning.
 _NAMES = SFTConfig.__dataclass_fields__
 CHECKPOINTING = "activation_checkpointing" if "activation_checkpointing" in _NAMES else "gradient_checkpointing"
-Progress = Callable[[int, int, float], None]  # step, steps, loss
+Progress = Callable[[int, int, float, float], None]  # step, steps, loss, tokens per second
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def train(
     folder: Path,
     on_step: Progress | None = None,
     checkpoints: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train one adapter and save it to ``folder``; the base model is left as it was.
 
@@ -76,8 +78,10 @@ def train(
         folder: Where ``adapter_model.safetensors`` and ``adapter_config.json`` go.
         on_step: Called after each optimizer step.
         checkpoints: Where checkpoints are kept and looked for; none are written without it.
+        stop: Asked after each step; when it says yes, a checkpoint is left and training ends there.
 
     Raises:
+        KeyboardInterrupt: When ``stop`` ended it.
         StepError: When no row has a token to learn from, or the loss is no longer a number.
     """
     usable = [i for i, row in enumerate(rows) if _teaches(row)]
@@ -97,7 +101,7 @@ def train(
     if resumed is not None:
         curve.entries[:], before = resumed.entries, resumed.seconds
     settings = arguments(recipe, seed, len(batches), micro, checkpoints or folder, device)
-    callbacks = [curve] if checkpoints is None else [curve, Checkpoints(curve.entries, before, device)]
+    callbacks = [curve] if checkpoints is None else [curve, Checkpoints(curve.entries, before, device, stop)]
     try:
         make = dpo.trainer if recipe.objective == "dpo" else sft.trainer
         trainer = make(model, tokenizer, sequence, recipe, settings, callbacks)
@@ -105,8 +109,11 @@ def train(
         started = time.perf_counter()
         trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
         seconds = before + time.perf_counter() - started
+        if trainer.state.global_step < len(batches):
+            raise KeyboardInterrupt
         model.eval()
         model.save_pretrained(folder, safe_serialization=True)
+        _name_base(folder / "adapter_config.json")
     finally:
         model.unload()
         base.__dict__.pop("forward", None)  # TRL's patch of this instance; without it each run would wrap the last
@@ -130,6 +137,13 @@ def adapted(base: PreTrainedModel, folder: Path) -> Iterator[Any]:
         yield model.eval()
     finally:
         model.unload()
+
+
+def _name_base(config: Path) -> None:
+    """Leave of the base model's path in an adapter's configuration the folder's name: adapters are handed around."""
+    settings = json.loads(config.read_text())
+    settings["base_model_name_or_path"] = Path(settings["base_model_name_or_path"] or "").name
+    config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def _teaches(row: Encoded) -> bool:
@@ -162,7 +176,7 @@ class _Curve(TrainerCallback):  # type: ignore[misc]
             }
         )
         if self._on_step is not None:
-            self._on_step(step, self._steps, float(logs["loss"]))
+            self._on_step(step, self._steps, float(logs["loss"]), self.entries[-1]["tokens_per_second"])
 
 
 def lora(recipe: Recipe) -> LoraConfig:

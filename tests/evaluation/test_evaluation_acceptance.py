@@ -119,3 +119,30 @@ def test_every_log_likelihood_of_every_local_suite_equals_stock(
         assert acc == sample["acc"]
         compared += 1
     assert compared == limit * 10
+
+
+@pytest.mark.acceptance
+@pytest.mark.slow
+def test_generated_answers_are_those_of_stock_one_by_one(smollm2: Path, acceptance_data: Path) -> None:
+    """Greedy answers in batches of questions of many lengths, against stock ``HFLM`` question by question."""
+    import torch
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from harness.evaluation.scorer import Scorer
+
+    items = pl.read_ndjson(acceptance_data / "suites/cosmos_qa/cosmos_qa.jsonl").head(6)
+    contexts = [str(value) for row in items.rows() for value in row if isinstance(value, str)][:16]
+    kwargs = {"until": [".", "\n"], "max_gen_toks": 12, "do_sample": False}
+    requests = [
+        Instance("generate_until", {}, (f"{text}\nThat is why", kwargs), number, task_name="t", doc_id=number)
+        for number, text in enumerate(contexts)
+    ]
+    model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    stock = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1).generate_until(requests, disable_tqdm=True)
+    ours = Scorer(model, tokenizer, 1024, None, len(requests)).generate_until(requests)
+    assert ours == stock
+    assert len({len(text) for text in contexts}) > 8
+    assert len(set(stock)) > 8

@@ -12,6 +12,12 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from harness.evaluation import scorer
 from harness.evaluation.scorer import Scorer
 
+
+@pytest.fixture(autouse=True)
+def _untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "TRIED", {})
+
+
 EXAMPLES = "Which pet? A cat and a dog sat on the log. Answer: mat. Which number? One, two, three. Answer: red. "
 
 
@@ -76,6 +82,23 @@ def test_a_model_that_ignores_masks_is_found_out_and_scored_input_by_input(
     found = ours.loglikelihood(asked)
     assert ours.shared_context is False
     assert [ll for ll, _ in found] == pytest.approx([ll for ll, _ in stock], abs=1e-4)
+
+
+def test_whether_a_model_takes_masks_is_tried_once_per_kind_of_model(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    asked = requests(EXAMPLES)
+    calls = []
+    trial = scorer.Scorer._cache
+    monkeypatch.setattr(scorer.Scorer, "_cache", lambda self, prefix: calls.append(len(prefix)) or trial(self, prefix))
+    model = model_of("llama", len(tokenizer))
+    for _ in range(2):
+        Scorer(model, tokenizer, 256, None, len(asked)).loglikelihood(asked)
+    assert calls.count(4) == 1  # the trial stands behind four tokens
+    model.set_attn_implementation("eager")  # another kind: nothing is known of it
+    Scorer(model, tokenizer, 256, None, len(asked)).loglikelihood(asked)
+    assert calls.count(4) == 2
 
 
 def test_a_long_context_loses_its_start_as_in_stock(tiny: Path) -> None:

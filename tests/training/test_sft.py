@@ -176,7 +176,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_adapter(
     seen: list[int] = []
 
     def kill_at(step: int) -> Any:
-        def report(done: int, total: int, loss: float) -> None:
+        def report(done: int, total: int, loss: float, rate: float) -> None:
             seen.append(done)
             if done == step:
                 raise Killed

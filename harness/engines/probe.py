@@ -1,0 +1,52 @@
+"""How many tokens a process of this machine trains per second, with a given number of threads.
+
+``python -m harness.engines.probe`` says ``ready``, then takes a number of threads per line and answers with tokens per
+second of a forward and a backward pass through some feed-forward layers of SmolLM2-135M's shape (matrix products are
+three quarters of a training step; memory traffic and thread hand-over come with them).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from harness.engines.local import ALLOCATOR
+
+TOKENS, HIDDEN, INNER, LAYERS = 256, 576, 1536, 6
+SECONDS = 1.2
+
+
+def main() -> None:
+    """Answer until the input closes."""
+    if any(name not in os.environ for name in ALLOCATOR):
+        os.execve(sys.executable, [sys.executable, "-m", "harness.engines.probe"], {**ALLOCATOR, **os.environ})
+    import torch
+
+    layers = [
+        torch.nn.Sequential(torch.nn.Linear(HIDDEN, INNER), torch.nn.SiLU(), torch.nn.Linear(INNER, HIDDEN))
+        for _ in range(LAYERS)
+    ]
+    for layer in layers:
+        layer.requires_grad_(False)
+
+    def step() -> None:
+        hidden = torch.randn(TOKENS, HIDDEN, requires_grad=True)
+        out = hidden
+        for layer in layers:
+            out = out + layer(torch.nn.functional.layer_norm(out, (HIDDEN,)))
+        out.square().mean().backward()
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        torch.set_num_threads(int(line))
+        step()
+        started, done = time.perf_counter(), 0
+        while time.perf_counter() - started < SECONDS:
+            step()
+            done += 1
+        print(TOKENS * done / (time.perf_counter() - started), flush=True)
+
+
+if __name__ == "__main__":
+    main()
