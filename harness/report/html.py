@@ -1,0 +1,157 @@
+"""A report as one page: no network, no script, light and dark, readable on a phone and on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from harness import charts
+from harness.data.card.html import STAGES, count, number, percent
+from harness.records import Growth, SliceArm
+from harness.report.model import PowerCurve, Report
+from harness.report.words import MARKS, PATTERNS, Say, expected, moment, taken
+from harness.visible import visible
+
+TEMPLATES = ("page.html.jinja", "sections.html.jinja", "evidence.html.jinja")
+TONES = {
+    "GROW": "good", "ADOPT": "good", "HOLD": "even", "NEUTRAL": "even", "CUT": "bad", "REJECT": "bad",
+}  # fmt: skip
+WASH = 0.5  # of the strongest colour in a heat map: letters stay readable on it
+
+
+def html(report: Report) -> str:
+    """Return the page. All text from data is escaped; what cannot be seen in it is spelled out."""
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    sources = {name: files(__package__).joinpath(name).read_text(encoding="utf-8") for name in TEMPLATES}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown,
+        loader=DictLoader(sources),
+    )  # fmt: skip
+    say = Say(report)
+    environment.filters |= {
+        "count": count,
+        "percent": percent,
+        "number": number,
+        "taken": taken,
+        "stage": _stage,
+        "moment": moment,
+    }
+    environment.globals |= {
+        "forest": _chart(lambda: _forest(report, say)),
+        "spreads": _chart(lambda: _spreads(report, say)),
+        "ladder": _chart(lambda line: _ladder(report, say, line)),
+        "stack": _chart(charts.stack),
+        "findings": _chart(lambda: _findings(report)),
+        "power": _chart(_power),
+        "wash": _wash(report),
+        "tone": lambda verdict: TONES.get(verdict, "open"),
+        "mark": lambda verdict: MARKS.get(verdict, "!"),
+        "patterns": PATTERNS,
+    }
+    return environment.get_template(TEMPLATES[0]).render(report=report, say=say)
+
+
+def _shown(value: Any) -> Any:
+    from markupsafe import Markup
+
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _chart(draw: Callable[..., str]) -> Callable[..., Any]:
+    """Return a function for the templates: charts escape their own text."""
+
+    def drawn(*arguments: Any, **options: Any) -> Any:
+        from markupsafe import Markup
+
+        return Markup(draw(*arguments, **options))
+
+    return drawn
+
+
+def _stage(operation: str) -> str:
+    return STAGES.get(operation, operation)
+
+
+# --------------------------------------------------------------------------------------------------------- charts
+
+
+def _forest(report: Report, say: Say) -> str:
+    """Draw what the study asks, then every arm against the baseline, then the controls."""
+    found = []
+    for decision in report.decisions.decisions if report.decisions else []:
+        low, high = decision.facts.get("ci_confirmation", (None, None))
+        figure = say.effect(decision.effect, decision.ci)
+        again = (decision.confirmation, low, high)
+        found.append(charts.Interval(decision.subject, figure, decision.effect, *decision.ci, again, "WHAT IS ASKED"))
+    for arm in report.comparison.arms if report.comparison else []:
+        group = "CONTROLS: SHOULD SHOW NOTHING" if arm.control else "ARMS AGAINST THE BASELINE"
+        again = (arm.effect_confirmation, *arm.ci_confirmation)
+        found.append(charts.Interval(arm.variant, say.effect(arm.effect, arm.ci), arm.effect, *arm.ci, again, group))
+    return charts.forest(
+        found, threshold=report.smallest_effect, title=f"Effects on {say.metric}", unit=f"effect on {say.metric}"
+    )
+
+
+def _spreads(report: Report, say: Say) -> str:
+    """Draw every variant's score at every seed, with what it is read against."""
+    rows = [
+        charts.Spread(one.name, list(one.seeds.values()), one.mean, one.control) for one in report.variants if one.seeds
+    ]
+    comparison = report.comparison
+    known = {
+        "model before training": comparison.base_model if comparison else None,
+        "most frequent answer": comparison.majority if comparison else None,
+    }
+    marks = {name: value for name, value in known.items() if value is not None}
+    return charts.spreads(rows, marks=marks, title=f"{say.metric} of every variant, seed by seed", unit=say.metric)
+
+
+def _ladder(report: Report, say: Say, line: Growth) -> str:
+    """Draw a source's rungs and the learning curve fitted to them."""
+    seeds = {one.name: list(one.seeds.values()) for one in report.variants}
+    rungs = [(float(one.rows), one.mean, seeds.get(one.variant, [])) for one in line.rungs if one.mean is not None]
+    curve = [charts.Point(point.rows, point.value, point.low, point.high) for point in line.curve]
+    baseline = report.comparison.baseline_mean if report.comparison else None
+    inside = any(one.variant == "baseline" for one in line.rungs)
+    return charts.ladder(
+        rungs, curve, title=f"{say.metric} by rows of {line.source}", unit=say.metric,
+        baseline=None if inside else baseline,
+    )  # fmt: skip
+
+
+def _findings(report: Report) -> str:
+    """Draw how often null studies are said to show something, by this rule and by two tests that people use."""
+    known = report.reliability
+    assert known is not None
+    likely = expected(report, known)
+    values = [
+        ("this rule", likely.false_findings),
+        ("allowed", known.alpha),
+        ("unpaired z-test", likely.naive_z),
+        ("paired t-test over items only", likely.naive_t),
+    ]
+    shown = [(name, value, f"{value:.1%}") for name, value in values]
+    return charts.bars(shown, title="Studies without any effect that are said to show one")
+
+
+def _power(curve: PowerCurve) -> str:
+    drawn = (("this rule", curve.ours), ("unpaired z-test", curve.naive_z), ("t-test over items", curve.naive_t))
+    return charts.lines(
+        [charts.Line(name, list(zip(curve.effects, values, strict=True))) for name, values in drawn],
+        title="How often an arm is said to differ, by its true effect",
+        across="true effect, in standard errors",
+    )
+
+
+def _wash(report: Report) -> Callable[[SliceArm], str]:
+    """Return a function that gives a cell of the heat map its colour: blue for gains, orange for losses."""
+    cells = [arm for one in (report.decisions.slices if report.decisions else []) for arm in one.arms]
+    strongest = max((abs(arm.effect) for arm in cells), default=0.0) or 1.0
+
+    def colour(arm: SliceArm) -> str:
+        red, green, blue = (0, 114, 178) if arm.effect > 0 else (230, 159, 0)
+        return f"background:rgba({red},{green},{blue},{WASH * abs(arm.effect) / strongest:.2f})"
+
+    return colour

@@ -1,0 +1,173 @@
+"""How a report says things: shared by the page and by Markdown, so that both say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.decisions.words import Words, count, duration, p_value, several
+from harness.records import ArmEffect, Decision, Growth
+from harness.report.model import Rates, Reliability, Report, VariantReport
+
+Ends = Sequence[float | None]
+SAID = ("aa", "random_subset", "runs", "comparability")
+ORDER = ("ADOPT", "GROW", "CUT", "REJECT", "HOLD", "NEUTRAL")
+MARKS = {"GROW": "▲", "ADOPT": "▲", "HOLD": "■", "NEUTRAL": "■", "CUT": "▼", "REJECT": "▼", "INCONCLUSIVE": "?"}
+PATTERNS = {
+    "equal": "all arms alike",
+    "arm 3x": "one arm 3 times",
+    "arm 7x": "one arm 7 times",
+    "base 3x": "baseline 3 times",
+    "base 7x": "baseline 7 times",
+    "any 3x": "each arm 1 to 3 times",
+}
+
+
+class Say:
+    """Says a report's numbers to the places that matter in it.
+
+    Attributes:
+        report: What is told.
+        metric: The declared metric's name without its task, in words.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.words = Words.fitting(report.smallest_effect, report.bounded)
+        self.metric = report.metric.split("/")[-1].replace("_", " ")
+
+    # -------------------------------------------------------------------------------------------------- numbers
+
+    def score(self, value: float | None) -> str:
+        """Say a score: ``0.312``; one place more than effects have."""
+        return "-" if value is None else f"{value:.{self.words.places + 1}f}"
+
+    def signed(self, value: float | None) -> str:
+        """Say an effect: ``+0.11``."""
+        return self.words.signed(value)
+
+    def interval(self, ends: Ends) -> str:
+        """Say an interval: ``[+0.07, +0.15]``; nothing where there is none."""
+        low, high = ends
+        return "" if low is None or high is None else self.words.interval(low, high)
+
+    def effect(self, value: float | None, ends: Ends) -> str:
+        """Say an effect with its interval."""
+        return f"{self.signed(value)} {self.interval(ends)}".strip()
+
+    def p(self, value: float | None) -> str:
+        """Say a p value without its letter: ``.0002``, ``< .0001``."""
+        return "-" if value is None else p_value(value).removeprefix("p ").removeprefix("= ")
+
+    def gain(self, value: float | None, ends: Ends = (None, None)) -> str:
+        """Say a gain in points (or in the metric's units), with its interval."""
+        if value is None:
+            return "-"
+        scale = 100.0 if self.report.bounded else 1.0
+        known = [f"{scale * end:+.3g}" for end in ends if end is not None]
+        return f"{scale * value:+.3g}" + (f" [{', '.join(known)}]" if len(known) == 2 else "")
+
+    @property
+    def unit(self) -> str:
+        """What gains are counted in."""
+        return "points" if self.report.bounded else self.metric
+
+    # ------------------------------------------------------------------------------------------------ sentences
+
+    def headline(self) -> str:
+        """Say the answer in one sentence."""
+        decisions = self.report.decisions
+        if decisions is None:
+            return f"No answer yet: {self.report.progress.text}."
+        if decisions.withheld:
+            return "Verdicts are withheld: a control failed, or arms differ in more than their data."
+        named = {
+            v: several([d.subject for d in decisions.decisions if d.verdict == v]) for v in (*ORDER, "INCONCLUSIVE")
+        }
+        said = [f"{verdict} {named[verdict]}" for verdict in ORDER if named[verdict]]
+        said += [f"still open: {named['INCONCLUSIVE']}"] if named["INCONCLUSIVE"] else []
+        text = " · ".join(said) or "The study asks nothing that could be decided."
+        return text[:1].upper() + text[1:]
+
+    def trusted(self) -> str:
+        """Say in a word whether to believe the verdicts."""
+        decisions = self.report.decisions
+        if decisions is None:
+            return ""
+        return "ok" if decisions.trusted else "failed" if decisions.withheld else "flagged"
+
+    def trust(self) -> str:
+        """Say in one line why: what failed, else what was checked."""
+        decisions = self.report.decisions
+        if decisions is None:
+            return ""
+        failed = [check.text for check in decisions.trust if not check.ok]
+        if failed:
+            return "; ".join(failed)
+        # These say it all when nothing is wrong; every check has its line further down.
+        return "; ".join(check.text for check in decisions.trust if check.check in SAID)
+
+    def verdict(self, decision: Decision) -> str:
+        """Return a verdict as it is shown: nothing that was withheld is called a finding."""
+        withheld = self.report.decisions is not None and self.report.decisions.withheld
+        return "WITHHELD" if withheld else decision.verdict
+
+    def why(self, decision: Decision) -> str:
+        """Return why, and what would settle it."""
+        return decision.reason + (f"; {decision.resolve}" if decision.resolve else "")
+
+    def noise(self) -> str:
+        """Say what the noise of a contrast is made of, and what that means for the next study."""
+        noise = self.report.comparison.noise if self.report.comparison else {}
+        seeds, items = noise.get("seed_share"), noise.get("item_share")
+        if seeds is None or items is None:
+            return "" if not noise.get("item_sd") else "With one seed only the noise of items is known."
+        more = "more seeds" if seeds > 0.6 else "more items" if items > 0.6 else "more of either"
+        return f"Seeds make {seeds:.0%} of the noise, items {items:.0%}: {more} would narrow the intervals most."
+
+    def size(self, variant: VariantReport) -> str:
+        """Say rows: ``160``, ``~77`` where seeds differ."""
+        return ("~" if variant.rows_differ else "") + count(variant.rows)
+
+    def next_step(self, line: Growth) -> str:
+        """Say what a next step of a source would add."""
+        if line.next_rows is None or line.next_gain is None:
+            return "-"
+        cost = f", costs {line.next_cost:,.2f}" if line.next_cost is not None else ""
+        return f"{line.next_rows:,} rows: {self.gain(line.next_gain, line.next_ci)} {self.unit}{cost}"
+
+    def reliability(self) -> str:
+        """Say what simulation showed of studies like this one."""
+        known = self.report.reliability
+        if known is None:
+            return ""
+        likely = expected(self.report, known)
+        size = f"({known.seeds} seeds, {known.items} items, {known.arms} arms, none of which differed)"
+        false = likely.false_findings
+        return (
+            f"In simulated studies like this one {size} the rule used here found something in {false:.1%} "
+            f"({likely.false_findings_worst:.1%} in the worst case), an unpaired z-test in {likely.naive_z:.0%} and a "
+            f"paired t-test over items in {likely.naive_t:.0%}. {known.alpha:.0%} is allowed."
+        )
+
+
+def expected(report: Report, known: Reliability) -> Rates:
+    """Return the simulated pattern that fits what the trust checks saw: unequal seed noise, or none."""
+    checks = report.decisions.trust if report.decisions else []
+    uneven = any(check.check == "seed_noise" and not check.ok for check in checks)
+    wanted = "arm 3x" if uneven else "equal"
+    return next((one for one in known.patterns if one.pattern == wanted), known.patterns[0])
+
+
+def taken(seconds: float) -> str:
+    """Say a duration."""
+    return duration(seconds)
+
+
+def moment(stamp: str) -> str:
+    """Say when: ``2026-11-23 14:30 UTC``; the store keeps all times in UTC."""
+    return f"{stamp[:16].replace('T', ' ')} UTC"
+
+
+def against(arm: ArmEffect) -> str:
+    """Return an arm's name, marked where it is a control."""
+    return arm.variant + (" (control)" if arm.control else "")
