@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,9 @@ from harness.cli.arguments import DEFAULT_STORE, StoreFolder, note, open_store
 
 
 def ui(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="study file: the page of this study is named")
+    ] = None,
     store: StoreFolder = DEFAULT_STORE,
     host: Annotated[
         str, typer.Option("--host", help="address to listen on; only this machine by default")
@@ -23,9 +27,15 @@ def ui(
     from harness import tracking
 
     opened = open_store(store)
-    note(f"MLflow on http://{host}:{port} (Ctrl-C ends it)")
+    command = tracking.ui_command(opened.root, host, port, uri)
+    page = f"http://{host}:{port}"
+    if study is not None:
+        from harness.loading import load_study
+
+        page = tracking.experiment_page(page, load_study(study).study.study, opened.root, uri)
+    note(f"Open {page} (it takes some seconds to start; Ctrl-C ends it)")
     try:
-        code = subprocess.run(tracking.ui_command(opened.root, host, port, uri), check=False).returncode
+        code = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         code = 0
     sys.exit(code)

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from harness.errors import RequestError, StepError
 from harness.records import StudyView
-from harness.tracking.projection import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry, project
+from harness.store import Store
+from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
+from harness.tracking.projection import project
 
 DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
 METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # together with up to 100 tags MLflow's limit of 1000
@@ -84,6 +84,21 @@ def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000, uri: str 
     return [*server, *where]
 
 
+def experiment_page(server: str, study: str, store: Path, uri: str | None = None) -> str:
+    """Return the page of a study's experiment on a server that shows a tracking URI.
+
+    Raises:
+        RequestError: MLflow has no such study yet.
+        StepError: If MLflow does not answer.
+    """
+    uri = uri or default_uri(store)
+    with _mlflow_errors(uri):
+        found = _client(uri, store).get_experiment_by_name(study)
+    if found is None:
+        raise RequestError(f'MLflow has no experiment "{study}" yet: `harness run` or `harness sync` makes it')
+    return f"{server.rstrip('/')}/#/experiments/{found.experiment_id}/runs"
+
+
 def _artifacts(store: Path) -> Path:
     return store.resolve() / "mlflow-artifacts"
 
@@ -96,6 +111,8 @@ def sync(
     store: Path,
     uri: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    report: str = "",
+    cards: dict[str, dict[str, str]] | None = None,
 ) -> SyncReport:
     """Make MLflow show a study as the store holds it; runs that already do are left alone.
 
@@ -107,6 +124,8 @@ def sync(
         store: The store's folder: the default database, the artifacts and a lock are kept in it.
         uri: Tracking URI; default: ``default_uri(store)``.
         on_progress: Called with (MLflow runs done, MLflow runs in all).
+        report: HTML for the study's run (``report.html``).
+        cards: Variant -> file name -> text: data cards for the variants' runs.
 
     Raises:
         StepError: If MLflow does not answer or refuses. A later sync goes on from there.
@@ -114,13 +133,13 @@ def sync(
     uri = uri or default_uri(store)
     ids: dict[str, str] = {}
     did = {"created": 0, "updated": 0, "unchanged": 0}
+    entries = project(view, report, cards)
     store.mkdir(parents=True, exist_ok=True)
     # Two syncs at once would both look, find nothing, and both create.
-    with FileLock(store / "mlflow.lock"), _mlflow_errors(view.study, uri):
+    with Store(store).lock("mlflow"), _mlflow_errors(uri):
         client = _client(uri, store)
         experiment_id = _experiment(client, view, store, uri)
         present = _present(client, experiment_id, view.key)
-        entries = project(view)
         for number, entry in enumerate(entries, 1):
             if entry.parent is not None:
                 entry.tags["mlflow.parentRunId"] = ids[entry.parent]
@@ -128,6 +147,9 @@ def sync(
             did[what] += 1
             if on_progress is not None:
                 on_progress(number, len(entries))
+        if did["created"]:
+            # A request whose answer was lost is sent again: no run stays double.
+            _present(client, experiment_id, view.key)
     return SyncReport(experiment=view.study, experiment_id=experiment_id, uri=public_uri(uri), **did)
 
 
@@ -144,6 +166,11 @@ def _client(uri: str, store: Path) -> Any:
     mlflow.store.db.utils.MAX_RETRY_COUNT = 3  # a database that is away: 0.7 s instead of 100 s
     own = store.resolve() / "mlflow.db"
     if uri == f"sqlite:///{own}":
+        if not own.exists():
+            # Hundreds of statements: killed in the middle, they would leave a database that MLflow refuses for ever.
+            with Store(store).scratch("mlflow") as scratch:
+                mlflow.MlflowClient(tracking_uri=f"sqlite:///{scratch / own.name}").search_experiments(max_results=1)
+                (scratch / own.name).rename(own)
         # Twice as fast, and a user interface that reads meanwhile neither waits nor makes us wait.
         with contextlib.closing(sqlite3.connect(own)) as database:
             database.execute("PRAGMA journal_mode=WAL")
@@ -183,19 +210,26 @@ def _present(client: Any, experiment_id: str, study_key: str) -> dict[str, Any]:
 
 def _put(client: Any, experiment_id: str, entry: Entry, old: Any | None) -> tuple[str, str]:
     """Create, update or leave one run; returns its MLflow id and what was done."""
-    content, fixed, (begin, end) = entry.content(), entry.fixed(), entry.times
+    begin, end = entry.times
+    content, fixed, artifacts = (digest[:16] for digest in (entry.content(), entry.fixed(), entry.artifacts()))
     tags = old.data.tags if old is not None else {}
     placed = all(tags.get(name) == entry.tags.get(name) for name in PLACE_TAGS)
-    if old is not None and tags.get("harness.digest") == content and placed:
+    before = dict(part.split(":") for part in tags.get("harness.digest", "").split() if ":" in part)
+    if old is not None and before.get("all") == content and placed:
         return old.info.run_id, "unchanged"
     shown = {*entry.metrics, *(name for name, *_ in entry.curve)}
-    marks = {"harness.fixed": fixed, "harness.digest": content}
-    if old is not None and tags.get("harness.fixed") == fixed and set(old.data.metrics) <= shown:
+    marks = {"harness.digest": f"all:{content} fixed:{fixed} artifacts:{artifacts}"}
+    stale = True
+    if old is not None and before.get("fixed") == fixed and set(old.data.metrics) <= shown:
         run_id, what = old.info.run_id, "updated"
-        before = old.data.metrics
-        changed = {name: value for name, value in entry.metrics.items() if before.get(name) != value}
-        # MLflow shows the newest value; the first ones have times of the records, all in the past.
-        points, params = _points(changed, int(time.time() * 1000)), {}
+        stale = before.get("artifacts") != artifacts
+        known = old.data.metrics
+        new = {name: value for name, value in entry.metrics.items() if name not in known}
+        changed = {name: value for name, value in entry.metrics.items() if known.get(name, value) != value}
+        # MLflow shows the value with the newest time. A clock that was ahead may have left one that is still to come.
+        told = [point.timestamp for name in changed for point in client.get_metric_history(run_id, name)]
+        moment = max([int(time.time() * 1000), *(past + 1 for past in told)])
+        points, params = [*_points(new, end), *_points(changed, moment)], {}
         for name in tags:
             if name.startswith("harness.") and name not in {*entry.tags, *marks}:
                 client.delete_tag(run_id, name)
@@ -207,7 +241,8 @@ def _put(client: Any, experiment_id: str, entry: Entry, old: Any | None) -> tupl
         points, params = [*_points(entry.metrics, end), *_curve(entry)], entry.params
         if entry.datasets:
             client.log_inputs(run_id, datasets=[_input(dataset) for dataset in entry.datasets])
-    marks |= _log_artifacts(client, run_id, entry)
+    if stale:
+        marks |= _log_artifacts(client, run_id, entry)
     if entry.status == "RUNNING":
         client.update_run(run_id, status="RUNNING", name=entry.name)
     else:
@@ -255,6 +290,8 @@ def _input(dataset: Dataset) -> Any:
         {"name": name, "type": SCHEMA_TYPES[kind.rstrip("?")], "required": not kind.endswith("?")}
         for name, kind in dataset.columns.items()
     ]
+    marks = {"mlflow.data.context": dataset.context, "harness.digest": dataset.digest}
+    marks |= {"harness.seeds": ", ".join(map(str, dataset.seeds))} if dataset.seeds else {}
     return DatasetInput(
         MlflowDataset(
             name=dataset.name,
@@ -264,23 +301,25 @@ def _input(dataset: Dataset) -> Any:
             schema=json.dumps({"mlflow_colspec": schema}),
             profile=json.dumps({"digest": dataset.digest, **dataset.profile}),
         ),
-        tags=[InputTag("mlflow.data.context", dataset.context), InputTag("harness.digest", dataset.digest)],
+        tags=[InputTag(name, value) for name, value in marks.items()],
     )
 
 
 def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
-    """Write documents, tables and files over what has their names; returns the tag that lists the tables."""
+    """Write all artifacts over what has their names; returns the tag that lists the tables."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path, value in entry.documents.items():
             _write(folder / path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True))
+        for path, text in entry.texts.items():
+            _write(folder / path, text)
         for path, rows in entry.tables.items():
             columns = list(rows[0]) if rows else []
             data = [[row[column] for column in columns] for row in rows]
             _write(folder / path, json.dumps({"columns": columns, "data": data}))
         for path, file in entry.files.items():
             target = folder / path
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file.resolve())
         if any(folder.iterdir()):
             client.log_artifacts(run_id, name)
@@ -290,12 +329,12 @@ def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def _mlflow_errors(study: str, uri: str) -> Iterator[None]:
+def _mlflow_errors(uri: str) -> Iterator[None]:
     """Turn what MLflow and its database raise into one sentence without credentials."""
     try:
         yield
@@ -311,6 +350,5 @@ def _mlflow_errors(study: str, uri: str) -> Iterator[None]:
             reason = type(error).__name__  # the message may spell the password in another way
         # Not `from error`: the cause repeats the URI in its own words, password included.
         raise StepError(
-            f"MLflow at {public_uri(uri)} could not be written ({reason.rstrip('. ')}); all runs are kept in "
-            f"the store: `harness sync {study}` when it can be reached again"
+            f"MLflow at {public_uri(uri)} could not be written ({reason.rstrip('. ')}); all runs are kept in the store"
         ) from None

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from harness.records import ArmEffect, Decision, RunView, StudyView, TaskScore, VariantView
+from harness.tracking.datasets import source_place
+from harness.visible import visible
 
 
 def study_note(view: StudyView) -> str:
@@ -35,16 +40,16 @@ def variant_note(view: StudyView, variant: VariantView, decision: Decision | Non
     """Return what the variant holds, its effect on the declared metric and its verdict."""
     made = ", ".join(f"{rows} {source}" for source, rows in variant.sources.items())
     operations = f", then {', '.join(variant.operations)}" if variant.operations else ""
-    lines = [f"{variant.rows} rows ({made}){_cell(operations)}."]
-    if variant.control:
-        lines += ["", "A control: its effect must come out null."]
+    lines = ["A control: its effect must come out null.", ""] if variant.control else []
+    if decision is not None and view.decisions is not None:
+        verdict = "verdict withheld" if view.decisions.withheld else f"**{decision.verdict}**"
+        lines += [f"{_cell(decision.subject)}: {verdict} - {_cell(decision.reason)}", ""]
     comparison = view.comparison
     arm = next((a for a in comparison.arms if a.variant == variant.name), None) if comparison else None
     if comparison is not None and arm is not None:
-        lines += ["", _effect(arm, comparison.metric, comparison.baseline)]
-    if decision is not None and view.decisions is not None:
-        verdict = "verdict withheld" if view.decisions.withheld else f"**{decision.verdict}**"
-        lines += ["", f"{_cell(decision.subject)}: {verdict} - {_cell(decision.reason)}"]
+        lines += [_effect(arm, comparison.metric, comparison.baseline), ""]
+    lines += [f"{variant.rows} rows ({made}){_cell(operations)}.", ""]
+    lines += [_source(name, view.resolved.get("sources", {}).get(name, {})) for name in variant.sources]
     return "\n".join(lines)
 
 
@@ -60,6 +65,14 @@ def run_note(view: StudyView, variant: VariantView, run: RunView) -> str:
 def base_note(view: StudyView) -> str:
     """Return what the base model scores before any training."""
     return "\n".join(["The base model, untrained.", *_scores(view.base)])
+
+
+def _source(name: str, source: dict[str, Any]) -> str:
+    """Return a line of a list on where a source's rows come from, with a link where there is a page."""
+    place = _cell(source_place(source))
+    page = f"[{place.split('/tree/')[0].partition('datasets/')[2]}]({place})" if place.startswith("https://") else place
+    terms = [_cell(str(source[field])) for field in ("license", "origin") if source.get(field)]
+    return f"- {_cell(name)}: {', '.join([page or 'unknown', *terms])}"
 
 
 def _scores(scores: list[TaskScore]) -> list[str]:
@@ -92,5 +105,6 @@ def _signed(value: float | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that cannot end a table cell or start HTML."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    """Return text that cannot end a table cell, start HTML, or load a picture from somewhere; hidden text is shown."""
+    escaped = visible(" ".join(text.split())).replace("\\", "\\\\").replace("<", "&lt;")
+    return re.sub(r"([|\[\]])", r"\\\1", escaped)

@@ -1,106 +1,67 @@
-"""What MLflow shall show of a study: one plain entry per run. Pure, and without MLflow."""
+"""What MLflow shall show of a study: one plain entry per run. Without MLflow; reads the store's small files."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any
 
-from harness.identity import digest
-from harness.records import ITEM_COLUMNS, ROW_COLUMNS, ArmEffect, RunView, StudyView, TaskScore, VariantView
+from harness.records import Decision, RunView, StudyView, VariantView
+from harness.tracking.datasets import suite, training_sets
+from harness.tracking.entry import Entry, Level, Status, flat, named
+from harness.tracking.measured import effects, measured, over_seeds, score_metrics
 from harness.tracking.notes import base_note, run_note, study_note, variant_note
 
-# Of a variant only these are copied: its rows may be private.
-LEDGERS = ("drops.parquet", "overlaps.parquet", "card.json")
-TEXT_LIMIT = 5000  # characters of a tag or a param: the lowest limit among the MLflow versions we allow
-PLACE_TAGS = ("harness.adapter", "mlflow.parentRunId")  # where things are, not what they are
-Level = Literal["study", "variant", "seed", "base"]
-Status = Literal["FINISHED", "FAILED", "RUNNING"]
+# Of data only ledgers and cards are copied: the rows may be private.
+LEDGERS = ("drops.parquet", "overlaps.parquet")
+Numbers = dict[tuple[str, int], dict[str, float]]
+Times = dict[tuple[str, int], tuple[int, int]]
 
 
-@dataclass
-class Dataset:
-    """A dataset input of a run. It stays the same dataset when its folder moves."""
+def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] | None = None) -> list[Entry]:
+    """Return the runs MLflow shall show, parents before children; runs still to do have none.
 
-    name: str
-    digest: str
-    context: Literal["training", "evaluation"]
-    columns: dict[str, str]
-    profile: dict[str, Any]
-    folder: str
-
-
-@dataclass
-class Entry:
-    """One MLflow run as it should be. Times are in milliseconds since 1970."""
-
-    key: str
-    name: str
-    level: Level
-    parent: str | None
-    status: Status
-    times: tuple[int, int]
-    params: dict[str, Any] = field(default_factory=dict)
-    curve: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, step, time
-    metrics: dict[str, Any] = field(default_factory=dict)
-    tags: dict[str, Any] = field(default_factory=dict)
-    datasets: list[Dataset] = field(default_factory=list)
-    documents: dict[str, Any] = field(default_factory=dict)  # artifact path -> JSON value
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # artifact path -> rows
-    files: dict[str, Path] = field(default_factory=dict)  # artifact path -> file in the store
-
-    def __post_init__(self) -> None:
-        """Bring names and values into the form MLflow stores; what is empty or unknown is left out."""
-        self.params = {_name(k): text for k, v in self.params.items() if (text := _text(v))}
-        self.metrics = {_name(k): float(v) for k, v in self.metrics.items() if v is not None}
-        self.tags = {k: text for k, v in self.tags.items() if (text := _text(v))}
-
-    def fixed(self) -> str:
-        """Return a digest of what MLflow cannot change once it is written: params, curve, inputs."""
-        inputs = [(d.name, d.digest, d.context, d.profile) for d in self.datasets]
-        return _digest([self.params, [point[:3] for point in self.curve], inputs])
-
-    def content(self) -> str:
-        """Return a digest of everything shown, except where it lies."""
-        tags = {key: value for key, value in self.tags.items() if key not in PLACE_TAGS}
-        files = [(path, file.parent.name, file.stat().st_size) for path, file in sorted(self.files.items())]
-        shown = [self.name, self.status, self.metrics, tags, self.documents, self.tables, files]
-        return _digest([self.fixed(), *shown])
-
-
-def project(view: StudyView) -> list[Entry]:
-    """Return the runs MLflow shall show, parents before children; runs still to do have none."""
+    Args:
+        view: The study, read from the store.
+        report: HTML that goes to the study's run.
+        cards: Data cards of variants, by file name.
+    """
     runs = [run for run in view.runs if run.state != "to do"]
     times = _run_times(runs)
-    span = _span(times.values())
-    entries = [_study(view, span)]
+    span = _span(view, times.values())
+    declared = str(view.resolved.get("decide", {}).get("metric", ""))
+    numbers = {(run.variant, run.seed): measured(run, declared) for run in runs}
+    entries = [_study(view, span, report)]
     if view.base:
-        entries.append(_base(view, span))
+        entries.append(_base(view))
     for variant in view.variants:
         own = [run for run in view.runs if run.variant == variant.name]
         known = [times[run.variant, run.seed] for run in own if (run.variant, run.seed) in times]
-        entries.append(_variant(view, variant, own, _span(known) if known else span))
-        entries += [_seed(view, variant, run, times[run.variant, run.seed]) for run in own if run in runs]
+        shown = (cards or {}).get(variant.name, {})
+        entries.append(_variant(view, variant, own, _span(view, known), numbers, shown))
+        entries += [
+            _seed(view, variant, run, times[run.variant, run.seed], numbers[run.variant, run.seed])
+            for run in own
+            if run.state != "to do"
+        ]
     return entries
 
 
 # ---------------------------------------------------------------------------------------------------- levels
 
 
-def _study(view: StudyView, span: tuple[int, int]) -> Entry:
+def _study(view: StudyView, span: tuple[int, int], report: str) -> Entry:
     comparison, decisions = view.comparison, view.decisions
     states = [run.state for run in view.runs]
-    metrics: dict[str, Any] = {"runs": len(states)}
-    metrics |= {"runs_done": states.count("done"), "runs_failed": states.count("failed")}
+    metrics: dict[str, Any] = {}
     documents: dict[str, Any] = {"study.json": view.resolved}
     tables = {}
     verdicts = ""
+    if _judged(view, view.runs):
+        metrics = {"runs": len(states), "runs_done": states.count("done"), "runs_failed": states.count("failed")}
     if comparison is not None:
         summary = {"baseline_mean": comparison.baseline_mean, "base_model": comparison.base_model}
         metrics |= {**summary, "majority": comparison.majority, **comparison.noise}
@@ -115,87 +76,77 @@ def _study(view: StudyView, span: tuple[int, int]) -> Entry:
         tables["tables/trust.json"] = [check.model_dump(mode="json") for check in decisions.trust]
         verdicts = "; ".join(f"{d.subject}: {d.verdict}" for d in decisions.decisions)
         verdicts = "WITHHELD" if decisions.withheld else verdicts
-    decide = {f"decide.{name}": value for name, value in _flat(view.resolved.get("decide", {})).items()}
+    decide = {f"decide.{name}": value for name, value in flat(view.resolved.get("decide", {})).items()}
     return Entry(
         key=view.key, name=view.study, level="study", parent=None, status=_status(view.runs), times=span,
         params={**_setting(view), **decide, "variants": [variant.name for variant in view.variants],
-                "seeds": _seeds(view.runs)},
-        metrics=metrics, documents=documents, tables=tables,
+                "sources": list(view.resolved.get("sources", {})), "seeds": _seeds(view.runs)},
+        metrics=metrics, documents=documents, tables=tables, texts={"report.html": report} if report else {},
+        files=_pool_ledgers(view), datasets=[suite(view)],
         tags={**_tags(view, "study", view.key), **_git(view.runs), "harness.verdict": verdicts,
               "mlflow.note.content": study_note(view)},
     )  # fmt: skip
 
 
-def _base(view: StudyView, span: tuple[int, int]) -> Entry:
-    key = f"{view.key}/base"
+def _base(view: StudyView) -> Entry:
+    key, folder = f"{view.key}/base", view.folders.get("base", "")
+    moment = _created(folder) or _moment(view.created) or _now()
     return Entry(
-        key=key, name="base model", level="base", parent=view.key, status="FINISHED", times=span,
+        key=key, name="base model", level="base", parent=view.key, status="FINISHED", times=(moment, moment),
         params={"model": view.resolved.get("model"), "suite": view.suite},
-        metrics=_score_metrics(view.base), datasets=[_suite(view)],
+        metrics=score_metrics(view.base), datasets=[suite(view)], files=_result_files(folder),
         tags={**_tags(view, "base", key), "mlflow.note.content": base_note(view)},
     )  # fmt: skip
 
 
-def _variant(view: StudyView, variant: VariantView, runs: list[RunView], span: tuple[int, int]) -> Entry:
+def _variant(
+    view: StudyView, variant: VariantView, runs: list[RunView], span: tuple[int, int], numbers: Numbers,
+    cards: dict[str, str],
+) -> Entry:  # fmt: skip
     key = f"{view.key}/{variant.name}"
-    done = [_score_metrics(run.scores, stderr=False) for run in runs if run.state == "done"]
-    metrics: dict[str, Any] = {"rows": variant.rows, "tokens": variant.tokens, "seeds": len(done)}
-    for name in dict.fromkeys(name for scores in done for name in scores):
-        values = [scores[name] for scores in done if name in scores]
-        metrics[name] = fmean(values)
-        if len(values) > 1:
-            metrics[f"{name}_seed_se"] = stdev(values) / len(values) ** 0.5
-    if view.comparison is not None:
-        for arm in view.comparison.arms:
-            metrics |= _effect_metrics(arm, "") if arm.variant == variant.name else {}
-        for other in view.comparison.others:
-            for arm in other.arms:
-                metrics |= _effect_metrics(arm, f"{other.metric}_") if arm.variant == variant.name else {}
-    decision = None
-    if view.decisions is not None and variant.tests and not variant.control:
-        decision = next((d for d in view.decisions.decisions if d.subject == variant.tests), None)
+    # MLflow shows metrics in this order, and plots the first: the effect.
+    metrics: dict[str, Any] = effects(view.comparison, variant.name) if view.comparison is not None else {}
+    if _judged(view, runs):
+        done = [numbers[run.variant, run.seed] for run in runs if run.state == "done"]
+        metrics |= over_seeds(done) | {"rows": variant.rows, "tokens": variant.tokens, "seeds": len(done)}
+    decision = _decision(view, variant)
     verdict: str = decision.verdict if decision else ""
     if view.decisions is not None and view.decisions.withheld and decision:
         verdict = "WITHHELD"
     return Entry(
         key=key, name=variant.name, level="variant", parent=view.key, status=_status(runs), times=span,
-        params={**_setting(view), **_data(variant), "seeds": _seeds(runs)}, metrics=metrics,
+        params={**_data(variant, variant.rows, variant.tokens, variant.sources), "seeds": _seeds(runs),
+                **_setting(view)},
+        metrics=metrics, datasets=training_sets(view, variant, runs),
         documents={"variant.json": variant.model_dump(mode="json")},
+        texts={f"data/{name}": text for name, text in cards.items()},
         tags={**_tags(view, "variant", key), **_git(runs), "harness.variant_key": variant.key,
               "harness.tests": variant.tests, "harness.control": variant.control, "harness.verdict": verdict,
               "mlflow.note.content": variant_note(view, variant, decision)},
     )  # fmt: skip
 
 
-def _seed(view: StudyView, variant: VariantView, run: RunView, times: tuple[int, int]) -> Entry:
+def _seed(
+    view: StudyView, variant: VariantView, run: RunView, times: tuple[int, int], numbers: dict[str, float]
+) -> Entry:
     key = f"{view.key}/{variant.name}/{run.seed}"
-    sources = dict(variant.sources)
-    if len(sources) == 1:  # rows per source are means over seeds; of a single source this seed's count is known
-        sources = dict.fromkeys(sources, run.rows)
-    training = _flat(run.training)
     begin, end = times
-    seconds = min(float(training.get("seconds") or 0), (end - begin) / 1000)
+    seconds = min(float(run.training.get("seconds") or 0), (end - begin) / 1000)
     curve, last = [], len(run.curve)
     for number, point in enumerate(run.curve, 1):
         moment = begin + int(1000 * seconds * number / last)
-        curve += [(_name(k), float(v), int(point["step"]), moment) for k, v in point.items() if k != "step"]
-    drawn = {name for name, *_ in curve}
-    numbers = {k: v for k, v in training.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    scalars = {k: v for k, v in numbers.items() if _name(k) not in drawn}
-    datasets = [_suite(view)] if run.scores else []
-    if run.rows_digest:
-        profile = {"rows": run.rows, "tokens": numbers.get("tokens"), "sources": sources, "seed": run.seed}
-        folder = run.folders.get("variant", "")
-        datasets.append(Dataset(variant.name, run.rows_digest, "training", ROW_COLUMNS, profile, folder))
+        curve += [(named(k), float(v), int(point["step"]), moment) for k, v in point.items() if k != "step"]
+    for step, sample in enumerate(run.training.get("system") or ()):
+        moment = begin + int(1000 * sample["second"])
+        curve += [(named(f"system/{k}"), float(v), step, moment) for k, v in sample.items() if k != "second"]
+    facts = {"training": run.training, "evaluation": run.evaluation, "provenance": run.provenance}
     return Entry(
         key=key, name=f"{variant.name} seed {run.seed}", level="seed", parent=f"{view.key}/{variant.name}",
-        status=_status([run]), times=times, curve=curve, datasets=datasets,
-        params={**_setting(view), **_data(variant), **{f"rows.{name}": n for name, n in sources.items()},
-                "rows": run.rows or None, "tokens": numbers.get("tokens", variant.tokens), "seed": run.seed,
-                "device": training.get("device")},
-        metrics={**scalars, "rows": run.rows or None, **_score_metrics(run.scores)},
-        documents={"provenance.json": run.provenance, "training.json": run.training},
-        files=_files(run),
+        status=_status([run]), times=times, curve=curve, metrics=dict(numbers),
+        datasets=[*training_sets(view, variant, [run]), *([suite(view)] if run.scores else [])],
+        params={**_data(variant, run.rows, run.tokens, run.sources), "seed": run.seed,
+                "device": run.provenance.get("device"), **_setting(view)},
+        documents={"run.json": facts}, files=_run_files(view, run),
         tags={**_tags(view, "seed", key), **_git([run]),
               "harness.run_key": run.key, "harness.state": run.state, "harness.control": variant.control,
               "harness.rows_digest": run.rows_digest, "harness.adapter": run.folders.get("adapter"),
@@ -207,72 +158,83 @@ def _seed(view: StudyView, variant: VariantView, run: RunView, times: tuple[int,
 # ----------------------------------------------------------------------------------------------------- parts
 
 
+def _judged(view: StudyView, runs: Iterable[RunView]) -> bool:
+    """Tell whether numbers over runs are shown: not while more of these are on their way, or may be tried again.
+
+    So nobody stops a study at a lucky moment, and MLflow's history of a number holds one value, live or rebuilt.
+    """
+    return view.comparison is not None or _status(runs) == "FINISHED"
+
+
+def _decision(view: StudyView, variant: VariantView) -> Decision | None:
+    if view.decisions is None or not variant.tests or variant.control:
+        return None
+    return next((d for d in view.decisions.decisions if d.subject == variant.tests), None)
+
+
 def _tags(view: StudyView, level: Level, key: str) -> dict[str, Any]:
-    trust = "" if view.decisions is None else "ok" if view.decisions.trusted else "failed"
-    return {"harness.study_key": view.key, "harness.level": level, "harness.key": key, "harness.trust": trust}
+    tags: dict[str, Any] = {"harness.study_key": view.key, "harness.level": level, "harness.key": key}
+    if view.decisions is not None and level in ("study", "variant"):  # a run is what it is, whatever is made of it
+        tags["harness.trust"] = "ok" if view.decisions.trusted else "failed"
+        tags["harness.trust_failed"] = "; ".join(check.check for check in view.decisions.trust if not check.ok)
+    return tags
 
 
 def _setting(view: StudyView) -> dict[str, Any]:
     """Return what all arms share: model, suite, match and the recipe's fields."""
-    recipe = {f"recipe.{name}": value for name, value in _flat(view.resolved.get("recipe", {})).items()}
+    recipe = {f"recipe.{name}": value for name, value in flat(view.resolved.get("recipe", {})).items()}
     named = {"model": view.resolved.get("model"), "suite": view.suite, "match": view.resolved.get("match")}
     return {**named, **recipe}
 
 
-def _data(variant: VariantView) -> dict[str, Any]:
-    rows = {f"rows.{source}": rows for source, rows in variant.sources.items()}
+def _data(variant: VariantView, rows: int, tokens: int | None, sources: dict[str, int]) -> dict[str, Any]:
+    """Return what a training set is made of: sources, their rows and weights (shares of the rows), operations."""
+    total = sum(sources.values()) or 1
+    parts: dict[str, Any] = {f"rows.{name}": count for name, count in sources.items()}
+    parts |= {f"weight.{name}": round(count / total, 4) for name, count in sources.items()}
     operations = variant.operations or "none"
-    size = {"rows": variant.rows, "tokens": variant.tokens, **rows}
+    size = {"rows": rows or None, "tokens": tokens, "sources": list(sources), **parts}
     return {"variant": variant.name, "operations": operations, **size}
 
 
-def _score_metrics(scores: Iterable[TaskScore], stderr: bool = True) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for score in scores:
-        found |= {f"{score.task}/{name}": value for name, value in score.metrics.items()}
-        if stderr:
-            found |= {f"{score.task}/{name}_stderr": value for name, value in score.stderr.items()}
-            found |= {f"{score.task}/majority": score.majority} if score.majority is not None else {}
+def _pool_ledgers(view: StudyView) -> dict[str, Path]:
+    """Return what was dropped while reading each source, and which rows overlap the suite, with the words matched."""
+    found: dict[str, Path] = {}
+    for place, folder in view.folders.items():
+        kind, _, source = place.partition("/")
+        prefix = {"sources": "reading_", "pools": ""}.get(kind)
+        if prefix is not None:
+            files = (Path(folder) / name for name in LEDGERS)
+            found |= {f"data/{source}/{prefix}{path.name}": path for path in files if path.is_file()}
     return found
 
 
-def _effect_metrics(arm: ArmEffect, prefix: str) -> dict[str, float | None]:
-    values = {
-        "effect": arm.effect, "effect_se": arm.se, "effect_low": arm.ci[0], "effect_high": arm.ci[1],
-        "p": arm.p, "p_adjusted": arm.p_adjusted, "effect_clean": arm.effect_clean, "items": arm.items,
-        "confirmation": arm.effect_confirmation,
-        "confirmation_low": arm.ci_confirmation[0], "confirmation_high": arm.ci_confirmation[1],
-    }  # fmt: skip
-    return {f"{prefix}{name}": value for name, value in values.items()}
-
-
-def _suite(view: StudyView) -> Dataset:
-    profile = {"items": view.suite_items}
-    return Dataset(view.suite, view.suite_digest, "evaluation", ITEM_COLUMNS, profile, view.suite_folder)
-
-
-def _files(run: RunView) -> dict[str, Path]:
-    """Return per-item results and data ledgers; the adapter stays in the store and is named in a tag."""
-    found: dict[str, Path] = {}
-    if "result" in run.folders:
-        found |= {f"results/{path.name}": path for path in Path(run.folders["result"]).glob("*.parquet")}
+def _run_files(view: StudyView, run: RunView) -> dict[str, Path]:
+    """Return per-item results, what the variant dropped, and the adapter where the study wants a copy."""
+    found = _result_files(run.folders.get("result"))
     if "variant" in run.folders:
         ledgers = (Path(run.folders["variant"]) / name for name in LEDGERS)
         found |= {f"data/{path.name}": path for path in ledgers if path.is_file()}
+    if "adapter" in run.folders and view.resolved.get("track", {}).get("adapters") == "copy":
+        files = sorted(path for path in Path(run.folders["adapter"]).iterdir() if path.is_file())
+        found |= {f"adapter/{path.name}": path for path in files if path.name != "record.json"}
     return found
+
+
+def _result_files(folder: str | None) -> dict[str, Path]:
+    return {f"results/{path.name}": path for path in Path(folder).glob("*.parquet")} if folder else {}
 
 
 def _git(runs: Iterable[RunView]) -> dict[str, Any]:
     """Return MLflow's tag for the git commit, where the runs agree on one."""
-    names = ("git_commit", "git.commit", "commit")
-    known = [_flat(run.provenance) for run in runs]
-    commits = {str(flat[name]) for flat in known for name in names if flat.get(name)}
+    commits = {str(run.provenance["commit"]) for run in runs if run.provenance.get("commit")}
     return {"mlflow.source.git.commit": commits.pop()} if len(commits) == 1 else {}
 
 
 def _status(runs: Iterable[RunView]) -> Status:
+    """Return a run's status; one with runs on their way is not finished yet, whatever became of the others."""
     states = {run.state for run in runs}
-    return "FAILED" if "failed" in states else "FINISHED" if states == {"done"} else "RUNNING"
+    return "RUNNING" if states & {"to do", "trained"} else "FAILED" if "failed" in states else "FINISHED"
 
 
 def _seeds(runs: Iterable[RunView]) -> list[int]:
@@ -282,61 +244,34 @@ def _seeds(runs: Iterable[RunView]) -> list[int]:
 # ----------------------------------------------------------------------------------------------------- times
 
 
-def _run_times(runs: Iterable[RunView]) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return begin and end of each run from its records, so that a rebuilt MLflow shows the same.
-
-    A run that failed left no record: it gets the time of the last one that did.
-    """
+def _run_times(runs: Iterable[RunView]) -> Times:
+    """Return begin and end of each run from its records, so that a rebuilt MLflow shows the same."""
     found = {}
     for run in runs:
         trained, evaluated = _created(run.folders.get("adapter")), _created(run.folders.get("result"))
-        if first := trained or evaluated:
-            seconds = float(_flat(run.training).get("seconds") or 0)
-            found[run.variant, run.seed] = (first - int(1000 * seconds), max(evaluated or first, first))
-    last = max((end for _, end in found.values()), default=int(time.time() * 1000))
-    return {(run.variant, run.seed): found.get((run.variant, run.seed), (last, last)) for run in runs}
+        last = evaluated or _moment(run.failed) or trained or _now()
+        first = trained or evaluated or last
+        begin = first - int(1000 * float(run.training.get("seconds") or 0))
+        found[run.variant, run.seed] = (begin, max(last, first))
+    return found
 
 
 def _created(folder: str | None) -> int | None:
     """Return when a record in the store was written."""
     path = Path(folder) / "record.json" if folder else None
-    if path is None or not path.is_file():
-        return None
-    text = json.loads(path.read_text()).get("created")
+    return _moment(json.loads(path.read_text()).get("created")) if path is not None and path.is_file() else None
+
+
+def _moment(text: str | None) -> int | None:
     return int(datetime.fromisoformat(text).timestamp() * 1000) if text else None
 
 
-def _span(times: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    known = list(times) or [(int(time.time() * 1000),) * 2]
-    return min(begin for begin, _ in known), max(end for _, end in known)
+def _span(view: StudyView, times: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return from when the study was fixed, which does not move while it goes on, to the end of some runs."""
+    known = list(times)
+    begin = _moment(view.created) or min((begin for begin, _ in known), default=_now())
+    return begin, max((end for _, end in known), default=begin)
 
 
-# ------------------------------------------------------------------------------------------------------ forms
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one with dotted names."""
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) else {f"{prefix}{name}": item}
-    return flat
-
-
-def _name(name: str) -> str:
-    """Return a name MLflow accepts: letters, digits and ``_ - . / :`` and space."""
-    return re.sub(r"[^\w\-./ :]", "_", name, flags=re.ASCII)[:250]
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        text = value or ""
-    elif isinstance(value, list | tuple):
-        text = ", ".join(_text(item) for item in value)
-    else:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
-
-
-def _digest(value: Any) -> str:
-    # A diverged loss is NaN, which has no canonical JSON: spell the value first.
-    return digest(json.dumps(value, sort_keys=True, default=str))
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,149 @@
+"""MLflow's own pages of a study, in a browser: lists, nesting, datasets, and two variants side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.tracking import experiment_page, sync
+from tests.tracking.servers import Server
+from tests.tracking.shown import STUDY_KEY, by_key, make_view
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+# MLflow uses what SQLAlchemy 2.1 deprecates.
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
+PATIENCE = 240_000  # milliseconds: the pages are large, and other tests may be at work
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: bytes) -> Iterator[Server]:
+    """A server as ``harness ui`` starts it, on a store with one study."""
+    made = Server.prepared(tmp_path_factory.mktemp("ui") / "store", empty_database)
+    sync(make_view(made.home), made.home, f"sqlite:///{made.home}/mlflow.db")
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def ids(server: Server) -> dict[str, str]:
+    runs = by_key(f"sqlite:///{server.home}/mlflow.db")
+    return {run.info.run_name: run.info.run_id for run in runs.values()}
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page of the system's chromium; nothing is downloaded."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1500, "height": 1400})
+        opened.set_default_timeout(PATIENCE)
+        yield opened
+        browser.close()
+
+
+def goto(page: Page, address: str, *words: str) -> str:
+    """Open a page and wait for words on it; return all of its text."""
+    page.goto("about:blank")
+    page.goto(address, wait_until="commit")
+    for word in words:
+        page.get_by_text(word, exact=True).first.wait_for()
+    return page.inner_text("body")
+
+
+def expand(page: Page, run: str) -> None:
+    """Press the plus sign in front of a run's name."""
+    link = page.get_by_role("link", name=run, exact=True).last
+    link.locator("xpath=ancestor::*[.//button][1]").locator("button").first.click()
+
+
+def test_the_study_is_listed_with_its_question(page: Page, server: Server) -> None:
+    goto(page, f"{server.url}/#/experiments", "quickstart")
+    found = experiment_page(server.url, "quickstart", server.home, f"sqlite:///{server.home}/mlflow.db")
+    text = goto(page, found, "quickstart", "Run Name")
+    assert "Verify it, or pay for clean rows?" in text
+    assert "11 matching runs" in text
+
+
+def test_variants_are_under_the_study_and_seeds_under_variants(page: Page, server: Server) -> None:
+    found = experiment_page(server.url, "quickstart", server.home, f"sqlite:///{server.home}/mlflow.db")
+    goto(page, found, "quickstart", "Run Name")
+    expand(page, "quickstart")
+    for name in ("base model", "baseline", "verified", "sums-160"):
+        page.get_by_role("link", name=name, exact=True).last.wait_for()
+    assert not page.get_by_role("link", name="verified seed 2", exact=True).count()
+    expand(page, "verified")
+    page.get_by_role("link", name="verified seed 2", exact=True).last.wait_for()
+    # MLflow draws every level further to the right.
+    left = {
+        name: page.get_by_role("link", name=name, exact=True).last.bounding_box()
+        for name in ("quickstart", "verified", "verified seed 2")
+    }
+    places = [box["x"] for box in left.values() if box is not None]
+    assert len(places) == 3
+    assert places[0] < places[1] < places[2]
+
+
+def test_a_runs_page_shows_its_datasets_and_its_parent(page: Page, server: Server, ids: dict[str, str]) -> None:
+    text = goto(page, f"{server.url}/#/experiments/1/runs/{ids['verified seed 2']}", "Datasets", "Parent run")
+    assert "verified (" in text
+    assert "training" in text.lower()
+    assert "verified, seed 2 of study quickstart: 79 rows." in text
+    assert "sums/exact_match:carry" in text
+    page.get_by_text("verified (").first.click()
+    drawer = page.get_by_role("dialog")
+    drawer.get_by_text("prompt").first.wait_for()  # the schema
+    assert "79" in drawer.inner_text()
+
+
+def test_a_variants_page_begins_with_its_verdict_and_effect(page: Page, server: Server, ids: dict[str, str]) -> None:
+    text = goto(page, f"{server.url}/#/experiments/1/runs/{ids['sums-160']}", "Description", "Child runs")
+    description = text[text.index("Description") :]
+    assert description.index("sums: GROW") < description.index("Effect on sums/exact_match")
+    assert "+0.160 [+0.120, +0.200]" in description
+    metrics = text[text.index("Metrics (") :]
+    assert metrics.index("effect\n") < metrics.index("effect_low\n") < metrics.index("training_seconds\n")
+    assert text.count("harness.digest") == 1  # of our own bookkeeping there is one tag to overlook
+
+
+def test_two_variants_side_by_side(page: Page, server: Server, ids: dict[str, str]) -> None:
+    runs = {"runs": json.dumps([ids["verified"], ids["sums-160"]]), "experiments": json.dumps(["1"])}
+    address = f"{server.url}/#/compare-runs?{urllib.parse.urlencode(runs)}"
+    goto(page, address, "Parameters", "Metrics", "effect", "operations")
+    cells = page.locator("tr").all_inner_texts()
+    rows = {parts[0]: parts[1:] for line in cells if len(parts := line.split("\t")) >= 3}
+    assert rows["operations"] == ["verify", "none"]
+    assert rows["sources"] == ["scraped", "sums"]
+    # Metrics come as a list of names, then of values, as many of them as fit the screen; effects are the first.
+    text = page.inner_text("body")
+    part = text[text.index("Metrics\nShow diff only") :].splitlines()[2:]
+    names = part[: next(at for at, line in enumerate(part) if line[0].isdigit() or line[0] == "-")]
+    values = part[len(names) : len(names) + 2 * len(names)]
+    metrics = {name: [float(value) for value in values[2 * at : 2 * at + 2]] for at, name in enumerate(names)}
+    assert metrics["effect"] == pytest.approx([0.11, 0.16])
+    assert metrics["effect_low"] == pytest.approx([0.07, 0.12])
+    assert metrics["effect_confirmation"] == pytest.approx([0.10, 0.15])
+
+
+def test_the_pages_of_a_study_that_is_not_there(server: Server, tmp_path: Path) -> None:
+    from harness.errors import RequestError
+
+    with pytest.raises(RequestError, match='MLflow has no experiment "quikstart" yet'):
+        experiment_page(server.url, "quikstart", server.home, f"sqlite:///{server.home}/mlflow.db")
+    assert STUDY_KEY
