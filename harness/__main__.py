@@ -13,26 +13,38 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    from harness.cli import app
-    from harness.errors import HarnessError
+    import typer
+
+    from harness.cli import app, usage
+    from harness.errors import HarnessError, storage_problem
+    from harness.visible import redacted, visible
 
     try:
-        app()
+        ended = app(standalone_mode=False)
+    except usage.UsageError as error:
+        if usage.no_arguments(error):
+            print(error.ctx.get_help())  # type: ignore[attr-defined]
+            sys.exit(0)
+        if debug:
+            raise
+        print(usage.sentence(error, sys.argv[1:]), file=sys.stderr)
+        sys.exit(2)
     except HarnessError as error:
         if debug:
             raise
-        print(error, file=sys.stderr)
+        print(visible(redacted(str(error))), file=sys.stderr)  # it may quote data, or an address with a password
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
         if debug:
             raise
-        print(
-            f"unexpected {type(error).__name__}: {error} (run again with --debug to see where)",
-            file=sys.stderr,
-        )
+        text = f"unexpected {type(error).__name__}: {error} (run again with --debug to see where)"
+        if reason := storage_problem(error):
+            text = f"{reason}. What was finished before is kept; run the same command again"
+        print(visible(redacted(text)), file=sys.stderr)
         sys.exit(1)
+    sys.exit(ended if isinstance(ended, int) else 0)
 
 
 if __name__ == "__main__":

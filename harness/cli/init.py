@@ -1,0 +1,191 @@
+"""``harness init``: from files of rows to a first study, ready for ``harness plan``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, note, open_store, print_json, shown_store
+
+if TYPE_CHECKING:
+    from harness.scaffold import Machine, Written
+    from harness.store import Store
+
+MODEL = "smollm2-135m-instruct"
+
+
+def init(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="jsonl, json, csv, parquet (.gz, .zst), a folder, a 'glob*', or owner/name@commit"
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="the study file to write")] = Path("study.yaml"),
+    name: Annotated[str | None, typer.Option("--name", help="the study's name (default: the file's)")] = None,
+    model: Annotated[str, typer.Option("--model", help="embedded name, owner/name@commit, or a folder")] = MODEL,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", help="a file of rows to test on (default: some of yours are held out)")
+    ] = None,
+    suite: Annotated[Path | None, typer.Option("--suite", help="a suite file to test on instead")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="with --suite: TASK/METRIC that decides, such as arc_easy/acc")
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", metavar="NAME=COLUMN", help="which column (or template) is prompt, completion, ..."),
+    ] = None,
+    minutes: Annotated[float, typer.Option("--minutes", min=1, help="how long the study may take here")] = 25.0,
+    force: Annotated[bool, typer.Option("--force", help="replace the study and its data if they are there")] = False,
+    store: StoreFolder = DEFAULT_STORE,
+    json: AsJson = False,
+) -> None:
+    """Look at your data and write a first study, with comments: sources, arms, and a suite of held-out rows.
+
+    Every FILE becomes a source. Nothing is trained, and your files are not changed.
+    """
+    from harness.cli.data.targets import declared_fields
+    from harness.scaffold import Asked, first_study
+
+    opened = open_store(store)
+    asked = Asked(
+        tuple(files), out, name, model, evaluation, suite, metric, declared_fields(field), minutes, force
+    )  # fmt: skip
+    with _progress() as tell:
+        made = first_study(asked, opened, _machine(opened), tell)
+    if json:
+        print_json(_as_json(made))
+        return
+    _show(made, minutes)
+    note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
+
+
+def _machine(store: Store) -> Machine:
+    """Return what this machine does, as measured by runs in the store, else as assumed."""
+    import statistics
+
+    from harness.engines.slots import find_slots
+    from harness.forecast.cost import ASSUMED_EVAL_TOKENS_PER_SECOND, ASSUMED_TOKENS_PER_SECOND, START_SECONDS
+    from harness.scaffold import Machine
+
+    slots = find_slots()
+    rates = [
+        float(artifact.record.data["tokens_per_second"])
+        for artifact in store.artifacts("adapter")
+        if str(artifact.record.provenance.get("device", "cpu")).split(":")[0] == slots.device
+    ]
+    training = statistics.median(rates) if rates else ASSUMED_TOKENS_PER_SECOND[slots.device]
+    evaluating = ASSUMED_EVAL_TOKENS_PER_SECOND[slots.device]
+    return Machine(slots.workers, training, evaluating, bool(rates), START_SECONDS, slots.device)
+
+
+def _as_json(made: Written) -> dict[str, Any]:
+    draft = made.draft
+    held = draft.held
+    return {
+        "study": draft.study,
+        "files": [str(path) for path in made.files],
+        "sources": {
+            pool.name: {
+                "rows": pool.rows.height,
+                "unusable": len(pool.unusable),
+                "objective": pool.objective,
+                "fields": pool.source.fields,
+                "languages": pool.languages,
+                "findings": pool.findings,
+            }
+            for pool in draft.pools
+        },
+        "suite": {"items": held.items, "kind": held.kind} if held else {"file": draft.suite},
+        "metric": draft.metric,
+        "baseline": draft.size.mix,
+        "arms": list(draft.filters),
+        "left_out": list(draft.size.left_out),
+        "fractions": list(draft.size.fractions),
+        "seeds": draft.size.seeds,
+        "steps": draft.size.steps,
+        "runs": draft.size.runs,
+        "seconds": round(draft.size.seconds),
+    }
+
+
+def _sees(made: Written) -> str:
+    """Return which effects the study will see, reckoned as ``harness plan`` does before anything has run."""
+    from harness.forecast.power import power, prior
+
+    draft = made.draft
+    assert draft.held is not None
+    deciding = round(0.7 * len(draft.held.docs))
+    arms = draft.size.runs // draft.size.seeds
+    found = power(prior(), seeds=draft.size.seeds, items=deciding, arms=arms, smallest_effect=0.05)
+    least = found.minimum_effect
+    if least is None or least > 0.5:
+        return f"next to nothing: {deciding} items decide, which are too few; hold out more with --eval FILE"
+    return f"effects of about {least:.2f} or more, four times in five; more seeds and items see smaller ones"
+
+
+def _show(made: Written, minutes: float) -> None:
+    """Say what was found, what was assumed, and what to check."""
+    from harness.cli import tables
+    from harness.scaffold.heldout import WORDS
+
+    out, draft = tables.console(), made.draft
+    rows = []
+    for pool in draft.pools:
+        languages = ", ".join(code for code, share in pool.languages.items() if share >= 0.05)
+        taken = draft.held.items.get(pool.name, 0) if draft.held else 0
+        mixed = draft.size.mix.get(pool.name, 0)
+        counts = (pool.rows.height, taken, draft.available[pool.name], mixed)
+        rows.append([pool.name, *(f"{count:,}" for count in counts), pool.objective, languages or "-"])
+    columns = [
+        ("Source", "left"), ("Rows", "right"), ("Held out", "right"), ("To train on", "right"),
+        ("In the baseline", "right"), ("Objective", "left"), ("Language", "left"),
+    ]  # fmt: skip
+    out.print(tables.table(columns, rows))
+    out.print()
+    for pool in draft.pools:
+        for finding in pool.findings:
+            out.print(tables.markup(f"{pool.name}: {finding}"))
+    size, machine = draft.size, draft.machine
+    if draft.held:
+        number = sum(draft.held.items.values())
+        out.print(f"\nTested on   {tables.plural(number, 'held-out row')} of yours. {WORDS[draft.held.kind]}")
+    else:
+        out.print(tables.markup(f"\nTested on   {draft.suite}; {draft.metric} decides"))
+    arms = [f"{', '.join(size.left_out)} left out in turn"] if size.left_out else []
+    arms += [f"{' and '.join(f'{f:.0%}' for f in size.fractions)} of the rows"] if size.fractions else []
+    arms += list(draft.filters)
+    out.print(tables.markup(f"Compared    {'; '.join(arms) or 'nothing yet: add arms'}; against the baseline"))
+    speed = "measured here" if machine.measured else "assumed until measured"
+    each = f"{size.seeds} seeds of every arm, {size.steps} steps each"
+    runs, workers = tables.plural(size.runs, "run"), tables.plural(machine.workers, "worker")
+    took = tables.duration(size.seconds)
+    out.print(f"Takes       about {took}: {runs} ({each}) on {workers} ({machine.device}; speed {speed})")
+    if size.seeds < 3:
+        out.print("            two seeds are a rehearsal: verdicts need three (more --minutes, or shorter rows)")
+    if size.seconds > 72 * minutes:
+        out.print(f"            more than the {minutes:g} min asked for: already the smallest study that says anything")
+    if draft.held and draft.held.metric in ("acc", "exact_match"):
+        out.print(f"Sees        {_sees(made)}")
+    out.print(tables.markup(f"Written     {', '.join(str(path) for path in made.files)}"))
+    check = ["the fields of every source"]
+    check += ["ten of the held-out items"] if draft.held else []
+    check += ["smallest_effect: the gain that would matter to you"]
+    out.print(f"Check       {', '.join(check)}")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Say what is being done, where there is a terminal to say it on."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("Reading") as status:
+        yield status.update

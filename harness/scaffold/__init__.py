@@ -1,0 +1,10 @@
+"""The scaffold: from files of the user's to a first study, with a suite carved out of their own rows.
+
+``columns`` tells which column is what, ``look`` reads a file and says what is in it, ``heldout`` takes items out of the
+rows, ``size`` chooses how large a study fits the time, ``draft`` words it as YAML with comments, ``first`` does it all.
+"""
+
+from harness.scaffold.first import Asked, Written, first_study
+from harness.scaffold.size import Machine
+
+__all__ = ["Asked", "Machine", "Written", "first_study"]

@@ -1,0 +1,204 @@
+"""Which column of a file is what: canonical fields, guessed from names and from a look at the values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.data.fields import ROLES
+from harness.data.generators import number
+from harness.data.packing import printable
+from harness.data.reading import parse
+from harness.errors import RequestError, did_you_mean
+from harness.records import CONTENT_COLUMNS
+
+# Names in the order they are looked for, without case, spaces, underscores and hyphens.
+MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
+PROMPT = (
+    "prompt", "question", "query", "instruction", "problem", "request", "ask", "usermessage", "user", "human",
+    "input", "inputs", "inputtext", "ticket", "title", "source",
+)  # fmt: skip
+COMPLETION = (
+    "completion", "response", "output", "outputs", "answer", "correctanswer", "reply", "assistant", "solution",
+    "target", "targets", "outputtext", "targettext", "summary", "result",
+)  # fmt: skip
+CHOSEN = ("chosen", "preferred", "accepted", "better", "win", "winner")
+REJECTED = ("rejected", "dispreferred", "worse", "lose", "loser")
+TEXT = ("text", "content", "body", "document", "article", "passage", "story", "sentence", "review", "message")
+LABEL = ("label", "labels", "category", "class", "sentiment", "intent", "tag", "topic")
+ANSWER = ("answer", "finalanswer", "result", "gold", "target", "label", "solution", "expected")
+GROUP = (
+    "group", "groupid", "conversationid", "threadid", "sessionid", "userid", "customerid", "documentid", "docid",
+    "articleid", "pageid", "caseid", "ticketid", "author", "url",
+)  # fmt: skip
+SLICE = (
+    "slice", "category", "type", "topic", "intent", "difficulty", "level", "subject", "domain", "task", "product",
+    "language", "lang", "grade", "label", "kind", "tag", "channel", "department",
+)  # fmt: skip
+LICENSE = ("license", "licence")
+MOST_LABELS = 12  # different values that still look like labels or slices, not like answers
+
+
+@dataclass
+class Columns:
+    """How a file's columns become rows.
+
+    Attributes:
+        fields: Canonical field -> column or template, as a study writes it; empty where the layout is recognized.
+        notes: What was assumed, in words.
+    """
+
+    fields: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def mapped(records: Sequence[Mapping[str, Any]], place: str, declared: Mapping[str, str]) -> Columns:
+    """Return the fields of a file.
+
+    Args:
+        records: Some of its first records, at least one.
+        place: Where the first is.
+        declared: Fields the user gave; they count before anything that is guessed.
+
+    Raises:
+        RequestError: No column could be the content, or a declared column does not exist.
+    """
+    values = {column: [record.get(column) for record in records] for column in records[0]}
+    for name, template in declared.items():
+        for column in re.findall(r"\{(\w+)\}", template) or ([] if "{" in template else [template]):
+            if column not in values:
+                near = did_you_mean(column, map(printable, values))
+                raise RequestError(f'--field {name}={template}: {place} has no column "{column}".{near}')
+    content = {name: text for name, text in declared.items() if name in CONTENT_COLUMNS}
+    made = Columns(content, notes=["fields as given by --field"]) if content else _content(values, place)
+    used = " ".join(made.fields.values())
+    rest = {column: found for column, found in values.items() if not _within(column, used)}
+    _answer(made, rest)
+    _marks(made, rest, len(records))
+    made.fields |= declared
+    return made
+
+
+def _content(values: Mapping[str, Sequence[Any]], place: str) -> Columns:
+    found = _pick(values, MESSAGES, _is_talk)
+    if found:
+        return Columns({"messages": found}, notes=[f'conversations in "{found}"; the last answer is learned'])
+    chosen, rejected = _pick(values, CHOSEN, _is_answer), _pick(values, REJECTED, _is_answer)
+    if chosen and rejected:
+        prompt = _pick(values, PROMPT, _is_answer)
+        named = {"prompt": prompt} if prompt else {}
+        return Columns({**named, "chosen": chosen, "rejected": rejected}, notes=["preference pairs (objective: dpo)"])
+    texts = {column: found for column, found in values.items() if _is_text(found)}
+    prompt = _pick(texts, PROMPT, any)
+    rest = {column: found for column, found in texts.items() if column != prompt}
+    # A bare number beside a worked solution is what the solution is checked against, not what is learned.
+    completion = _pick(rest, COMPLETION, lambda found: not _numbers(found)) or _pick(rest, COMPLETION, any)
+    if prompt and completion:
+        return _pair(values, prompt, completion)
+    text, label = _pick(texts, TEXT, any) or prompt, _pick(texts, LABEL, _is_label)
+    if text and label and text != label:
+        fields = {"prompt": f"{{{text}}}\n{label.capitalize()}:", "completion": f" {{{label}}}"}
+        return Columns(fields, notes=[f'"{label}" is a label to predict from "{text}" (else: --field text={text})'])
+    if text and not prompt:
+        return Columns({"text": text}, notes=[f'raw text in "{text}" (objective: text)'])
+    names = ", ".join(printable(column) for column in list(values)[:12])
+    raise RequestError(
+        f"{place}: none of its columns ({names}) is known to be a question and an answer, a conversation, or text. "
+        "Say which: --field prompt=COLUMN --field completion=COLUMN (or messages=, text=, chosen= and rejected=)"
+    )
+
+
+def _pair(values: Mapping[str, Sequence[Any]], prompt: str, completion: str) -> Columns:
+    notes = [f'"{prompt}" is the prompt, "{completion}" the completion']
+    if _plain(prompt) == "instruction" and "input" in values and any(values["input"]):
+        prompts = f"{{{prompt}}}\n{{input}}\n"
+        if all(value is not None for value in values["input"]):
+            return Columns({"prompt": prompts, "completion": f"{{{completion}}}"}, notes)
+        if completion == "output" and "text" not in values:
+            return Columns({}, [*notes, "Alpaca's layout, recognized by itself"])
+    if _plain(prompt) in ("question", "query", "problem"):
+        return Columns({"prompt": f"Q: {{{prompt}}}\nA:", "completion": f" {{{completion}}}"}, notes)
+    pairs = zip(values[prompt], values[completion], strict=True)
+    joined = [str(before)[-1:].isspace() or str(after)[:1].isspace() for before, after in pairs]
+    if sum(joined) >= 0.9 * len(joined):
+        return Columns({"prompt": prompt, "completion": completion}, notes)
+    notes.append("nothing separates prompt and completion, so a line break was put between")
+    return Columns({"prompt": f"{{{prompt}}}\n", "completion": f"{{{completion}}}"}, notes)
+
+
+def _answer(made: Columns, rest: Mapping[str, Sequence[Any]]) -> None:
+    """Map a number beside a worked-out completion as the answer to check it against."""
+    found = _pick(rest, ANSWER, _numbers)
+    if found and ({"completion", "messages"} & set(made.fields) or not made.fields):
+        made.fields["answer"] = found
+        made.notes.append(f'"{found}" holds numbers that completions can be checked against (verify)')
+
+
+def _marks(made: Columns, rest: Mapping[str, Sequence[Any]], rows: int) -> None:
+    """Map what tells rows apart: clusters, slices, licences."""
+    taken = made.fields.get("answer")
+    rest = {column: values for column, values in rest.items() if column != taken}
+
+    def repeats(values: Sequence[Any]) -> bool:
+        return 1 < len(set(map(str, values))) <= 0.9 * rows
+
+    group = _pick(rest, GROUP, lambda values: _is_text(values) and repeats(values))
+    if group:
+        made.fields["group"] = group
+        made.notes.append(f'rows with the same "{group}" belong together: they are never split between train and test')
+    kind = _pick(rest, SLICE, lambda values: _is_text(values) and 1 < len(set(map(str, values))) <= MOST_LABELS)
+    if kind and kind != group:
+        made.fields["slice"] = kind
+        made.notes.append(f'effects are also shown by "{kind}"')
+    license_ = _pick(rest, LICENSE, _is_text)
+    if license_:
+        made.fields["license"] = license_
+
+
+def _pick(
+    values: Mapping[str, Sequence[Any]], names: Collection[str], fits: Callable[[Sequence[Any]], bool]
+) -> str | None:
+    plain = {_plain(column): column for column in reversed(list(values))}
+    return next((plain[name] for name in names if name in plain and fits(values[plain[name]])), None)
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\s_\-]+", "", str(column)).lower()
+
+
+def _within(column: str, used: str) -> bool:
+    return bool(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", used))
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    there = [value for value in values if value is not None]
+    return {type(value) for value in there} <= {str, int, float} and any(str(value).strip() for value in there)
+
+
+def _numbers(values: Sequence[Any]) -> bool:
+    return all(value is not None and number(str(value)) is not None for value in values)
+
+
+def _is_answer(values: Sequence[Any]) -> bool:
+    return _is_text(values) or _lists(values)
+
+
+def _is_label(values: Sequence[Any]) -> bool:
+    return 1 < len(set(map(str, values))) <= min(MOST_LABELS, max(2, len(values) // 2))
+
+
+def _lists(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, list) and value for value in values)
+
+
+def _is_talk(values: Sequence[Any]) -> bool:
+    value = next((value for value in values if value), None)
+    if isinstance(value, str):
+        value, problem = parse(value)
+        if problem:
+            return False
+    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+        return False
+    return str(value[0].get("role", value[0].get("from"))) in ROLES
