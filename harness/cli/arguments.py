@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from harness.engines.local import Engine
+    from harness.engines import Engine
     from harness.plan import Plan
     from harness.store import Store
 
@@ -30,6 +31,15 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="worker processes (default: one per core or GPU)")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda (default: cuda when there is one)")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="local, ray, or an engine file (.yaml) such as those in configs/engines")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="of a Ray cluster: host:port, ray://host:port, auto, or local (one on this machine)"
+    ),
+]
 
 DEFAULT_STORE = Path(".harness")
 
@@ -39,21 +49,51 @@ def open_store(folder: Path) -> Store:
     from harness.errors import RequestError
     from harness.store import Store
 
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(folder)):
+        raise RequestError(
+            f"--store: {folder} is a URL; the store must be a folder, which all machines of a cluster see "
+            "(an object store has no rename, and publishing needs one)"
+        )
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise RequestError(f"--store: {there} is a file, expected a folder")
     return Store(folder.resolve())
 
 
-def open_engine(store: Store, workers: int | None = None, device: str | None = None) -> Engine:
-    """Return the local engine for a store."""
-    from harness.engines.local import Engine, find_slots
+def open_engine(
+    store: Store,
+    workers: int | None = None,
+    device: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
+) -> Engine:
+    """Return the engine that carries out a store's jobs; one on Ray is connected to its cluster."""
+    from harness.engines.config import LocalConfig, load_engine
+    from harness.engines.local import Engine
+    from harness.engines.slots import find_slots
     from harness.engines.worker import git_commit
     from harness.errors import RequestError, did_you_mean
 
     if device not in (None, "cpu", "cuda"):
         raise RequestError(f'--device: "{device}" is no device.{did_you_mean(device or "", ("cpu", "cuda"))}')
-    return Engine(find_slots(workers, device), store.root / "logs", git_commit())
+    config = load_engine(engine)
+    chosen = {name: value for name, value in (("workers", workers), ("device", device)) if value is not None}
+    logs = store.root / "logs"
+    if isinstance(config, LocalConfig):
+        if address is not None:
+            raise RequestError("--address: the local engine has none; did you mean --engine ray?")
+        config = config.model_copy(update=chosen)
+        return Engine(find_slots(config.workers, config.device), logs, git_commit())
+    try:
+        from harness.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise RequestError("--engine: Ray is not installed; pip install 'ablation-harness[ray]'") from error
+    chosen |= {"address": address} if address is not None else {}
+    made = RayEngine(config.model_copy(update=chosen), logs, git_commit())
+    note(f"Ray at {made.address}: {made.slots.workers} slots ({made.config.worker.shown()} each), {made.free} free now")
+    return made
 
 
 def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
@@ -68,6 +108,7 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
     from harness.build import reads_model
     from harness.engines.jobs import Job, model_fields
     from harness.engines.local import Engine
+    from harness.engines.slots import find_slots
     from harness.errors import RequestError, StepError
     from harness.loading import load_study
     from harness.plan import make_plan
@@ -79,9 +120,10 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
 
     def ask(job: Job) -> dict[str, Any]:
         # Not the store's logs: nothing is written there before the whole study turns out to be sound.
+        # And on this machine, whatever the engine: what is asked for is handed over in folders of its own.
         with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
-            used = engine or open_engine(store)
-            return Engine(used.slots, Path(logs), used.commit).call(job)
+            slots = engine.slots if isinstance(engine, Engine) else find_slots()
+            return Engine(slots, Path(logs), engine.commit if engine else "").call(job)
 
     def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
         note(f"Reading the tasks of suite {suite.suite} (once per suite)")
@@ -111,7 +153,8 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
         return values
 
     try:
-        model = models.resolve(loaded.study.model, loaded.model_folder, store)
+        trusted = loaded.study.trust_remote_code
+        model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
         if model.folder is None and reads_model(loaded.study):
             note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
             ask(Job(job="model", id="model", label=model.name, store=str(store.root), model=model_fields(model)))

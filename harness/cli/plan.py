@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cli.arguments import (
     DEFAULT_STORE,
+    Address,
     AsJson,
     Device,
+    EngineName,
     StoreFolder,
     StudyFile,
     Workers,
@@ -19,6 +21,8 @@ from harness.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from harness.engines import Engine
+    from harness.engines.placement import Packed
     from harness.forecast import Forecast
     from harness.plan import Plan
 
@@ -29,6 +33,8 @@ def plan(
     json: AsJson = False,
     workers: Workers = None,
     device: Device = None,
+    on: EngineName = "local",
+    address: Address = None,
 ) -> None:
     """Show the variants, their rows and tokens, what is done and to do, the power and the cost of a study.
 
@@ -37,17 +43,76 @@ def plan(
     from harness import forecast
     from harness.plan import publish
 
-    engine = open_engine(open_store(store), workers, device)
+    engine = open_engine(open_store(store), workers, device, on, address)
     made = open_plan(study, store, engine)
     if made.model.kind == "embedded":  # a model of the Hub is not downloaded for a plan: its tokens stay uncounted
         made = with_model(made, study, store, engine)
     publish(made)
     slots = engine.slots
     expected = forecast.forecast(made, slots.workers, slots.device)
+    packed = packing(made, engine)
     if json:
-        print_json(as_json(made, expected))
-    else:
-        show(made, expected)
+        print_json(as_json(made, expected) | {"engine": engine_json(engine, packed)})
+        return
+    show(made, expected)
+    if on != "local":
+        show_packing(packed)
+
+
+def packing(made: Plan, engine: Engine) -> list[Packed]:
+    """Return what each slot of an engine would do, and how long that takes."""
+    from harness.engines.jobs import jobs_to_do
+    from harness.engines.placement import pack
+    from harness.forecast.cost import expected_seconds
+
+    jobs = jobs_to_do(made)
+    return pack(jobs, expected_seconds(made, engine.slots.device), engine.nodes, engine.slots.workers)
+
+
+def engine_json(engine: Engine, packed: list[Packed]) -> dict[str, Any]:
+    """Return the slots and what is packed onto them as the documented JSON."""
+    from dataclasses import asdict
+
+    return {
+        "workers": engine.slots.workers,
+        "threads": engine.slots.threads,
+        "device": engine.slots.device,
+        "nodes": [asdict(node) for node in engine.nodes],
+        "slots": [asdict(slot) for slot in packed],
+        "makespan": makespan(packed),
+    }
+
+
+def makespan(packed: list[Packed]) -> float:
+    """Return the seconds until all is done, the start of the workers included."""
+    from harness.forecast.cost import START_SECONDS
+
+    longest = max((slot.seconds for slot in packed), default=0.0)
+    return longest + START_SECONDS if longest else 0.0
+
+
+def show_packing(packed: list[Packed]) -> None:
+    """Print a line per machine: its slots, what is packed onto them, and when it would be done."""
+    from harness.cli import tables
+
+    out = tables.console()
+    rows = []
+    for name in dict.fromkeys(slot.node for slot in packed):
+        own = [slot for slot in packed if slot.node == name]
+        used = [slot for slot in own if slot.jobs]
+        longest = max(slot.seconds for slot in own)
+        rows.append(
+            [
+                name, own[0].hardware, f"{len(used)} of {len(own)}", str(sum(len(slot.jobs) for slot in own)),
+                tables.duration(longest),
+            ]
+        )  # fmt: skip
+    columns = [("Node", "left"), ("Hardware", "left"), ("Slots used", "right"), ("Runs", "right"), ("Busy", "right")]
+    out.print()
+    out.print(tables.table(columns, rows))
+    kinds = len({slot.hardware for slot in packed})
+    placed = "; the runs of a seed stay on one kind of hardware, taken to be equally fast" if kinds > 1 else ""
+    out.print(f"\nDone after about {tables.duration(makespan(packed))}, the start of workers included{placed}")
 
 
 def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:

@@ -1,1 +1,55 @@
 """Engines: who runs the steps of a plan, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from harness.engines.jobs import Event, Job
+    from harness.engines.placement import Node
+    from harness.engines.slots import Slots
+
+
+class Engine(Protocol):
+    """What every engine does. ``tests/engines/test_contract.py`` holds all of them to it.
+
+    Attributes:
+        slots: How many workers, and how they are set up.
+        logs: Folder for what workers and their libraries print.
+        commit: Git commit that goes into every record's provenance.
+    """
+
+    slots: Slots
+    logs: Path
+    commit: str
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The machines, and how many workers each has room for."""
+
+    def run(self, jobs: Sequence[Job], listen: Callable[[int, Job, Event], None]) -> list[tuple[Job, Event]]:
+        """Run all jobs and return those that failed, with why. A failure does not stop the others.
+
+        Args:
+            jobs: Each is done once. Jobs of one block stay on one kind of hardware where there are several.
+            listen: Told slot, job and event as things happen, in this thread.
+
+        Raises:
+            StepError: When a worker cannot even start.
+            KeyboardInterrupt: After the workers are gone; what is finished stays finished.
+        """
+
+    def stop(self) -> None:
+        """Make ``run`` start nothing new, let runs in progress leave a checkpoint, and raise KeyboardInterrupt.
+
+        Called by a signal handler, so it may only set a flag or put something in a ``queue.SimpleQueue``.
+        """
+
+    def call(self, job: Job) -> dict[str, Any]:
+        """Run one job in a worker of its own and return what it gave.
+
+        Raises:
+            StepError: With the worker's message when the job failed.
+        """

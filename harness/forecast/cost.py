@@ -39,18 +39,11 @@ class Cost:
 
 def cost(plan: Plan, workers: int, device: str) -> Cost:
     """Return the runs that are left, and the time and money they take."""
-    recipe = plan.study.recipe
     speed, measured = _training_speed(plan, device)
     evaluating = _evaluation_seconds(plan, device)
-    tokens = {v.name: (v.tokens or v.rows * 60.0, v.rows) for v in plan.variants}
-    training = {}
-    for name, (total, rows) in tokens.items():
-        shown = recipe.steps * recipe.batch if recipe.steps else rows * (recipe.epochs or 1.0)
-        training[name] = shown * total / max(rows, 1.0) / speed
+    training = _training_seconds(plan, speed)
     todo = [run for run in plan.runs if run.state != "done"]
-    seconds = sum(evaluating + (training[run.variant] if run.state != "trained" else 0.0) for run in todo)
-    if plan.store.find("result", plan.base.key) is None:
-        seconds += evaluating
+    seconds = sum(_left(plan, training, evaluating).values())
     used = max(1, min(workers, len(todo)))
     wall = seconds / used + (START_SECONDS if todo else 0.0)
     money = _money(plan)
@@ -65,6 +58,33 @@ def cost(plan: Plan, workers: int, device: str) -> Cost:
     if money:
         text += f"; the largest training set holds {money:,.2f} worth of paid rows"
     return Cost(len(todo), len(plan.runs) - len(todo), wall, used, device, speed, measured, money, text, per_seed)
+
+
+def expected_seconds(plan: Plan, device: str) -> dict[str, float]:
+    """Return how long each step that is left takes one worker, by the key of the run or of the base model's result."""
+    speed, _ = _training_speed(plan, device)
+    return _left(plan, _training_seconds(plan, speed), _evaluation_seconds(plan, device))
+
+
+def _left(plan: Plan, training: dict[str, float], evaluating: float) -> dict[str, float]:
+    seconds = {
+        run.key: evaluating + (training[run.variant] if run.state != "trained" else 0.0)
+        for run in plan.runs
+        if run.state != "done"
+    }
+    if plan.store.find("result", plan.base.key) is None:
+        seconds[plan.base.key] = evaluating
+    return seconds
+
+
+def _training_seconds(plan: Plan, speed: float) -> dict[str, float]:
+    """Return how long a variant's training takes, by its name."""
+    recipe = plan.study.recipe
+    found = {}
+    for variant in plan.variants:
+        shown = recipe.steps * recipe.batch if recipe.steps else variant.rows * (recipe.epochs or 1.0)
+        found[variant.name] = shown * (variant.tokens or variant.rows * 60.0) / max(variant.rows, 1.0) / speed
+    return found
 
 
 def _money(plan: Plan) -> float | None:

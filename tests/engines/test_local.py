@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -19,7 +20,8 @@ import yaml
 
 from harness import suites
 from harness.engines.jobs import Event, Job, model_fields
-from harness.engines.local import ATTEMPTS, Engine, Slots, find_slots
+from harness.engines.local import ATTEMPTS, Engine, _Process
+from harness.engines.slots import Slots, find_slots
 from harness.engines.worker import git_commit
 from harness.errors import StepError
 from harness.models import Model
@@ -100,7 +102,8 @@ def held(tmp_path: Path) -> Held:
 # ---------------------------------------------------------------------------------------------------------- slots
 
 
-def test_slots_share_the_cores() -> None:
+def test_slots_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cores = len(os.sched_getaffinity(0))
     assert find_slots(1, "cpu") == Slots(1, cores, "cpu")
     many = find_slots(4 * cores, "cpu")
@@ -196,6 +199,43 @@ def test_a_worker_that_cannot_start_says_why(engine: Engine, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StepError, match=r"a worker cannot start: RuntimeError: half an installation \(whole log: "):
         engine.run([cheap(tmp_path, "job")], lambda *_: None)
+
+
+def test_a_worker_killed_while_it_starts_is_replaced(engine: Engine, tmp_path: Path) -> None:
+    """Unlike one that cannot start: that would not get better."""
+
+    def kill() -> None:
+        while not (found := children()):
+            time.sleep(0.002)
+        found[0].kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    heard: Heard = []
+    assert engine.run([cheap(tmp_path, f"job-{i}") for i in range(4)], lambda *event: heard.append(event)) == []
+    assert len([event for _, _, event in heard if event.event == "done"]) == 4
+
+
+def test_half_an_event_is_no_event(engine: Engine) -> None:
+    """A worker that is killed while it speaks: the rest of the line never comes, and nobody waits for it."""
+    process = _Process(0, None)  # type: ignore[arg-type]
+    engine._read(process, io.StringIO('chatter\n{"event": "ready"}\n{"event": "failed", "detail": "hal'))
+    assert engine._events.get() == (process, Event(event="ready"))
+    assert engine._events.get() == (process, None)
+    assert engine._events.empty()
+
+
+def test_stopped_it_starts_nothing_new(engine: Engine, tmp_path: Path) -> None:
+    heard: Heard = []
+
+    def hear(*event: object) -> None:
+        heard.append(event)  # type: ignore[arg-type]
+        engine.stop()
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.run([cheap(tmp_path, f"job-{i}") for i in range(40)], hear)
+    assert len([event for _, _, event in heard if event.event == "done"]) < 40
+    assert not children()
 
 
 # --------------------------------------------------------------------------------------------------- the protocol
