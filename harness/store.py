@@ -3,16 +3,22 @@
 ``<root>/<kind>/<readable-name>-<key>/`` holds a finished artifact; its ``record.json`` is written last and the folder
 arrives by rename, so an artifact is either whole or absent. Work in progress is in ``<root>/work/<key>/``; several
 attempts at one key may run at once and the first rename wins. Locks only save duplicate work.
+
+A record holds the digest of every file beside it and a seal over itself. The seal is compared whenever a record is
+read, a file's digest before the file is used (``Artifact.checked``), and all of them by ``upkeep.verify``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
+import fcntl
+import math
 import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,13 +26,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RequestError
-from harness.identity import KEY_LENGTH, file_digest
+from harness.errors import RequestError, StepError
+from harness.identity import file_digest
 from harness.records import Failure, Record, StoredFile
+from harness.seals import KEYED, RECORD, content, file_problem, folder_name, json_bytes, parsed
+from harness.visible import redacted
 
-RECORD = "record.json"
 WORK = "work"
 LOCKS = "locks"
+RELISTED = 5.0  # s; two drivers that publish one key by two names within that time both do: the older one counts
+SETTLED = 2_000_000_000  # ns; a folder that changed longer ago gets another time stamp when it changes again
+ATTEMPT = re.compile(r"^(.*)-(\d+)-[0-9a-f]{8}$")  # folder of an attempt: host, process, random
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,21 @@ class Artifact:
     folder: Path
     record: Record
 
+    def checked(self, *names: str) -> Path:
+        """Return the folder, having compared files (all, where none is named) with the record.
+
+        Raises:
+            StepError: One is missing, or is not what was published: what is damaged is not used.
+        """
+        for name in names or self.record.files:
+            problem = file_problem(self.folder, name, self.record.files.get(name))
+            if problem:
+                raise StepError(
+                    f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is made anew "
+                    "(`harness store verify` lists all damage)"
+                )
+        return self.folder
+
 
 @dataclass
 class Attempt:
@@ -59,40 +84,89 @@ class Attempt:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing ``verify`` found wrong."""
-
-    artifact: str
-    text: str
-
-
 class Store:
     """A folder of artifacts. Creating the object touches nothing on disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._listings: dict[str, tuple[int, dict[str, list[str]]]] = {}  # kind -> time stamp; key -> folders
+        self._listed: dict[str, float] = {}  # kind -> when it was listed
 
     # ------------------------------------------------------------------------------------------------- reading
 
     def find(self, kind: str, key: str) -> Artifact | None:
-        """Return the finished artifact of a key, or None."""
-        folder = self.root / kind
-        for path in folder.glob(f"*-{key}") if folder.is_dir() else ():
-            record = self._read(path)
-            if record is not None and record.key == key:
-                return Artifact(path, record)
-        return None
+        """Return the finished artifact of a key, or None. Its files are not looked at: see ``Artifact.checked``.
 
-    def artifacts(self, kind: str | None = None) -> list[Artifact]:
-        """Return all finished artifacts (of one kind), by kind and name."""
+        Raises:
+            RequestError: Its record is damaged.
+        """
+        known = self._listings.get(kind, (0, {}))[1].get(key, [])
+        return self._first(kind, key, known) or self._first(kind, key, self._listing(kind).get(key, []))
+
+    def at(self, folder: Path) -> Artifact:
+        """Return the artifact in a folder.
+
+        Raises:
+            RequestError: There is none, or its record is damaged.
+        """
+        record = self._read(folder)
+        if record is None:
+            raise RequestError(f"{folder} is not there any more, or has lost its {RECORD}; run again to have it made")
+        return Artifact(folder, record)
+
+    def _first(self, kind: str, key: str, names: list[str]) -> Artifact | None:
+        """Return the artifact among folders: the oldest, where drivers of two studies published one each."""
+        folders = [self.root / kind / name for name in names]
+        found = [Artifact(path, record) for path in folders if (record := self._read(path)) and record.key == key]
+        return min(found, key=lambda one: (one.record.created, one.folder.name), default=None)
+
+    def _listing(self, kind: str, within: float = 0.0) -> dict[str, list[str]]:
+        """Return a kind's folders by key; listed again only when one came or went: a sweep asks thousands of times.
+
+        Args:
+            kind: The kind.
+            within: Seconds for which an older listing will do.
+        """
+        if time.monotonic() - self._listed.get(kind, -math.inf) < within:
+            return self._listings[kind][1]
+        folder = self.root / kind
+        try:
+            stamp = folder.stat().st_mtime_ns
+            if self._listings.get(kind, (None, {}))[0] != stamp:
+                names: dict[str, list[str]] = {}
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if keyed := KEYED.match(entry.name):
+                            names.setdefault(keyed["key"], []).append(entry.name)
+                self._listed[kind] = time.monotonic()
+                # Within a tick of the clock a folder can change twice and show one time stamp.
+                self._listings[kind] = (stamp if time.time_ns() - stamp > SETTLED else 0, names)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return self._listings[kind][1]
+
+    def artifacts(self, kind: str | None = None, damaged: list[Path] | None = None) -> list[Artifact]:
+        """Return all finished artifacts (of one kind), by kind and name.
+
+        Args:
+            kind: One kind only.
+            damaged: Takes the folders whose record is damaged.
+
+        Raises:
+            RequestError: A record is damaged, and ``damaged`` was not given.
+        """
         found = []
-        kinds = [self.root / kind] if kind else sorted(p for p in _folders(self.root) if p.name != WORK)
+        kinds = [self.root / kind] if kind else sorted(p for p in folders_in(self.root) if p.name != WORK)
         for parent in kinds:
-            for path in sorted(_folders(parent)):
-                record = self._read(path)
-                if record is not None:
-                    found.append(Artifact(path, record))
+            for path in sorted(folders_in(parent)):
+                try:
+                    record = self._read(path)
+                except RequestError:
+                    if damaged is None:
+                        raise
+                    damaged.append(path)
+                else:
+                    found += [Artifact(path, record)] if record is not None else []
         return found
 
     def failure(self, key: str) -> Failure | None:
@@ -107,14 +181,15 @@ class Store:
 
     def _read(self, folder: Path) -> Record | None:
         try:
-            return Record.model_validate_json((folder / RECORD).read_text())
+            record, problem = parsed((folder / RECORD).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
+        if record is None or problem:
             raise RequestError(
-                f"{folder / RECORD} is damaged ({type(error).__name__}); "
-                f"`harness store verify` lists what is affected; delete the folder to have it made again"
-            ) from error
+                f"{folder / RECORD} is {problem}; `harness store verify` lists what is affected; "
+                "delete the folder to have it made again"
+            )
+        return record
 
     # ------------------------------------------------------------------------------------------------- writing
 
@@ -124,15 +199,24 @@ class Store:
 
         The first attempt to finish wins; a later one is thrown away, because equal keys mean equal contents.
         """
-        work = self.root / WORK / step.key / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        work.mkdir(parents=True)
-        attempt = Attempt(work)
-        try:
+        with self.scratch(step.key) as work:
+            attempt = Attempt(work)
             yield attempt
             self._publish(step, attempt)
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """Give a folder of this process in ``work/<name>``, and remove it, with those of dead processes, when left."""
+        work = self.root / WORK / name / _attempt_name()
+        _make(work)
+        try:
+            yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # others may be doing the same
+                for left in folders_in(work.parent):
+                    if ATTEMPT.match(left.name) and not is_alive(left.name):
+                        shutil.rmtree(left, ignore_errors=True)
                 work.parent.rmdir()  # stays while another attempt or a failure.json is in it
 
     def _publish(self, step: Step, attempt: Attempt) -> None:
@@ -157,98 +241,101 @@ class Store:
             provenance=attempt.provenance,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_json(attempt.folder / RECORD, record.model_dump(mode="json"))
-        target = self.root / step.kind / f"{_readable(step.name)}-{step.key}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # An earlier attempt that is already there makes the rename fail: keys equal, contents equal, nothing to do.
-        with contextlib.suppress(FileExistsError, OSError) if target.exists() else contextlib.nullcontext():
-            attempt.folder.rename(target)
-            _sync(target.parent)
+        _write(attempt.folder / RECORD, content(record))
+        for folder in (*(p for p in attempt.folder.rglob("*") if p.is_dir()), attempt.folder):
+            _sync(folder)  # names are in folders: without this a power cut could leave an artifact without its files
+        target = self.root / step.kind / folder_name(step.name, step.key)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync(self.root)
+        # By another name it may have been published meanwhile. Who publishes thousands does not list them each time.
+        listing = self._listing(step.kind, within=RELISTED)
+        if self._first(step.kind, step.key, listing.get(step.key, [])) is None:
+            self._arrive(attempt.folder, target)
+            if step.kind in self._listings:
+                self._listings[step.kind][1].setdefault(step.key, []).append(target.name)
         (self.root / WORK / step.key / "failure.json").unlink(missing_ok=True)
+
+    def _arrive(self, folder: Path, target: Path) -> None:
+        """Rename a filled folder to its place; another attempt may have come first."""
+        if target.is_dir() and not (target / RECORD).exists():
+            # Somebody deleted the record: what is left is no artifact, and would be in the way for ever.
+            target.rename(folder.with_name(_attempt_name()))
+        try:
+            folder.rename(target)
+        except OSError:
+            # Keys equal, contents equal. Also when a network file system repeats a rename that it has done already.
+            if self._read(target) is None:
+                raise
+        _sync(target.parent)
+
+    def clear_dead(self) -> None:
+        """Remove what attempts left behind whose process is gone; failures and checkpoints stay."""
+        for work in (path for path in folders_in(self.root / WORK) if path.name != LOCKS):
+            with contextlib.suppress(OSError):  # others may be doing the same
+                for left in folders_in(work):
+                    if ATTEMPT.match(left.name) and not is_alive(left.name):
+                        shutil.rmtree(left, ignore_errors=True)
+                work.rmdir()
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Keep others from doing the same step at the same time. It saves work; nothing depends on it."""
-        from filelock import FileLock
+        """Keep others from doing the same step at the same time. It saves work; nothing depends on it.
 
+        The kernel gives the lock back when its holder dies. Where a file system has no locks, none is taken.
+        """
         folder = self.root / WORK / LOCKS
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{key}.lock"):
+        with (folder / f"{key}.lock").open("a") as stream:
+            with contextlib.suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
     def fail(self, failure: Failure) -> None:
-        """Write why a step failed, for ``status`` and for the next run's message."""
+        """Write why a step failed, for ``status`` and for the next run's message; without passwords and tokens."""
+        hidden = {"message": redacted(failure.message), "detail": redacted(failure.detail)}
         folder = self.root / WORK / failure.key
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "failure.json", failure.model_dump(mode="json"))
-
-    # ---------------------------------------------------------------------------------------------- maintenance
-
-    def verify(self) -> list[Problem]:
-        """Compare every file of every artifact with its record: missing, truncated and changed files are listed."""
-        problems = []
-        for parent in sorted(p for p in _folders(self.root) if p.name != WORK):
-            for folder in sorted(_folders(parent)):
-                label = f"{parent.name}/{folder.name}"
-                try:
-                    record = self._read(folder)
-                except RequestError:
-                    problems.append(Problem(label, f"{RECORD} is not readable"))
-                    continue
-                if record is None:
-                    if re.search(rf"-[0-9a-f]{{{KEY_LENGTH}}}$", folder.name):
-                        problems.append(Problem(label, f"{RECORD} is missing"))
-                    continue
-                problems += [Problem(label, text) for text in _file_problems(folder, record)]
-        return problems
-
-    def unreferenced(self, keep: set[str]) -> list[Path]:
-        """Return the folders that hold none of the keys to keep, plus work whose process is gone.
-
-        Work of another machine is left alone: whether it goes on cannot be told from here.
-        """
-        folders = [a.folder for a in self.artifacts() if a.record.key not in keep]
-        for work in sorted(_folders(self.root / WORK)):
-            if work.name != LOCKS and not any(_alive(attempt.name) for attempt in _folders(work)):
-                folders.append(work)
-        return folders
+        _make(folder)
+        write_json(folder / "failure.json", failure.model_copy(update=hidden).model_dump(mode="json"))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
+    _write(path, json_bytes(value))
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
-    with temporary.open("w") as stream:
-        json.dump(value, stream, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only when something went wrong, such as a full disk
 
 
-def _file_problems(folder: Path, record: Record) -> list[str]:
-    texts = []
-    for name, stored in record.files.items():
-        path = folder / name
-        if not path.is_file():
-            texts.append(f"{name} is missing")
-        elif path.stat().st_size != stored.bytes:
-            texts.append(f"{name} has {path.stat().st_size:,} bytes, {stored.bytes:,} expected")
-        elif file_digest(path) != stored.sha256:
-            texts.append(f"{name} was changed (its SHA-256 differs)")
-    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
-        *record.files,
-        RECORD,
-    }
-    return texts + [f"{name} does not belong here" for name in sorted(extra)]
-
-
-def _folders(parent: Path) -> list[Path]:
+def folders_in(parent: Path) -> list[Path]:
+    """Return the folders in a folder; none when that is not there."""
     return [p for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
 
 
-def _alive(attempt: str) -> bool:
+def _attempt_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and its parents, of which another attempt may be removing an empty one at this moment."""
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError):
+            return folder.mkdir(parents=True, exist_ok=True)
+    raise StepError(f"{folder} cannot be made: its parent goes away each time")
+
+
+def is_alive(attempt: str) -> bool:
     """Tell whether the process of an attempt's folder (``<host>-<pid>-<random>``) may still be running."""
-    parts = re.match(r"^(.*)-(\d+)-[0-9a-f]{8}$", attempt)
+    parts = ATTEMPT.match(attempt)
     if parts is None:
         return False
     if parts[1] != socket.gethostname():
@@ -262,14 +349,13 @@ def _alive(attempt: str) -> bool:
     return True
 
 
-def _readable(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "unnamed"
-
-
 def _sync(path: Path) -> None:
     """Flush a file or folder to disk, so that a published artifact survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush a folder
+            raise
     finally:
         os.close(descriptor)

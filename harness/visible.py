@@ -1,14 +1,31 @@
-"""Text from data, made safe to look at: what cannot be seen, or would steer a terminal or a page, is spelled out."""
+"""Text made safe to show and keep: what cannot be seen or would steer a terminal is spelled out, secrets are hidden."""
 
 from __future__ import annotations
 
+import os
 import re
+from urllib.parse import unquote
 
 # Controls (all but tab and line feed), then what has no width or turns the direction of text around: soft hyphens,
 # zero-width and bidirectional characters, line and paragraph separators, byte-order marks, tags, what is no character.
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+HIDDEN = "***"
+SHORTEST = 6  # characters of a secret; shorter ones are words that stand in other places too
+# What names of variables that hold secrets are made of: HF_TOKEN, AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD.
+SECRET_NAME = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|KEY|AUTH)(_|$)", re.IGNORECASE)
+LOGIN = re.compile(r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<login>[^\s/?#\"']+)@")  # user:password@ of a URI
+SETTING = re.compile(
+    r"(?P<name>\b(?:[\w-]*(?:token|secret|password|passwd|api_?key|access_?key|signature)|pwd|sig)\b[\"']?\s*[=:]\s*[\"']?)"
+    r"(?!None\b|null\b|True\b|False\b)(?P<value>[^\s&\"',;)}\]]+)",
+    re.IGNORECASE,
+)
+BEARER = re.compile(r"(?P<name>\b(?:bearer|basic)\s+)(?P<value>[\w+/=.~-]{8,})", re.IGNORECASE)
+ISSUED = re.compile(  # tokens that can be told by their beginning: Hugging Face, AWS, GitHub, OpenAI, Slack
+    r"\b(?:hf_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[\w-]{16,}|xox[abprs]-[\w-]{10,})"
 )
 
 
@@ -22,6 +39,28 @@ def excerpt(text: str, characters: int = 120) -> str:
     flat = " ".join(text[: 4 * characters].split())
     cut = flat if len(flat) <= characters and len(text) <= 4 * characters else flat[: characters - 1] + "…"
     return visible(cut)
+
+
+def redacted(text: str) -> str:
+    """Return the text without secrets: values of variables that are called like one, logins in URIs, known tokens."""
+    for secret in _secrets():
+        text = text.replace(secret, HIDDEN)
+    text = LOGIN.sub(rf"\g<scheme>{HIDDEN}@", text)
+    for pattern in (BEARER, SETTING):
+        text = pattern.sub(rf"\g<name>{HIDDEN}", text)
+    return ISSUED.sub(HIDDEN, text)
+
+
+def _secrets() -> list[str]:
+    """Return the secrets in this process's environment, longest first, as they are and as URIs spell them."""
+    found = set()
+    for name, value in os.environ.items():
+        if SECRET_NAME.search(name):
+            found.add(value)
+        for uri in LOGIN.finditer(value):
+            password = uri["login"].partition(":")[2]
+            found |= {password, unquote(password)}
+    return sorted((secret for secret in found if len(secret) >= SHORTEST), key=lambda one: (-len(one), one))
 
 
 def _spelled(found: re.Match[str]) -> str:

@@ -4,74 +4,172 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, open_store, print_json
 
+if TYPE_CHECKING:
+    from harness.store import Store
+    from harness.upkeep import Problem
+
 app = typer.Typer(no_args_is_help=True, help="List, verify and clean the store.")
+
+SORTS = ("kind", "name", "size", "age", "studies")
 
 
 @app.command("ls")
-def ls(store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
-    """List every artifact with its kind, size and time."""
-    artifacts = open_store(store).artifacts()
+def ls(
+    store: StoreFolder = DEFAULT_STORE,
+    json: AsJson = False,
+    kind: Annotated[str | None, typer.Option("--kind", help="only this kind: adapter, result, source, ...")] = None,
+    sort: Annotated[
+        str, typer.Option("--sort", help="kind, name, size (largest first), age (oldest first) or studies")
+    ] = "kind",
+) -> None:
+    """List every artifact with its kind, size, age and the studies that stand on it."""
+    from harness import upkeep
+    from harness.errors import RequestError, did_you_mean
+
+    opened = open_store(store)
+    damaged: list[Path] = []
+    uses = upkeep.uses(opened, damaged)
+    damaged.clear()
     rows = [
         {
-            "kind": a.record.kind,
-            "name": a.record.name,
-            "key": a.record.key,
-            "bytes": sum(f.bytes for f in a.record.files.values()),
-            "created": a.record.created,
+            "kind": one.record.kind,
+            "name": one.record.name,
+            "key": one.record.key,
+            "bytes": sum(file.bytes for file in one.record.files.values()),
+            "created": one.record.created,
+            "age_seconds": _age(one.record.created),
+            "studies": sorted(uses.get(one.record.key, ())),
         }
-        for a in artifacts
+        for one in opened.artifacts(damaged=damaged)
     ]
+    kinds = {str(row["kind"]) for row in rows}
+    if kind is not None and kind not in kinds:
+        raise RequestError(f'--kind: the store has no "{kind}".{did_you_mean(kind, kinds)}')
+    order: dict[str, Callable[[Any], Any]] = {
+        "kind": lambda row: (row["kind"], row["name"], row["key"]),
+        "name": lambda row: (row["name"], row["kind"], row["key"]),
+        "size": lambda row: (-row["bytes"], row["kind"], row["name"]),
+        "age": lambda row: (row["created"], row["kind"], row["name"]),
+        "studies": lambda row: (not row["studies"], row["studies"], row["kind"], row["name"]),
+    }
+    if sort not in order:
+        raise RequestError(f'--sort: "{sort}" is no order.{did_you_mean(sort, SORTS)}')
+    rows = sorted((row for row in rows if kind in (None, row["kind"])), key=order[sort])
     if json:
         print_json(rows)
-        return
+    else:
+        _show(rows)
+    for folder in damaged:
+        _say(f"{folder.parent.name}/{folder.name}: its record is damaged (harness store verify)", error=True)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
     from harness.cli import tables
 
     cells = [
         [
-            str(r["kind"]),
-            str(r["name"]),
-            str(r["key"]),
-            tables.size(float(str(r["bytes"]))),
-            str(r["created"]),
+            row["kind"],
+            row["name"],
+            row["key"],
+            tables.size(row["bytes"]),
+            "-" if row["age_seconds"] is None else _ago(row["age_seconds"]),
+            ", ".join(row["studies"]) or "-",
         ]
-        for r in rows
+        for row in rows
     ]
-    columns = [("Kind", "left"), ("Name", "left"), ("Key", "left"), ("Size", "right"), ("Created", "left")]
-    tables.console().print(tables.table(columns, cells))
-    total = sum(int(str(r["bytes"])) for r in rows)
-    print(f"\n{len(rows)} artifacts, {tables.size(total)}")
+    columns = [("Kind", "left"), ("Name", "left"), ("Key", "left"), ("Size", "right"), ("Age", "right")]
+    tables.console().print(tables.table([*columns, ("Studies", "left")], cells))
+    unused = sum(not row["studies"] for row in rows)
+    rest = f"; {unused} that no study stands on (harness store gc)" if unused else ""
+    print(f"\n{len(rows)} artifacts, {tables.size(sum(row['bytes'] for row in rows))}{rest}")
+
+
+def _age(created: str) -> int | None:
+    """Return how many seconds ago something was made; None where its record does not say."""
+    try:
+        made = datetime.fromisoformat(created)
+    except ValueError:
+        return None
+    return max(0, int((datetime.now(UTC) - made).total_seconds())) if made.tzinfo else None
+
+
+def _ago(seconds: int) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 @app.command("verify")
 def verify(store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
-    """Compare every file with its recorded digest. Exit code 1 when something is missing or changed."""
+    """Compare everything with what was recorded. Exit code 1 when something is missing, changed or does not belong."""
+    from harness import upkeep
+
     opened = open_store(store)
-    problems = opened.verify()
-    broken = {problem.artifact.rsplit("-", 1)[-1] for problem in problems}
-    studies = [
-        artifact.record.name
-        for artifact in opened.artifacts("study")
-        if broken & set(artifact.record.data.get("references", []))
-    ]
+    with _progress() as report:
+        problems = upkeep.verify(opened, report)
+    studies = _affected(opened, problems)
+    incomplete = _incomplete(opened)
     if json:
         found = [{"artifact": p.artifact, "problem": p.text} for p in problems]
-        print_json({"ok": not problems, "problems": found, "studies": sorted(set(studies))})
+        print_json({"ok": not problems, "problems": found, "studies": studies, "incomplete": incomplete})
     else:
         for problem in problems:
-            print(f"{problem.artifact}: {problem.text}")
+            _say(f"{problem.artifact}: {problem.text}")
         if problems:
-            affected = f" Studies affected: {', '.join(sorted(set(studies)))}." if studies else ""
-            print(f"{len(problems)} problems.{affected} Delete the folders named; `harness run` makes them again.")
+            affected = f" Studies affected: {', '.join(studies)}." if studies else " No study stands on them."
+            one = len(problems) == 1
+            _say(
+                f"{len(problems)} problem{'' if one else 's'}.{affected} "
+                f"Delete the {'folder or file' if one else 'folders and files'} named; `harness run` makes "
+                f"{'it' if one else 'them'} again."
+            )
         else:
             print("Everything is as it was written.")
+        for study, missing in incomplete.items():
+            _say(
+                f"{study}: {missing} of what it stands on is not here (not run yet, or deleted); `harness run` goes on."
+            )
     if problems:
         sys.exit(1)
+
+
+def _affected(store: Store, problems: list[Problem]) -> list[str]:
+    """Return the studies that stand on something damaged."""
+    from harness import upkeep
+    from harness.seals import KEYED
+
+    damaged: list[Path] = []
+    uses = upkeep.uses(store, damaged)
+    names: dict[str, set[str]] = {}  # what has lost its record is told by its name: all that a run leaves has one name
+    for one in store.artifacts(damaged=damaged):
+        names.setdefault(one.folder.name.rpartition("-")[0], set()).update(uses.get(one.record.key, ()))
+    found: set[str] = set()
+    for problem in problems:
+        kind, _, folder = problem.artifact.partition("/")
+        if keyed := KEYED.match(folder):
+            of_name = {keyed["name"]} if kind == "study" else names.get(keyed["name"], set())
+            found |= uses.get(keyed["key"]) or of_name
+    return sorted(found)
+
+
+def _incomplete(store: Store) -> dict[str, int]:
+    """Return how many of the artifacts that a study stands on are not there."""
+    damaged: list[Path] = []
+    there = {one.record.key for one in store.artifacts(damaged=damaged)}
+    there |= {folder.name.rpartition("-")[2] for folder in damaged}
+    studies = {one.record.name: set(one.record.data.get("references", [])) for one in store.artifacts("study", damaged)}
+    return {name: len(keys - there) for name, keys in sorted(studies.items()) if keys - there}
 
 
 @app.command("gc")
@@ -81,28 +179,59 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
     """Delete what no study in the store stands on, and work that was abandoned."""
+    from harness import upkeep
+    from harness.errors import RequestError
+
     opened = open_store(store)
-    keep = {artifact.record.key for artifact in opened.artifacts("model")}
-    adapters: set[str] = set()
-    for artifact in opened.artifacts("study"):
-        keep |= {artifact.record.key, *artifact.record.data.get("references", [])}
-    for artifact in opened.artifacts("adapter"):
-        if artifact.record.key in keep:
-            adapters.add(artifact.record.digest)
-    # A result's key depends on the adapter's contents, so it is found from the adapter rather than listed by the study.
-    keep |= {a.record.key for a in opened.artifacts("result") if a.record.inputs["adapter"] in adapters}
-    folders = opened.unreferenced(keep)
-    sizes = {
-        str(f.relative_to(opened.root)): sum(p.stat().st_size for p in f.rglob("*") if p.is_file()) for f in folders
-    }
+    if not dry_run and upkeep.at_work(opened):
+        raise RequestError(
+            f"a run is at work in {opened.root}: wait for its end, or stop it; --dry-run says what would go"
+        )
+    folders = upkeep.garbage(opened)
+    sizes = {str(folder.relative_to(opened.root)): upkeep.size(folder) for folder in folders}
     if not dry_run:
+        kept = set(upkeep.uses(opened))  # looked up again: a study may have come since
         for folder in folders:
-            shutil.rmtree(folder)
+            if folder.name.rpartition("-")[2] not in kept:
+                _delete(folder)
     if json:
-        print_json({"removed": not dry_run, "folders": sizes})
+        print_json({"removed": not dry_run, "bytes": sum(sizes.values()), "folders": sizes})
         return
     from harness.cli import tables
 
-    for name, size in sizes.items():
-        print(f"{name}  {tables.size(size)}")
-    print(f"{len(sizes)} folders, {tables.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
+    for name, bytes_ in sizes.items():
+        _say(f"{name}  {tables.size(bytes_)}")
+    count = f"{len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
+    print(f"{count}, {tables.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder; of a link only the link. Its record goes first: half deleted, it is no artifact any more."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    (folder / "record.json").unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    """Print a line that holds names of files: they may not steer the terminal."""
+    from harness.visible import visible
+
+    print(visible(text).replace("\n", "\\n"), file=sys.stderr if error else sys.stdout)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Show how far a check is, on a terminal, once it takes more than a moment."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("Verifying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Verifying", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -19,6 +19,7 @@ from harness.data.reading import File, Record, batches, read
 from harness.errors import RequestError, did_you_mean
 
 __all__ = ["FORMATS", "File", "Record", "batches", "find", "read", "records", "write"]
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
 READABLE = f"{', '.join(FORMATS)} (or one of them with {' or '.join(PACKINGS)})"
 
 
@@ -86,7 +87,7 @@ def records(path: Path) -> Iterator[Record]:
     return read(File(path, shown, f"files/{printable(path.name)}"))
 
 
-def write(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
+def write(rows: Iterable[Mapping[str, Any]], path: Path, *, to_look_at: bool = False) -> int:
     """Write rows as ``path``'s suffix says, and return how many; the file is there whole or not at all.
 
     Rows are written as they come, but for parquet, which needs all of them to tell the types of the columns.
@@ -95,6 +96,8 @@ def write(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
         rows: JSON values by column. In CSV and parquet all rows have the columns of the first; CSV takes no lists or
             objects.
         path: Ends in .jsonl, .ndjson, .json, .csv, .tsv or .parquet, all but the last also with .gz or .zst.
+        to_look_at: The rows are a list for people, not data to train on: in CSV, text that a spreadsheet would run as
+            a formula gets an apostrophe before it.
 
     Raises:
         RequestError: The format is not known or cannot hold the rows, or the file cannot be written.
@@ -105,6 +108,8 @@ def write(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
     if not path.parent.is_dir():
         raise RequestError(f"{shown}: there is no folder {printable(str(path.parent))}")
     writer = {".json": _write_list, ".csv": _write_table, ".tsv": _write_table, ".parquet": _write_parquet}
+    if to_look_at and form in (".csv", ".tsv"):
+        rows = ({name: _harmless(value) for name, value in row.items()} for row in rows)
     passing = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with passing.open("wb") as raw, _packed(raw, packing) as stream:
@@ -174,6 +179,11 @@ def _write_table(rows: Iterable[Mapping[str, Any]], stream: IO[bytes], shown: st
             raise RequestError(f"{shown}: row {count:,} cannot be written ({error})") from error
     text.detach()
     return count
+
+
+def _harmless(value: Any) -> Any:
+    calculates = isinstance(value, str) and (value.startswith(FORMULA) or value.lstrip().startswith(FORMULA))
+    return f"'{value}" if calculates else value
 
 
 def _write_parquet(rows: Iterable[Mapping[str, Any]], stream: IO[bytes], shown: str) -> int:

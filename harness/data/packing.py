@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from harness.errors import RequestError
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PACKINGS = (".gz", ".zst")
-# A file of a few kilobytes can unpack to terabytes; rows of text pack 3 to 20 times.
+# A file of a few kilobytes can unpack to terabytes; rows of text pack 3 to 20 times. A variable sets another limit.
 MOST_TIMES, ALWAYS_ALLOWED = 200, 1 << 30
+LIMIT = "HARNESS_MAX_UNPACKED_GIB"
 OTHER_DATA = {
     b"\x1f\x8b": "gzip data (call it .gz)",
     b"\x28\xb5\x2f\xfd": "zstd data (call it .zst)",
@@ -48,6 +50,31 @@ def said(error: BaseException) -> str:
     return printable(lines[0]) if lines else type(error).__name__
 
 
+def most_unpacked(path: Path) -> int:
+    """Return how many bytes a file may unpack to.
+
+    Raises:
+        RequestError: The variable that sets it is no number above 0.
+    """
+    given = os.environ.get(LIMIT, "")
+    try:
+        limit = float(given) if given else max(ALWAYS_ALLOWED, MOST_TIMES * path.stat().st_size) / (1 << 30)
+        most = int(limit * (1 << 30))
+    except (ValueError, OverflowError):
+        most = 0
+    if most <= 0:
+        raise RequestError(f"{LIMIT}: expected a number of GiB above 0 (it is {given!r})")
+    return most
+
+
+def too_much(shown: str, limit: int) -> RequestError:
+    """Return what is said of a file that unpacks to more than it may."""
+    return RequestError(
+        f"{shown}: unpacks to more than {limit >> 20:,} MiB, far more than rows of text do; if that is right, set "
+        f"{LIMIT} to what it needs"
+    )
+
+
 @contextlib.contextmanager
 def opened(path: Path, shown: str) -> Iterator[io.BufferedReader]:
     """Open a file, unpacked.
@@ -65,8 +92,7 @@ def opened(path: Path, shown: str) -> Iterator[io.BufferedReader]:
         if packing:
             if not raw.peek(1):
                 raise RequestError(f"{shown}: the file is empty, without even the header of a {packing} file")
-            limit = max(ALWAYS_ALLOWED, MOST_TIMES * path.stat().st_size)
-            stream = io.BufferedReader(_Unpacked(raw, packing, limit, shown), 1 << 20)
+            stream = io.BufferedReader(_Unpacked(raw, packing, most_unpacked(path), shown), 1 << 20)
         start = stream.peek(4)[:4]
         for magic, what in OTHER_DATA.items():
             if start.startswith(magic) and (magic, format_of(path)) != (b"PAR1", ".parquet"):
@@ -95,9 +121,6 @@ class _Unpacked(io.RawIOBase):
             raise OSError(said(error)) from error
         self._left -= len(data)
         if self._left < 0:
-            raise RequestError(
-                f"{self._shown}: unpacks to more than {self._limit >> 20:,} MiB, far more than rows of text do; "
-                "unpack it yourself if that is right"
-            )
+            raise too_much(self._shown, self._limit)
         buffer[: len(data)] = data
         return len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import version
@@ -196,6 +197,16 @@ def _ended(sentence: str) -> str:
     return sentence if sentence.endswith("?") else sentence + "."
 
 
+def records(name: str, source: Source, base: Path) -> Generator[Record, None, None]:
+    """Yield a source's records as they are read, before any field is mapped; a broken one with its problem.
+
+    Raises:
+        RequestError: As ``load`` does, for what cannot be read at all.
+    """
+    for batch in _batches(name, source, base):
+        yield from batch.records()
+
+
 def _batches(name: str, source: Source, base: Path) -> Generator[Batch | Block, None, None]:
     if source.path is not None:
         for file in files.find(name, source.path, base):
@@ -214,12 +225,16 @@ def _batches(name: str, source: Source, base: Path) -> Generator[Batch | Block, 
 
 def _hub(name: str, source: Source) -> Iterator[Item]:
     import datasets
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
     if isinstance(source.config, dict):
         raise RequestError(f"sources.{name}.config: expected the name of the Hub dataset's configuration")
+    if source.hub in _PACKAGED_DATASETS_MODULES:  # they read whatever files are in the current folder
+        raise RequestError(f"sources.{name}.hub: {source.hub} is a file format, no dataset; name files with path")
     number = 0
     try:
         builder = datasets.load_dataset_builder(str(source.hub), name=source.config, revision=source.revision)
+        _check_inside(Path(str(source.hub)), builder)
         # Streaming reads no more than is asked for and fills no disk, but cannot use what was downloaded before.
         wanted = source.rows is not None or (builder.info.download_size or 0) > STREAM_FROM
         if wanted and (Path(str(source.hub)).is_dir() or not datasets.config.HF_HUB_OFFLINE):
@@ -236,6 +251,19 @@ def _hub(name: str, source: Source) -> Iterator[Item]:
         place = f"{source.hub}@{source.revision}, split {source.split}"
         where = f"cannot be read beyond row {number:,}" if number else "cannot be loaded"
         raise RequestError(f"sources.{name}.hub: {place}, {where} ({said(error)})") from error
+
+
+def _check_inside(folder: Path, builder: Any) -> None:
+    """Refuse a dataset's folder whose README names files outside it: they are not part of its digest.
+
+    Raises:
+        ValueError: A file is outside.
+    """
+    if folder.is_dir():
+        for files_ in (builder.config.data_files or {}).values():
+            for file in files_:
+                if not Path(file).resolve().is_relative_to(folder.resolve()):
+                    raise ValueError(f"its file {printable(os.path.relpath(file, folder))} is outside the folder")
 
 
 def _first(source: Source, batch: Batch) -> Record | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from harness.data.packing import format_of, packing_of, printable, said
+from harness.data.packing import format_of, most_unpacked, packing_of, printable, said, too_much
 from harness.errors import RequestError
 
 ROWS = 8192  # of a parquet file, in memory at a time
@@ -87,19 +87,25 @@ def parquet_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
     """Yield the rows of a parquet file.
 
     Raises:
-        RequestError: It cannot be read, or a column is there twice.
+        RequestError: It cannot be read, a column is there twice, or it holds far more than rows of text would.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
+    number, left = 0, most_unpacked(path)
     try:
         source = pa.BufferReader(stream.read()) if packing_of(path) else path
         table = pq.ParquetFile(source, buffer_size=1 << 20, page_checksum_verification=True)
         names = table.schema_arrow.names
         if twice := {name for name in names if names.count(name) > 1}:
             raise RequestError(f'{shown}: column "{min(twice)}" is there twice')
+        groups = (table.metadata.row_group(index) for index in range(table.metadata.num_row_groups))
+        if sum(group.total_byte_size for group in groups) > left:  # what the pages unpack to, before any is
+            raise too_much(shown, left)
         for batch in table.iter_batches(ROWS):
+            left -= batch.nbytes  # a value written once and repeated takes no room in a page
+            if left < 0:
+                raise too_much(shown, most_unpacked(path))
             for size, value, problem in arrow_rows(batch):
                 number += 1
                 yield number, size, value, problem
