@@ -46,7 +46,7 @@ class _Run:
         import polars as pl
 
         assert self.result is not None
-        return pl.read_parquet(self.result.folder / "items.parquet")
+        return pl.read_parquet(self.result.checked("items.parquet") / "items.parquet")
 
 
 def complete(plan: Plan) -> bool:
@@ -61,10 +61,10 @@ def progress(plan: Plan) -> str:
     return f"{states['done']} of {len(plan.runs)} runs are done" + (f" ({rest})" if rest else "")
 
 
-def view(plan: Plan) -> StudyView:
+def view(plan: Plan, judged: bool = True) -> StudyView:
     """Return everything about a study that tables, MLflow and reports are made from.
 
-    Without any result, the comparison and the decisions are None.
+    Without any result, or unless it shall be judged, the comparison and the decisions are None.
 
     Raises:
         RequestError: When the declared metric is none that the suite's results have.
@@ -74,25 +74,28 @@ def view(plan: Plan) -> StudyView:
     base = plan.store.find("result", plan.base.key)
     comparison, decided = None, None
     usable = [run for run in runs if run.result is not None]
-    if usable:
+    if usable and judged:
         evidence = _evidence(plan, usable, base)
         decided = decisions.decide(plan.study, evidence)
         comparison = _comparison(plan, usable, base, evidence)
         if comparison is not None:
             comparison.slices = decided.slices
-    assert plan.suite.stored is not None
+    study = plan.store.find("study", plan.study_step.key)
+    tokens = {o.step.key: int(o.data["tokens"]) for o in plan.outputs if o.step.kind == "tokens"}
     return StudyView(
         study=plan.study.study,
         key=plan.study_step.key,
+        created=study.record.created if study else "",
         question=plan.study.question,
         hypothesis=plan.study.hypothesis,
         resolved=plan.study.identity(),
         suite=plan.study.suite.suite,
         suite_digest=plan.suite.digest,
-        suite_folder=str(plan.suite.stored.folder),
+        suite_folder=str(plan.suite.stored.folder) if plan.suite.stored else "",  # not planned yet
         suite_items=plan.suite.data["items"],
+        folders=_folders(plan, base),
         variants=_variants(plan),
-        runs=[_run_view(plan, run) for run in runs],
+        runs=[_run_view(plan, run, tokens) for run in runs],
         base=_scores(base),
         comparison=comparison,
         decisions=decided,
@@ -349,7 +352,17 @@ def _references(table: Scores, metric: str, base: Artifact | None) -> tuple[floa
 # ------------------------------------------------------------------------------------------------------- viewing
 
 
+def _folders(plan: Plan, base: Artifact | None) -> dict[str, str]:
+    found = {"base": base} if base else {}
+    for output in plan.outputs:
+        if output.step.kind in ("source", "pool") and output.stored is not None:
+            found[f"{output.step.kind}s/{output.step.name}"] = output.stored
+    return {name: str(artifact.folder) for name, artifact in found.items()}
+
+
 def _variants(plan: Plan) -> list[VariantView]:
+    from harness.data.operations import label
+
     return [
         VariantView(
             name=v.name,
@@ -359,7 +372,7 @@ def _variants(plan: Plan) -> list[VariantView]:
             rows=round(v.rows),
             tokens=None if v.tokens is None else round(v.tokens),
             sources={name: round(n) for name, n in v.sources.items()},
-            operations=[operation.op for operation in v.spec.operations],
+            operations=[label(operation) for operation in v.spec.operations],
             digests={seed: output.data["content_digest"] for seed, output in v.outputs.items()},
             variant=v.spec.identity(),
         )
@@ -367,7 +380,7 @@ def _variants(plan: Plan) -> list[VariantView]:
     ]
 
 
-def _run_view(plan: Plan, run: _Run) -> RunView:
+def _run_view(plan: Plan, run: _Run, tokens: dict[str, int]) -> RunView:
     planned = run.planned
     folders = {}
     for name, artifact in (
@@ -380,6 +393,7 @@ def _run_view(plan: Plan, run: _Run) -> RunView:
     training = dict(run.adapter.record.data) if run.adapter else {}
     curve: list[dict[str, float]] = training.pop("curve", [])
     failure = plan.store.failure(planned.key) if planned.state == "failed" else None
+    evaluation = {k: v for k, v in run.result.record.data.items() if k != "scores"} if run.result else {}
     return RunView(
         variant=planned.variant,
         seed=planned.seed,
@@ -387,12 +401,16 @@ def _run_view(plan: Plan, run: _Run) -> RunView:
         state=planned.state,
         training=training,
         curve=curve,
+        evaluation=evaluation,
         scores=_scores(run.result),
         rows_digest=planned.rows.data["content_digest"],
         rows=planned.rows.data["rows"],
+        tokens=tokens.get(planned.tokens.key),
+        sources=planned.rows.data["sources"],
         folders=folders,
         provenance=_provenance(run),
         failure=f"{failure.stage}: {failure.message}" if failure else "",
+        failed=failure.created if failure else "",
     )
 
 

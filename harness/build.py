@@ -71,15 +71,16 @@ class Builder:
         self.loaded, self.study, self.store, self.model = loaded, loaded.study, store, model
         self.materialize = materialize
         self.outputs: list[Output] = []
+        self._known: dict[tuple[str, str], Output] = {}
         self.measure = Measure(model, loaded.study, perplexities, self._output)
 
     def _output(self, step: Step, build: Callable[[], Output]) -> Output:
-        known = next((o for o in self.outputs if o.step.kind == step.kind and o.step.key == step.key), None)
-        if known is not None:
+        if (known := self._known.get((step.kind, step.key))) is not None:
             return known
         stored = self.store.find(step.kind, step.key)
         output = Output(step, stored.record.digest, stored.record.data, stored) if stored else build()
         self.outputs.append(output)
+        self._known[step.kind, step.key] = output
         return output
 
     # ------------------------------------------------------------------------------------------------------ suite

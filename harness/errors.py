@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
 
 
@@ -20,6 +22,33 @@ class RequestError(HarnessError):
 
 class StepError(HarnessError):
     """A step failed while running; everything finished before it is kept. Exit code 1."""
+
+
+STORAGE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file grew larger than the system allows",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EIO: "the disk reports an input/output error",
+}
+
+
+def storage_problem(error: BaseException) -> str:
+    """Say in words why a file could not be written or read; empty when the error is about something else.
+
+    Libraries written in Rust and C++ give the system's reason in their text only, and torch none at all.
+    """
+    text = str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        said = re.search(r"os error (\d+)", text)
+        torch_could_not_write = "PytorchStreamWriter failed" in text or "inline_container" in text
+        number = int(said[1]) if said else errno.ENOSPC if torch_could_not_write else None
+    if number not in STORAGE:
+        return ""
+    place = getattr(error, "filename", None)
+    return STORAGE[number] + (f": {place}" if place else "")
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

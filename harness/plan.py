@@ -6,7 +6,7 @@ a wrong request leaves nothing behind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness import models
@@ -69,7 +69,7 @@ def make_plan(loaded: Loaded, store: Store, materialize: Materialize, perplexiti
         RequestError: When anything about the study, its data or its suite is wrong.
     """
     study = loaded.study
-    model = models.resolve(study.model, loaded.model_folder, store)
+    model = models.resolve(study.model, loaded.model_folder, store, trust_remote_code=study.trust_remote_code)
     builder = Builder(loaded, store, model, materialize, perplexities)
     suite = builder.suite()
     _check_metric(study, suite)
@@ -83,6 +83,12 @@ def make_plan(loaded: Loaded, store: Store, materialize: Materialize, perplexiti
     return Plan(
         loaded, store, model, suite, pools, variants, runs, base, builder.outputs, _study_step(study, runs, base)
     )
+
+
+def refreshed(plan: Plan) -> Plan:
+    """Return the plan with its runs' states as the store shows them now."""
+    runs = [replace(run, state=_state(plan.store, run.key, run.adapter, plan.suite, plan.model)) for run in plan.runs]
+    return replace(plan, runs=runs)
 
 
 def publish(plan: Plan) -> None:
@@ -147,14 +153,19 @@ def _planned_run(
     adapter = adapter_step(name, study.recipe, drawn, content, model.digest)
     tokens = tokens_step(name, study.recipe, content, model.digest)
     key = run_key(adapter.key, suite.digest)
-    trained = store.find("adapter", adapter.key)
-    state: State = "to do"
-    if trained is not None:
-        result = result_step(name, suite.digest, model.digest, trained.record.digest)
-        state = "done" if store.find("result", result.key) else "trained"
-    if state != "done" and store.failure(key):
-        state = "failed"
+    state = _state(store, key, adapter, suite, model)
     return PlannedRun(variant.name, seed, key, adapter, rows, tokens, state)
+
+
+def _state(store: Store, key: str, adapter: Step, suite: Output, model: models.Model) -> State:
+    trained = store.find("adapter", adapter.key)
+    if trained is not None:
+        result = result_step(adapter.name, suite.digest, model.digest, trained.record.digest)
+        if store.find("result", result.key):
+            return "done"
+    if store.failure(key):
+        return "failed"
+    return "to do" if trained is None else "trained"
 
 
 def _check_metric(study: Study, suite: Output) -> None:

@@ -76,6 +76,7 @@ class Record(Data):
     files: dict[str, StoredFile] = {}
     provenance: dict[str, Any] = {}
     created: str = ""
+    seal: str = Field("", description="digest of the record's own text, this line left out")
 
 
 class Failure(Data):
@@ -383,7 +384,7 @@ class VariantView(Data):
     rows: int
     tokens: int | None
     sources: dict[str, int]
-    operations: list[str] = []
+    operations: list[str] = Field(default=[], description="as people read them, such as filter(max_words=400)")
     digests: dict[int, str] = Field(description="seed -> content digest of the training set")
     variant: dict[str, Any] = Field(default={}, description="the resolved spec")
 
@@ -399,12 +400,16 @@ class RunView(Data):
     curve: list[dict[str, float]] = Field(
         default=[], description="step, loss, learning_rate, grad_norm, tokens_per_second"
     )
+    evaluation: dict[str, Any] = Field(default={}, description="the result record's data but scores: seconds, tokens")
     scores: list[TaskScore] = []
     rows_digest: str = ""
     rows: int = 0
+    tokens: int | None = Field(None, description="of the training set, each row once")
+    sources: dict[str, int] = Field(default={}, description="rows of the training set by source")
     folders: dict[str, str] = Field(default={}, description="adapter, result and variant folders in the store")
     provenance: dict[str, Any] = {}
     failure: str = ""
+    failed: str = Field("", description="when it failed")
 
 
 class StudyView(Data):
@@ -412,6 +417,7 @@ class StudyView(Data):
 
     study: str
     key: str
+    created: str = Field("", description="when its rule was fixed, before anything ran")
     question: str
     hypothesis: str
     resolved: dict[str, Any]
@@ -419,6 +425,9 @@ class StudyView(Data):
     suite_digest: str
     suite_folder: str
     suite_items: int
+    folders: dict[str, str] = Field(
+        default={}, description="in the store: base (the untrained model's result), sources/<name>, pools/<name>"
+    )
     variants: list[VariantView]
     runs: list[RunView]
     base: list[TaskScore] = []

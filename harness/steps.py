@@ -43,7 +43,7 @@ class Output:
             import polars as pl
 
             assert self.stored is not None
-            self.tables[name] = pl.read_parquet(self.stored.folder / f"{name}.parquet")
+            self.tables[name] = pl.read_parquet(self.stored.checked(f"{name}.parquet") / f"{name}.parquet")
         return self.tables[name]
 
 

@@ -232,7 +232,8 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
     """Copy the folders of local tasks to ``<folder>/tasks/<name>/``: the stored suite needs nothing else.
 
     Raises:
-        RequestError: When a folder does not exist, holds no YAML, or has a link that leads out of it.
+        RequestError: When a folder does not exist, holds no YAML, or leads out of itself: by a link, or by a file or
+            function that its YAML names.
     """
     for name, task in suite.tasks.items():
         if task.path is None:
@@ -241,6 +242,10 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
         place = f"suite {suite.suite}: tasks.{name}.path"
         if not any(source.rglob("*.yaml")):
             raise RequestError(f"{place}: no .yaml file (an lm-eval task) in {task.path}")
+        for file in sorted(source.rglob("*.yaml")):
+            if any(part in IGNORED for part in file.relative_to(source).parts):
+                continue
+            _check_references(place, file, source, set())
         for path in sorted(source.rglob("*")):
             relative = path.relative_to(source)
             if any(part in IGNORED for part in relative.parts):
@@ -251,6 +256,56 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
                 target = folder / "tasks" / name / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
+
+
+def _check_references(place: str, file: Path, folder: Path, seen: set[Path]) -> None:
+    """Refuse a task's YAML that names code or files outside its folder: they would be run unseen, and not pinned."""
+    shown = file.relative_to(folder)
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{shown}:{mark.line + 1}" if mark else f"{shown}"
+        raise RequestError(f"{place}: {where}: not YAML ({getattr(error, 'problem', error)})") from error
+    seen.add(file)
+    included: list[Any] = []
+    waiting, visited = [node], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in visited:
+            continue
+        visited.add(id(node))
+        here = f"{place}: {shown}:{node.start_mark.line + 1}"
+        if node.tag == "!function" and not _own_function(str(node.value), file, folder):
+            raise RequestError(f"{here}: !function {node.value}: no such function in a Python file of the folder")
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == "include":
+                    included += value.value if isinstance(value, yaml.SequenceNode) else [value]
+                if key.value == "dataset_path" and value.value == "pandas":
+                    where = f"{place}: {shown}:{key.start_mark.line + 1}"
+                    raise RequestError(f"{where}: dataset_path: pandas reads pickles, which are not loaded; use json")
+                waiting += [key, value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    for one in included:
+        target = (file.parent / str(one.value)).resolve()
+        if not target.is_relative_to(folder) or not target.is_file():
+            raise RequestError(
+                f"{place}: {shown}:{one.start_mark.line + 1}: include: no file {one.value} in the folder"
+            )
+        if target not in seen:
+            _check_references(place, target, folder, seen)
+
+
+def _own_function(named: str, file: Path, folder: Path) -> bool:
+    """Tell whether ``module.function`` is in a file that comes with a task; lm-eval would take any module there is."""
+    module, _, function = named.rpartition(".")
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in (*parts, function)):
+        return False
+    target = file.parent.joinpath(*parts).with_suffix(".py")
+    return target.is_file() and target.resolve().is_relative_to(folder)
 
 
 def finish(suite: Suite, items: list[dict[str, Any]], folder: Path) -> pl.DataFrame:

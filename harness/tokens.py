@@ -82,12 +82,20 @@ class RowEncoder:
 
         if not (folder / "tokenizer.json").is_file():
             raise RequestError(f"{folder}: no tokenizer.json; the harness needs a model with a fast tokenizer")
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises nothing more special
+            raise RequestError(
+                f"{folder / 'tokenizer.json'}: not a tokenizer ({str(error).splitlines()[0]})"
+            ) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         if not (folder / "tokenizer_config.json").is_file():
             raise RequestError(f"{folder}: no tokenizer_config.json, which names the token that ends a row")
-        config = json.loads((folder / "tokenizer_config.json").read_text())
+        try:
+            config = json.loads((folder / "tokenizer_config.json").read_text())
+        except ValueError as error:
+            raise RequestError(f"{folder / 'tokenizer_config.json'}: not JSON ({error})") from error
         self._specials = {name: _content(config.get(name)) for name in ("bos_token", "eos_token", "pad_token")}
         eos = self._specials["eos_token"]
         if not eos:
@@ -176,12 +184,12 @@ class RowEncoder:
         return self._learned(_common(prompt, whole), whole)
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
-
         names = {name: text or "" for name, text in self._specials.items()}
         try:
             text: str = self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
-        except TemplateError as error:
+        except RequestError:
+            raise
+        except Exception as error:  # a template can fail like any program
             raise RequestError(f"the model's chat template cannot be used: {error}") from error
         return text
 

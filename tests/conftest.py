@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.command import harness
 from tests.tiny import tiny_model
+
+if TYPE_CHECKING:
+    from tests.nursery import Nursery
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +29,16 @@ for _name in ("HARNESS_STORE", "MLFLOW_TRACKING_URI"):
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny randomly initialized model with a tokenizer."""
     return tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Starts ``harness`` commands without the price of their imports."""
+    from tests.nursery import Nursery
+
+    made = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +65,47 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except RequestError as error:
         pytest.skip(str(error))
     return models.prepare(model, Store(root))
+
+
+SECRETS = {
+    "HF_TOKEN": "hf_PlantedSecretOfTheHub0123456789",
+    "AWS_SECRET_ACCESS_KEY": "planted/Secret+OfTheCloud0123456789abcdef",
+    "MLFLOW_TRACKING_PASSWORD": "planted-secret-password",
+    "MLFLOW_TRACKING_URI": "http://somebody:planted-secret-in-uri@127.0.0.1:9/mlflow",
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A small study that was really run, then written to MLflow, with secrets in the environment of both commands.
+
+    Attributes:
+        folder: The study's folder, whose name is a secret too.
+        store: The store, which is elsewhere.
+        printed: All that the commands said.
+    """
+
+    folder: Path
+    store: Path
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Ran:
+    """A finished store: do not change it but to put it right again."""
+    base = tmp_path_factory.mktemp("ran")
+    folder = base / "planted-secret-in-path"
+    folder.mkdir()
+    text = TINY_STUDY[: TINY_STUDY.index("  sums-16:")] + "controls: []\nseeds: 1\nmatch: steps\n"
+    (folder / "study.yaml").write_text(text + TINY_STUDY[TINY_STUDY.index("decide:") :])
+    shutil.copytree(tiny, folder / "model")
+    store = base / "store"
+    done = harness("run", "study.yaml", "--store", store, cwd=folder, **SECRETS)
+    assert done.code == 1, done.err  # there is no such MLflow; the runs are kept
+    without = {name: value for name, value in SECRETS.items() if name != "MLFLOW_TRACKING_URI"}
+    synced = harness("sync", "study.yaml", "--store", store, cwd=folder, **without)
+    assert synced.code == 0, synced.err
+    return Ran(folder, store, done.out + done.err + synced.out + synced.err)
 
 
 @pytest.fixture

@@ -289,9 +289,10 @@ def test_an_exploratory_metric_that_some_items_lack_is_left_out(study: Path) -> 
     study.write_text(TINY_STUDY.replace("sums/exact_match", "sums/gold_logprob_per_token"))
     assert [other.metric for other in compared(study).others] == ["sums/exact_match"]
     made = planted.plan(study)
-    path = next(a for a in made.store.artifacts("result") if a.record.name == "tiny-aa-seed1").folder / "items.parquet"
+    artifact = next(a for a in made.store.artifacts("result") if a.record.name == "tiny-aa-seed1")
     lacking = pl.when(pl.col("half") == "selection").then(float("nan")).otherwise(pl.col("exact_match"))
-    pl.read_parquet(path).with_columns(lacking.alias("exact_match")).write_parquet(path)
+    items = pl.read_parquet(artifact.folder / "items.parquet").with_columns(lacking.alias("exact_match"))
+    planted.rewrite(made.store, artifact, items)
     assert compared(study).others == []
 
 
@@ -299,8 +300,8 @@ def test_results_of_other_items_are_refused(study: Path) -> None:
     made = planted.plan(study)
     for artifact in made.store.artifacts("result"):
         if artifact.record.name == "tiny-sums-8-seed1":
-            path = artifact.folder / "items.parquet"
-            pl.read_parquet(path).reverse().write_parquet(path)
+            items = pl.read_parquet(artifact.folder / "items.parquet").reverse()
+            planted.rewrite(made.store, artifact, items)
     with pytest.raises(RequestError, match="sums-8/seed 1: its items are not the baseline's"):
         answer.view(made)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 import tempfile
@@ -32,7 +33,8 @@ class Case:
 
     Attributes:
         name: What is wrong.
-        said: The message, or its beginning when it ends with "..."; ``{line}`` is the line the change starts in.
+        said: The message, or its beginning when it ends with "..."; ``{line}`` is the line the change starts in,
+            ``{folder}`` the study's folder.
         old: What is changed in the study; nothing is when empty.
         new: What it becomes.
         text: A whole other study file.
@@ -45,11 +47,11 @@ class Case:
     old: str = ""
     new: str = ""
     text: str | None = None
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str | bytes] = field(default_factory=dict)
     argv: tuple[str, ...] = ("plan", "study.yaml")
 
 
-def source(name: str, said: str, spec: str, rows: str = GOOD, file: str = "rows.jsonl") -> Case:
+def source(name: str, said: str, spec: str, rows: str | bytes = GOOD, file: str = "rows.jsonl") -> Case:
     """Return a case with the source ``sums`` read from a file."""
     return Case(name, said, SUMS, f"  sums: {spec}", files={file: rows})
 
@@ -330,7 +332,107 @@ COMMANDS = [
     Case("run of wrong data", "{line}: baseline.mix.scraped: 6,000 rows are asked for, scraped has ...",
          BASELINE, "{mix: {scraped: 6000}}", argv=("run", "study.yaml")),
 ]  # fmt: skip
+
+
+def task(name: str, said: str, **files: str) -> Case:
+    """Return a case with a suite's task in the folder ``quiz``; in names of files ``__`` stands for the dot."""
+    held = {f"quiz/{file.replace('__', '.')}": text for file, text in files.items()}
+    return Case(name, f"{{line}}: suite.tasks.sums.path: {said}", TASK, "{task: quiz, path: quiz}", files=held)
+
+
+def model(name: str, said: str, **files: str | bytes) -> Case:
+    """Return a case with files of the model changed; in their names ``__`` stands for the dot."""
+    held = {f"model/{file.replace('__', '.')}": text for file, text in files.items()}
+    return Case(name, said, files=held)
+
+
+SHARDS = '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}'
+MODELS = [
+    model("configuration", "study.yaml:3: model: model: config.json is not JSON (Expecting value: line 1 column 1 "
+          "(char 0))", config__json="nothing"),
+    model("configuration that is a list", "study.yaml:3: model: model: config.json: expected a JSON object",
+          config__json="[]"),
+    model("code", "study.yaml:3: model: model: it needs Python code of its own, which is not run; if you trust it, say "
+          "trust_remote_code: true in the study",
+          config__json='{"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}'),
+    model("adapter", "study.yaml:3: model: model: the folder holds an adapter; merge it into its base model and name "
+          "that", adapter_config__json="{}"),
+    model("missing part", "study.yaml:3: model: model: model-00001-of-00002.safetensors is missing from the folder",
+          model__safetensors__index__json=SHARDS),
+    model("part elsewhere", "study.yaml:3: model: model: model.safetensors.index.json names '../a', which is no file "
+          "beside it", model__safetensors__index__json='{"weight_map": {"a": "../a"}}'),
+    model("tokenizer", "{folder}/model/tokenizer.json: not a tokenizer (Model missing. ...", tokenizer__json="{}"),
+    model("tokenizer's configuration", "{folder}/model/tokenizer_config.json: not JSON (...",
+          tokenizer_config__json="{"),
+    model("no end of text", "{folder}/model/tokenizer_config.json: no eos_token; a row could not say where it ends",
+          tokenizer_config__json="{}"),
+    Case("code that is trusted and not there", "study.yaml:3: model: model: its code mine.py is not in the folder",
+         "seeds: 2", "trust_remote_code: true\nseeds: 2",
+         files={"model/config.json": '{"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}'}),
+    Case("name of a Hub model", "{line}: model: a--b/c@" + "0" * 40 + ": a--b/c is no name of a Hub repository",
+         "model: model", "model: a--b/c@" + "0" * 40),
+]  # fmt: skip
+TASKS = [
+    task("YAML", "quiz.yaml:1: not YAML (expected ',' or ']', but got '<stream end>')", quiz__yaml="task: [quiz"),
+    task("function", "quiz.yaml:2: !function os.getcwd: no such function in a Python file of the folder",
+         quiz__yaml="task: quiz\ndoc_to_text: !function os.getcwd"),
+    task("include", "quiz.yaml:2: include: no file ../study.yaml in the folder",
+         quiz__yaml="task: quiz\ninclude: ../study.yaml"),
+    task("pickles", "quiz.yaml:2: dataset_path: pandas reads pickles, which are not loaded; use json",
+         quiz__yaml="task: quiz\ndataset_path: pandas"),
+]  # fmt: skip
+GZIP = gzip.compress(GOOD.encode(), mtime=0)
+CONTENTS = [
+    source("gzip that is cut", "rows.jsonl.gz: cannot be read...", "{path: rows.jsonl.gz}", GZIP[:-9], "rows.jsonl.gz"),
+    source("gzip that is none", "rows.jsonl.gz: cannot be read (Not a gzipped file (b'{\"'))", "{path: rows.jsonl.gz}",
+           file="rows.jsonl.gz"),
+    source("gzip by another name", "rows.jsonl: holds gzip data (call it .gz), not .jsonl", "{path: rows.jsonl}", GZIP),
+    source("zstd that is none", "rows.jsonl.zst: cannot be read...", "{path: rows.jsonl.zst}", file="rows.jsonl.zst"),
+    source("empty gzip", "rows.jsonl.gz: the file is empty, without even the header of a .gz file",
+           "{path: rows.jsonl.gz}", b"", "rows.jsonl.gz"),
+    source("archive", "rows.jsonl: holds a zip archive (unpack it), not .jsonl", "{path: rows.jsonl}",
+           b"PK\x03\x04" + b"x" * 40),
+    source("UTF-16", "rows.jsonl: holds UTF-16 text (save it as UTF-8), not .jsonl", "{path: rows.jsonl}",
+           GOOD.encode("utf-16")),
+    source("Latin-1", "rows.jsonl:31: not UTF-8 text (byte 7 of the line). 30 good rows before it. ...",
+           "{path: rows.jsonl}", GOOD.encode() + '{"a":"é"}\n'.encode("latin-1")),
+    source("parquet", "rows.parquet: not a parquet file that can be read ...", "{path: rows.parquet}", b"PAR1 PAR1",
+           "rows.parquet"),
+    source("parquet by another name", "rows.csv: holds a parquet file (call it .parquet), not .csv",
+           "{path: rows.csv}", b"PAR1 PAR1", "rows.csv"),
+    source("JSON that is no list", "rows.json: expected a list of objects, or {\"data\": [...]}, not text",
+           "{path: rows.json}", '"rows"', "rows.json"),
+    source("JSON lines in .json", "rows.json: not JSON (extra data at line 2, column 1); a file with one object per "
+           "line is called .jsonl", "{path: rows.json}", GOOD, "rows.json"),
+    source("list in .jsonl", "rows.jsonl:1: not JSON (expecting value at column 2); a file that is one list is called "
+           ".json. 0 good rows before it. ...", "{path: rows.jsonl}", "[\n" + GOOD),
+    source("key twice", 'rows.jsonl:1: not JSON (the key "a" is there twice). 0 good rows before it. ...',
+           "{path: rows.jsonl}", '{"a": 1, "a": 2}\n'),
+    source("column twice", 'rows.csv:1: column "a" is there twice', "{path: rows.csv}", "a,a\n1,2\n", "rows.csv"),
+    source("cells", "rows.csv:3: 1 cell where the header has 2. 1 good row before it. ...",
+           "{path: rows.csv, fields: {prompt: a, completion: b}}", "a,b\n1,2\n3\n", "rows.csv"),
+    source("open quote", "rows.csv:2: not CSV (a quote is opened here and not closed in the 3 lines to line 4)",
+           "{path: rows.csv, fields: {prompt: a, completion: b}}", 'a,b\n"1,2\n3,4\n5,6\n', "rows.csv"),
+    source("format as a dataset", "{line}: sources.sums.hub: json is a file format, no dataset; name files with path",
+           "{hub: json, revision: " + "a" * 40 + "}"),
+]  # fmt: skip
+CALLS = [
+    Case(name, said, argv=tuple(argv.split()))
+    for name, argv, said in (
+        ("verb", "plam study.yaml", 'harness: there is no command "plam". Did you mean "plan"?'),
+        ("option", "plan study.yaml --wokers 2",
+         'harness plan: there is no option "--wokers". Did you mean "--workers"?'),
+        ("verb of the store", "store verfy", 'harness store: there is no command "verfy". Did you mean "verify"?'),
+        ("kind of the store", "store ls --kind adaptor", '--kind: the store has no "adaptor".'),
+        ("order of the store", "store ls --sort sise", '--sort: "sise" is no order. Did you mean "size"?'),
+        ("number", "plan study.yaml --workers two", "harness plan: --workers: ..."),
+        ("missing study", "decide", "harness decide: STUDY is missing ..."),
+        ("one too many", "plan study.yaml other.yaml", "harness plan: ..."),
+        ("store that is a URL", "plan study.yaml --store s3://bucket/store", "--store: ..."),
+    )
+]  # fmt: skip
 GROUPS = {
+    "model": MODELS, "task": TASKS, "content": CONTENTS, "call": CALLS,
     "field": FIELDS, "missing": MISSING, "value": VALUES, "design": DESIGNS, "suite": SUITES, "data": DATA,
     "file": FILES, "python": PYTHON, "command": COMMANDS,
 }  # fmt: skip
@@ -380,15 +482,16 @@ def refused(
 def test_a_wrong_request_is_one_sentence_with_its_place(
     case: Case, study_folder: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    for name, text in case.files.items():
+    for name, content in case.files.items():
         (study_folder / name).parent.mkdir(exist_ok=True)
-        (study_folder / name).write_text(text)
+        (study_folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     if case.text is not None:
         (study_folder / "study.yaml").write_text(case.text)
     line = change(study_folder, case.old, case.new) if case.old else 0
     said = refused(case.argv, study_folder, scratch, monkeypatch, capsys)
     expected = case.said.replace("{line}", f"study.yaml:{line}")
     expected = f"study.yaml:{expected}" if expected.startswith("1: ") else expected
+    expected = expected.replace("{folder}", str(study_folder))
     if expected.endswith("..."):
         assert said.startswith(expected.removesuffix("..."))
     else:

@@ -329,6 +329,13 @@ def test_a_metric_that_cannot_show_effects_is_named() -> None:
     assert "not clearly above the model before training" in check(untrained, "range").text
 
 
+def test_a_share_of_answers_says_nothing_about_log_likelihoods() -> None:
+    table = scores()
+    nats = Scores(table.values - 2.0, table.arms, table.seeds, table.items)
+    found = decide(study(), evidence(selection=nats, confirmation=None, majority=0.57, base_mean=-3.0))
+    assert check(found, "range").ok
+
+
 def test_unequal_seed_noise_is_flagged() -> None:
     wild = scores(seed_sd=0.005)
     values = wild.values + np.zeros_like(wild.values)

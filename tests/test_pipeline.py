@@ -195,15 +195,6 @@ def test_kill_dash_nine_and_run_again(finished: Path, study_folder: Path) -> Non
     assert harness("store", "verify", cwd=study_folder).code == 0
 
 
-def test_a_killed_worker_is_replaced(study_folder: Path) -> None:
-    child = _start(study_folder)
-    _until(lambda: _count(study_folder, "adapter") >= 1, child)
-    os.kill(next(_workers(study_folder)), signal.SIGKILL)
-    child.communicate(timeout=300)
-    assert child.returncode == 0
-    assert _count(study_folder, "adapter") == RUNS
-
-
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(study_folder: Path) -> None:
     child = _start(study_folder)
     _until(lambda: _count(study_folder, "result") >= 2, child)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.arguments import (
     DEFAULT_STORE,
+    Address,
     AsJson,
     Device,
+    EngineName,
     StoreFolder,
     StudyFile,
     Workers,
@@ -23,21 +26,38 @@ from harness.cli.arguments import (
     shown_store,
     with_model,
 )
+from harness.cli.stopping import gently, interruptible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.engines import Engine
     from harness.engines.jobs import Event, Job
     from harness.plan import Plan
 
+PROBE_FROM = 4  # jobs to do: fewer do not earn back a measurement of the machine
+SLOTS_SHOWN = 16  # of a cluster: more do not fit a terminal
 
+
+def command(study: Path, store: Path, on: str = "local", address: str | None = None, **_: Any) -> str:
+    """Return the command that goes on with a study."""
+    where = (f" --engine {on}" if on != "local" else "") + (f" --address {address}" if address else "")
+    return f"harness run {study}{where}{shown_store(store)}"
+
+
+@interruptible(command)
 def run(
     study: StudyFile,
     store: StoreFolder = DEFAULT_STORE,
     json: AsJson = False,
     workers: Workers = None,
     device: Device = None,
-    track: Annotated[bool, typer.Option("--track/--no-track", help="log to MLflow when done")] = True,
+    on: EngineName = "local",
+    address: Address = None,
+    track: Annotated[bool, typer.Option("--track/--no-track", help="log to MLflow, finished runs at once")] = True,
+    system_metrics: Annotated[
+        bool, typer.Option("--system-metrics", help="also record CPU, GPU and memory use while training")
+    ] = False,
 ) -> None:
     """Build, train, evaluate, compare and decide. Finished runs are never repeated; run it again to go on.
 
@@ -46,37 +66,47 @@ def run(
     1: something failed; the rest is done and kept.
 
     2: the study or its input is wrong; nothing was started.
+
+    130, 143: interrupted; runs in progress have left a checkpoint. A second Ctrl-C does not wait for that.
     """
     from harness import answer
-    from harness.engines.jobs import base_job, run_job
+    from harness.engines.jobs import jobs_to_do
     from harness.errors import HarnessError
     from harness.plan import commit, publish
 
     started = time.perf_counter()
-    engine = open_engine(open_store(store), workers, device)
+    require_writable(open_store(store).root)
+    open_store(store).clear_dead()
+    engine = open_engine(open_store(store), workers, device, on, address)
     made = with_model(open_plan(study, store, engine), study, store, engine)
     publish(made)
     commit(made)
 
-    todo = [run_job(made, planned) for planned in made.runs if planned.state != "done"]
-    if made.store.find("result", made.base.key) is None:
-        todo.insert(0, base_job(made))
+    todo = [job.model_copy(update={"system_metrics": system_metrics}) for job in jobs_to_do(made)]
     failed = []
     if todo:
         from harness.cli.live import Progress
+        from harness.cli.tracker import Tracker
+
+        if on == "local" and workers is None and len(todo) >= PROBE_FROM and engine.slots.device == "cpu":
+            choose_slots(engine)
 
         cached = len(made.runs) + 1 - len(todo)
-        with Progress(total=len(todo), cached=cached, slots=engine.slots.workers) as progress:
+        with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
+
+            def hear(slot: int, job: Job, event: Event) -> None:
+                progress.hear(slot, job, event)
+                if event.event in ("done", "failed"):
+                    tracker.hear()
+
             try:
-                failed = engine.run(todo, progress.hear)
+                with Tracker(made, enabled=track) as tracker, gently(engine.stop):
+                    failed = engine.run(todo, hear)
             except KeyboardInterrupt:
-                progress.stop()
-                note(
-                    f"Stopped. {progress.finished} runs of this call are done and kept. Go on: {command(study, store)}"
-                )
-                raise
+                kept = f"{progress.finished} of {len(todo)} steps of this call are done and kept"
+                raise KeyboardInterrupt(kept) from None
     if failed:
-        report_failures(made, failed, study, store)
+        report_failures(made, failed, command(study, store, on, address))
         made = open_plan(study, store, engine)
     else:
         made = open_plan(study, store, engine) if todo else made
@@ -85,10 +115,10 @@ def run(
     tracked = "not logged to MLflow (--no-track)"
     broken = False
     if track:
-        from harness import tracking
+        from harness.cli.sync import write
 
         try:
-            report = tracking.sync(view, made.store.root)
+            report = write(made, view, study, store)
             tracked = f"MLflow: {report.experiment} at {report.uri}"
         except HarnessError as error:
             tracked, broken = str(error), True
@@ -109,19 +139,42 @@ def run(
         took = time.perf_counter() - started
         note(f"\n{len(made.runs)} runs, {len(todo)} steps of work done now, {took:.0f} s. {tracked}")
         again = shown_store(store)
-        note(f"Next: harness compare {study}{again} · harness decide {study} --json{again} · harness ui{again}")
+        note(f"Next: harness report {study}{again} · harness compare {study}{again} · harness ui{again}")
     if failed or broken:
         sys.exit(1)
 
 
-def report_failures(made: Plan, failed: list[tuple[Job, Event]], study: Path, store: Path) -> None:
+def choose_slots(engine: Engine) -> None:
+    """Measure once per machine which layout of workers and threads trains most."""
+    from harness.engines.slots import is_measured, measure
+
+    if not is_measured():
+        note("Measuring how many workers suit this machine (once, some seconds)")
+        engine.slots = measure()
+
+
+def report_failures(made: Plan, failed: list[tuple[Job, Event]], go_on: str) -> None:
     """Say which runs failed and how to go on."""
+    from harness.engines.local import NOT_STARTED
+
     for job, event in failed:
-        note(f"{job.label} failed while {event.stage} ({event.message}).")
+        if event.stage != NOT_STARTED:
+            note(f"{job.label} failed while {event.stage} ({event.message}).")
+    left = [event.message for _, event in failed if event.stage == NOT_STARTED]
+    if left:
+        note(f"{len(left)} more were not started ({left[0]}).")
     done = len(made.runs) - sum(job.job == "run" for job, _ in failed)
-    note(f"The other {done} runs are done. Continue: {command(study, store)}")
+    note(f"The other {done} runs are done. Continue: {go_on}")
 
 
-def command(study: Path, store: Path) -> str:
-    """Return the command that goes on with a study."""
-    return f"harness run {study}{shown_store(store)}"
+def require_writable(store: Path) -> None:
+    """Refuse a store that cannot be written before anything is built for it.
+
+    Raises:
+        RequestError: With the place.
+    """
+    from harness.errors import RequestError
+
+    there = next(path for path in (store, *store.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise RequestError(f"--store: {there} cannot be written (a read-only file system, or permissions)")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from harness.records import Growth, Slice
@@ -18,8 +19,6 @@ VERDICT_STYLE = {
     "HOLD": "bold", "NEUTRAL": "bold", "INCONCLUSIVE": "bold yellow",
 }  # fmt: skip
 ARMS_ACROSS = 6  # of a table by slice: more do not fit
-# All but tab and line feed. A terminal obeys them: they move the cursor, hide text, set the title, fill the clipboard.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def console() -> Console:
@@ -100,8 +99,8 @@ def plural(number: int, noun: str) -> str:
 
 
 def markup(text: Any) -> str:
-    """Escape text that may come from data or from a user's file; control characters are spelled out."""
-    return escape(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text)))
+    """Escape text that may come from data or from a user's file; what steers a terminal, or hides, is spelled out."""
+    return escape(visible(str(text)))
 
 
 def show_slices(out: Console, slices: Sequence[Slice]) -> None:

@@ -158,7 +158,7 @@ def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
     margin = 2 * float(by_item.std(ddof=1)) / len(by_item) ** 0.5 if len(by_item) > 1 else 0.0
     for level, what in (
         (evidence.chance, "guessing among the options"),
-        (evidence.majority, "always giving the most frequent answer"),
+        (evidence.majority if words.bounded else None, "always giving the most frequent answer"),  # a share of items
         (evidence.base_mean, "the model before training"),
     ):
         if level is not None and top - level <= margin:

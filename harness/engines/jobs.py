@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from harness import models
 from harness.plan import Plan, PlannedRun
+from harness.records import Failure
+from harness.store import Store
+
+STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
+FULL = "full"  # in the data of a failed event: the store cannot be written, and other runs would fare no better
 
 
 class Message(BaseModel):
@@ -34,6 +40,9 @@ class Job(Message):
     ``run`` trains (unless the adapter is there) and evaluates (unless the result is there); ``base`` evaluates the
     base model; ``model`` prepares it; ``suite`` reads the items of lm-eval tasks into ``folder``; ``perplexity``
     measures the training sequences in ``folder`` with the base model.
+
+    ``block`` names the runs that are compared pairwise (those of a seed): they belong on equal hardware. ``hardware``
+    is what finished runs of the block were trained on.
     """
 
     job: Literal["run", "base", "model", "suite", "perplexity"]
@@ -50,33 +59,55 @@ class Job(Message):
     tokens_key: str = ""
     adapter: StepSpec | None = None
     folder: str = ""
+    system_metrics: bool = False  # sampled while training, for the record
+    block: str = ""
+    hardware: str = ""
 
     def base_model(self) -> models.Model:
         """Return the base model the job is about."""
         folder = self.model["folder"]
         return models.Model(
-            self.model["name"], self.model["kind"], self.model["digest"], Path(folder) if folder else None
-        )
+            self.model["name"], self.model["kind"], self.model["digest"], Path(folder) if folder else None,
+            self.model.get("trust_remote_code", False),
+        )  # fmt: skip
 
 
 class Event(Message):
     """What a worker reports."""
 
-    event: Literal["ready", "stage", "step", "items", "done", "failed"]
+    event: Literal["ready", "stage", "step", "items", "note", "done", "failed"]
     id: str = ""
     stage: str = ""
     done: int = 0
     total: int = 0
     loss: float | None = None
+    rate: float | None = None  # tokens per second of the step
     message: str = ""
     detail: str = ""
     data: dict[str, Any] = {}
 
 
+def keep_failure(job: Job, event: Event) -> None:
+    """Write down in the store why a run failed, for ``status`` and for whoever looks later.
+
+    Raises:
+        OSError: When the store cannot be written.
+    """
+    if job.job in ("run", "base"):
+        failure = Failure(
+            key=job.id, kind=job.job, name=job.label, stage=event.stage, message=event.message, detail=event.detail,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )  # fmt: skip
+        Store(Path(job.store)).fail(failure)
+
+
 def model_fields(model: models.Model) -> dict[str, Any]:
     """Return a model as JSON values."""
     folder = str(model.folder) if model.folder else ""
-    return {"name": model.name, "kind": model.kind, "digest": model.digest, "folder": folder}
+    return {
+        "name": model.name, "kind": model.kind, "digest": model.digest, "folder": folder,
+        "trust_remote_code": model.trust_remote_code,
+    }  # fmt: skip
 
 
 def run_job(plan: Plan, run: PlannedRun) -> Job:
@@ -98,6 +129,21 @@ def run_job(plan: Plan, run: PlannedRun) -> Job:
             ),
         }
     )
+
+
+def jobs_to_do(plan: Plan) -> list[Job]:
+    """Return a job for all that is still to do: first the untrained model, then the runs, seed by seed."""
+    jobs = [] if plan.store.find("result", plan.base.key) else [base_job(plan)]
+    begun: dict[int, str] = {}
+    for run in plan.runs:
+        if run.state in ("done", "trained") and run.seed not in begun:
+            adapter = plan.store.find("adapter", run.adapter.key)
+            begun[run.seed] = adapter.record.provenance.get("hardware", "") if adapter else ""
+    for run in plan.runs:
+        if run.state != "done":
+            place = {"block": f"seed {run.seed}", "hardware": begun.get(run.seed, "")}
+            jobs.append(run_job(plan, run).model_copy(update=place))
+    return jobs
 
 
 def base_job(plan: Plan) -> Job:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from harness.engines.jobs import Event, Job
+from harness.engines.jobs import FULL, STOP, Event, Job, keep_failure
+from harness.engines.placement import Node
+from harness.engines.slots import Slots, gpus, processor
 from harness.errors import StepError
 
 ATTEMPTS = 2  # a worker that dies (killed, out of memory) is replaced, and its run tried once more
+NOT_STARTED = "waiting"  # the stage of runs that were not begun because the store cannot be written
 Listener = Callable[[int, Job, Event], None]
 
 # Large tensors come and go every step: without these two settings glibc returns their pages to the kernel each time,
@@ -28,48 +31,6 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368"}
 # The same sums in the same order whatever the number of threads: a run's adapter must not depend on how many workers
 # shared the machine (without it, small matrices come out different with one thread and with two).
 REPRODUCIBLE = {"MKL_CBWR": "AUTO,STRICT"}
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Where runs can go at once.
-
-    Attributes:
-        workers: Worker processes.
-        threads: Threads of each on a CPU.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    workers: int
-    threads: int
-    device: str
-
-
-def find_slots(workers: int | None = None, device: str | None = None) -> Slots:
-    """Choose slots: one worker per GPU, else one one-thread worker per core (two of them beat one with two threads).
-
-    Args:
-        workers: The user's choice of the number of workers.
-        device: The user's choice of the device.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    gpus = 0 if device == "cpu" else _gpus()
-    if gpus:
-        count = workers or gpus
-        return Slots(count, max(1, cores // count), "cuda")
-    count = workers or max(1, min(cores, _memory_gib() // 3))
-    return Slots(count, max(1, cores // count), "cpu")
-
-
-def _gpus() -> int:
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-
-
-def _memory_gib() -> int:
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
 
 
 @dataclass
@@ -95,7 +56,12 @@ class Engine:
     slots: Slots
     logs: Path
     commit: str = ""
-    _events: queue.SimpleQueue[tuple[_Process, Event | None]] = field(default_factory=queue.SimpleQueue)
+    _events: queue.SimpleQueue[tuple[_Process | None, Event | None]] = field(default_factory=queue.SimpleQueue)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """This machine."""
+        return [Node(platform.node(), processor(), self.slots.workers)]
 
     def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
         """Run all jobs and return those that failed, with why. A failure does not stop the others.
@@ -108,22 +74,35 @@ class Engine:
         tries: dict[str, int] = {}
         failed: list[tuple[Job, Event]] = []
         alive: list[_Process] = []
+        stopping, stillborn = False, 0
         try:
             for slot in range(min(self.slots.workers, len(jobs))):
                 alive.append(self._start(slot))
             while alive:
                 process, event = self._events.get()
+                if process is None:  # ``stop``
+                    stopping = True
+                    waiting.clear()
+                    for one in alive:
+                        self._send(one, STOP)
+                    continue
                 if event is None:
                     alive.remove(process)
                     code = _end(process)
+                    if stopping:
+                        continue
                     if not process.ready:
-                        raise StepError(f"a worker cannot start: {self._last_words(process.slot)}")
+                        stillborn += 1
+                        if code >= 0 or stillborn > ATTEMPTS:
+                            raise StepError(f"a worker cannot start: {self._last_words(process.slot, code)}")
                     if process.job is not None:
                         job, stage = process.job, process.stage
                         if tries[job.id] < ATTEMPTS:
                             waiting.appendleft((job, tries[job.id] + 1))
                         else:
                             gone = Event(event="failed", id=job.id, stage=stage, message=_death(code))
+                            with contextlib.suppress(OSError):  # a full disk; it is reported all the same
+                                keep_failure(job, gone)
                             failed.append((job, gone))
                             listen(process.slot, job, gone)
                     if waiting:
@@ -139,18 +118,28 @@ class Engine:
                     if event.event == "failed":
                         failed.append((job, event))
                     listen(process.slot, job, event)
+                    if FULL in event.data:  # the others would train, and fail where this one did
+                        failed += [(job, not_started(job, event)) for job, _ in waiting]
+                        waiting.clear()
                 if waiting:
                     job, number = waiting.popleft()
                     tries[job.id] = number
-                    process.job = job
-                    self._send(process, job)
+                    process.job, process.stage = job, "starting"
+                    self._send(process, job.model_dump_json() + "\n")
                 elif process.child.stdin is not None:
-                    process.child.stdin.close()  # the worker leaves by itself
+                    with contextlib.suppress(BrokenPipeError):
+                        process.child.stdin.close()  # the worker leaves by itself, or has left
         finally:
             for process in alive:
                 process.child.kill()
                 _end(process)
+        if stopping:
+            raise KeyboardInterrupt
         return failed
+
+    def stop(self) -> None:
+        """Make ``run`` start nothing new, let runs in progress leave a checkpoint, and raise KeyboardInterrupt."""
+        self._events.put((None, None))
 
     def call(self, job: Job) -> dict[str, Any]:
         """Run one job in a worker of its own and return what it gave.
@@ -165,17 +154,20 @@ class Engine:
             raise StepError(failed[0][1].message)
         return next(event.data for event in results if event.event == "done")
 
-    def _last_words(self, slot: int) -> str:
-        """Return the last line that a worker left in its log."""
+    def _last_words(self, slot: int, code: int) -> str:
+        """Return what killed a worker, else the last line that it left in its log."""
+        if code < 0:
+            return _death(code)
         lines = (self.logs / f"worker-{slot}.log").read_text(errors="replace").strip().splitlines()
         return f"{lines[-1] if lines else 'it said nothing'} (whole log: {self.logs / f'worker-{slot}.log'})"
 
-    def _send(self, process: _Process, job: Job) -> None:
+    def _send(self, process: _Process, line: str) -> None:
         assert process.child.stdin is not None
         # A worker that has just died cannot be written to: its end is reported by the reader.
         with contextlib.suppress(BrokenPipeError):
-            process.child.stdin.write(job.model_dump_json() + "\n")
-            process.child.stdin.flush()
+            if not process.child.stdin.closed:  # else it is leaving already
+                process.child.stdin.write(line)
+                process.child.stdin.flush()
 
     def _start(self, slot: int) -> _Process:
         threads = str(self.slots.threads)
@@ -192,7 +184,7 @@ class Engine:
             "PYTHONUNBUFFERED": "1",
         }
         if self.slots.device == "cuda":
-            environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, _gpus())))
+            environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, gpus())))
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"worker-{slot}.log").open("a") as log:
             child = subprocess.Popen(
@@ -200,7 +192,8 @@ class Engine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                encoding="utf-8",
+                errors="replace",  # a worker that is killed may leave half a character
                 env=environment,
                 start_new_session=True,  # Ctrl-C is for the driver, which then ends its workers
             )
@@ -211,9 +204,15 @@ class Engine:
 
     def _read(self, process: _Process, stream: IO[str]) -> None:
         for line in stream:
-            if line.startswith("{"):  # anything else was printed before the worker took its output over
+            # Anything else was printed before the worker took its output over, or cut off when it was killed.
+            if line.startswith("{") and line.endswith("\n"):
                 self._events.put((process, Event.model_validate_json(line)))
         self._events.put((process, None))
+
+
+def not_started(job: Job, why: Event) -> Event:
+    """Return how a job is reported that was not begun because the store cannot be written."""
+    return Event(event="failed", id=job.id, stage=NOT_STARTED, message=why.message)
 
 
 def _end(process: _Process) -> int:

@@ -8,6 +8,7 @@ leaves, in the middle of a step if need be: nothing is published but by rename.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
@@ -18,22 +19,24 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
 from harness import models
-from harness.engines.jobs import Event, Job
-from harness.errors import HarnessError, StepError
+from harness.engines.jobs import FULL, STOP, Event, Job, keep_failure
+from harness.engines.meter import SAMPLE_SECONDS, Meter
+from harness.engines.slots import processor
+from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
-from harness.records import Failure
 from harness.spec import Recipe, Suite
 from harness.steps import result_step
 from harness.store import Artifact, Step, Store
 from harness.tokens import Encoded, from_table
+from harness.visible import redacted
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
+NO_ROOM = tuple(STORAGE[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
 class Worker:
@@ -43,7 +46,10 @@ class Worker:
         self._out = out
         self._loaded: tuple[str, Any, Any] | None = None
         self._device = ""
+        self.place: dict[str, Any] = {}  # where an engine put this worker: goes into the provenance
         self.stage = ""
+        self.stopping = threading.Event()  # asked to leave: training ends with a checkpoint after its current step
+        self.keeping = threading.Lock()  # held while there is something to keep; who ends the process takes it first
 
     def say(self, **fields: Any) -> None:
         """Send one event."""
@@ -56,16 +62,16 @@ class Worker:
         try:
             data = getattr(self, f"_{job.job}")(job)
         except Exception as error:  # one run's failure must not stop the sweep: it is written down and reported
-            message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
-            message = _memory(message) if "memory" in message.lower() else message
-            detail = traceback.format_exc()
-            failure = Failure(
-                key=job.id, kind=job.job, name=job.label, stage=self.stage, message=message, detail=detail,
-                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            message = redacted(_words(error))
+            failed = Event(
+                event="failed", id=job.id, stage=self.stage, message=message, detail=redacted(traceback.format_exc()),
+                data={FULL: True} if message.startswith(NO_ROOM) else {},
             )  # fmt: skip
-            if job.job in ("run", "base"):
-                Store(Path(job.store)).fail(failure)
-            self.say(event="failed", id=job.id, stage=self.stage, message=message, detail=detail)
+            try:
+                keep_failure(job, failed)
+            except OSError as second:  # the same disk, as a rule: said to the driver all the same
+                failed.detail += f"\nand this could not be written down: {second}"
+            self.say(**failed.model_dump())
         else:
             self.say(event="done", id=job.id, data=data)
 
@@ -109,11 +115,12 @@ class Worker:
         step = Step(**job.adapter.model_dump())
         with store.lock(step.key):
             adapter = store.find("adapter", step.key) or self._train(job, store, step)
+            _clear(store.root / "work" / step.key / "checkpoints")
             name = step.name
             result = result_step(name, job.suite_digest, job.model["digest"], adapter.record.digest)
             if store.find("result", result.key) is None:
                 self._evaluate(job, store, result, adapter)
-        (store.root / "work" / job.id / "failure.json").unlink(missing_ok=True)
+        _clear(store.root / "work" / job.id / "failure.json")
         return {}
 
     # ------------------------------------------------------------------------------------------------------ steps
@@ -128,20 +135,22 @@ class Worker:
         tokens = store.find("tokens", job.tokens_key)
         if tokens is None:
             raise StepError(f"{job.label}: the token ids of its rows are not in the store; run `harness run` again")
-        table = pl.read_ipc(tokens.folder / "tokens.arrow")  # memory-mapped: workers share one copy
+        table = pl.read_ipc(tokens.checked() / "tokens.arrow")  # memory-mapped: workers share one copy
         rows = from_table(table)
         self._enter(job, "training")
 
-        def report(done: int, total: int, loss: float) -> None:
+        def report(done: int, total: int, loss: float, rate: float) -> None:
             self.stage = f"training at step {done} of {total}"
-            self.say(event="step", id=job.id, done=done, total=total, loss=loss)
+            self.say(event="step", id=job.id, done=done, total=total, loss=loss, rate=rate)
 
         checkpoints = store.root / "work" / step.key / "checkpoints"
-        with store.attempt(step) as attempt:
+        with self.keeping, store.attempt(step) as attempt:
             recipe = Recipe.model_validate(job.recipe)
-            trained = train(
-                base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report, checkpoints
-            )
+            with Meter(SAMPLE_SECONDS if job.system_metrics else None) as meter:
+                trained = train(
+                    base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report,
+                    checkpoints, self.stopping.is_set,
+                )  # fmt: skip
             attempt.digest = trained.digest
             attempt.data = {
                 "steps": trained.steps,
@@ -151,11 +160,9 @@ class Worker:
                 "final_loss": trained.curve[-1]["loss"],
                 "peak_memory": _peak_memory(),
                 "curve": trained.curve,
+                **meter.figures(),
             }
             attempt.provenance = self._provenance()
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        with contextlib.suppress(OSError):  # stays while another attempt is in it
-            checkpoints.parent.rmdir()
         return _found(store, step)
 
     def _evaluate(self, job: Job, store: Store, step: Step, adapter: Artifact | None) -> None:
@@ -164,7 +171,7 @@ class Worker:
         from harness.training.run import adapted
 
         self._enter(job, "evaluating")
-        suite, folder = Suite.model_validate(job.suite), Path(job.suite_folder)
+        suite, folder = Suite.model_validate(job.suite), store.at(Path(job.suite_folder)).checked()
 
         def report(done: int, total: int) -> None:
             self.say(event="items", id=job.id, done=done, total=total)
@@ -172,15 +179,16 @@ class Worker:
         if adapter is None:
             outcome = evaluate(base, tokenizer, suite, folder, on_progress=report)
         else:
-            with adapted(base, adapter.folder) as model:
+            with adapted(base, adapter.checked()) as model:
                 outcome = evaluate(model, tokenizer, suite, folder, on_progress=report)
-        with store.attempt(step) as attempt:
+        with self.keeping, store.attempt(step) as attempt:
             outcome.items.write_parquet(attempt.folder / "items.parquet")
             attempt.digest = sequence_digest([outcome.items.write_ndjson()])
             attempt.data = {
                 "scores": [score.model_dump(mode="json") for score in outcome.scores],
                 "seconds": round(outcome.seconds, 3),
                 "tokens": outcome.tokens,
+                "scored_tokens": outcome.scored,
                 "shared_context": outcome.shared_context,
                 "peak_memory": _peak_memory(),
             }
@@ -201,12 +209,13 @@ class Worker:
             self._device = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
             if self._device == "cpu":
                 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-            folder = model.folder or models.prepare(model, Store(Path(job.store)))
-            self._loaded = (model.digest, *models.load(folder, self._device))
+            folder = models.prepare(model, Store(Path(job.store)))
+            loaded = models.load(folder, self._device, trust_remote_code=model.trust_remote_code)
+            self._loaded = (model.digest, *loaded)
         return self._loaded[1], self._loaded[2]
 
     def _provenance(self) -> dict[str, Any]:
-        hardware = platform.machine()
+        hardware = self.place.get("hardware") or processor()
         if self._device.startswith("cuda"):
             import torch
 
@@ -217,6 +226,7 @@ class Worker:
             "device": self._device,
             "hardware": hardware,
             "commit": os.environ.get("HARNESS_COMMIT", ""),
+            **({"place": self.place} if self.place else {}),
         }
 
 
@@ -229,14 +239,35 @@ def _found(store: Store, step: Step) -> Artifact:
     return found
 
 
+def _clear(path: Path) -> None:
+    """Remove what a run in progress left beside its attempts, and their folder when nothing else is in it."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
+
+
 def _peak_memory() -> int:
     """Return the process's peak resident memory in bytes."""
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kib * (1 if sys.platform == "darwin" else 1024)
 
 
+def _words(error: Exception) -> str:
+    """Say in one sentence what went wrong."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "memory" in message.lower():
+        return _memory(message)
+    return storage_problem(error) or message
+
+
 def _memory(message: str) -> str:
     """Add how much memory is in use to an out-of-memory message."""
+    message = message.removesuffix(": ") + ("" if "out of memory" in message.lower() else " (out of memory)")
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -256,7 +287,7 @@ def git_commit() -> str:
 
 def main() -> None:
     """Take jobs from standard input until it closes."""
-    out = os.fdopen(os.dup(1), "w")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print must not be mistaken for an event
     worker = Worker(out)
     jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -264,6 +295,10 @@ def main() -> None:
 
     def listen() -> None:
         for line in sys.stdin:
+            if line == STOP:
+                worker.stopping.set()
+                with worker.keeping:  # nothing is lost from here on: whatever else is going on was not done before
+                    os._exit(0)
             jobs.put(line)
         if busy.is_set():
             os._exit(3)  # the driver is gone: leave at once
@@ -271,10 +306,11 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     worker.say(event="ready")
-    while (line := jobs.get()) is not None:
-        busy.set()
-        worker.do(Job.model_validate_json(line))
-        busy.clear()
+    with contextlib.suppress(KeyboardInterrupt):  # training was asked to stop, and has left a checkpoint
+        while (line := jobs.get()) is not None:
+            busy.set()
+            worker.do(Job.model_validate_json(line))
+            busy.clear()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from harness.spec.designs import (
     SizeLadder,
 )
 from harness.spec.operations import OPERATIONS, Clean, Dedupe, Filter, Operation, Operations, Pii, Sample, Verify
-from harness.spec.study import Control, Decide, Decontaminate, Study
+from harness.spec.study import Control, Decide, Decontaminate, Study, Track
 from harness.spec.training import Lora, Recipe, Suite, Task
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Study",
     "Suite",
     "Task",
+    "Track",
     "Variant",
     "Verify",
 ]

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-COMMIT = re.compile(r"^[0-9a-f]{40}$")  # a revision that cannot move
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+COMMIT = re.compile(r"^[0-9a-f]{40}\Z")  # a revision that cannot move
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # `$` would let a line end through
 NO_NAME = "{!r} is not a name: letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
 Origin = Literal["production", "annotation", "public", "augmented", "synthetic"]
 

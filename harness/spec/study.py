@@ -47,6 +47,14 @@ class Decontaminate(Spec):
     )
 
 
+class Track(Spec):
+    """What of the study's artifacts MLflow gets beside numbers and tables. Never part of a key."""
+
+    adapters: Literal["reference", "copy"] = Field(
+        "reference", description="adapters stay in the store and are named in a tag, or are uploaded too"
+    )
+
+
 class Study(Spec):
     """A question about data, and everything needed to answer it."""
 
@@ -66,6 +74,10 @@ class Study(Spec):
     match: Literal["steps", "rows", "tokens", "additive"] = "steps"
     decide: Decide
     decontaminate: Decontaminate = Decontaminate()
+    track: Track = Track()
+    trust_remote_code: bool = Field(
+        default=False, description="run Python code that comes with the model: only for a model you trust"
+    )
     waive: tuple[str, ...] = Field(
         default=(), description="comparability rules waived in writing; shown in every output"
     )
@@ -87,6 +99,8 @@ class Study(Spec):
             raise ValueError("expected between 1 and 100")
         if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
             raise ValueError("expected a number of seeds, or a list of different seeds")
+        if isinstance(value, tuple) and not all(0 <= seed < 2**31 for seed in value):
+            raise ValueError("a seed is a whole number from 0 to 2,147,483,647")
         return value
 
     @model_validator(mode="after")

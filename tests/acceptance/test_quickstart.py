@@ -32,7 +32,7 @@ def test_exit_code_and_table(finished: Called) -> None:
     assert finished.code == 0, finished.err
     assert "TRUST" in finished.out
     assert "ADOPT" in finished.out
-    assert "Next: harness compare" in finished.err
+    assert "Next: harness report" in finished.err
 
 
 def test_the_planted_truth_is_found(finished: Called, store: Path) -> None:

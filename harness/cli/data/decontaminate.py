@@ -61,7 +61,7 @@ def decontaminate(
         found = engine.overlaps(rows, items, rule, tell)
     counted = engine.removable(found, rule)
     gone = rows["row_id"].is_in(counted["row_id"].unique().implode())
-    files.write(_flags(rows, found, items), out)
+    files.write(_flags(rows, found, items), out, to_look_at=True)
     if clean is not None:
         kept = zip(files.records(train), gone, strict=True)
         files.write((record.value for record, drop in kept if not drop and record.value is not None), clean)

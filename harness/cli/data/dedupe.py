@@ -48,7 +48,8 @@ def dedupe(
     with _progress() as tell:
         ids, texts = _texts(given, field, tell)
         first = engine.clusters(texts, method, threshold, tell("Comparing")).to_list()
-        files.write(({"id": name, "cluster": ids[to]} for name, to in zip(ids, first, strict=True)), clusters)
+        listed = ({"id": name, "cluster": ids[to]} for name, to in zip(ids, first, strict=True))
+        files.write(listed, clusters, to_look_at=True)
         rows = zip(files.records(given), first, strict=True)
         kept = files.write((row.value for at, (row, to) in enumerate(rows) if row.value is not None and at == to), out)
     sizes = Counter(first)

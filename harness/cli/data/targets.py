@@ -83,7 +83,7 @@ def open_target(
     from harness.errors import RequestError
 
     if names_rows(target):
-        return _open_file(target, _mapping(fields or ()), tuple(columns or ()))
+        return _open_file(target, declared_fields(fields), tuple(columns or ()))
     file, _, name = target.rpartition(":")
     if not file:
         raise RequestError(f"{target}: {_absent(target) or EXPECTED}")
@@ -153,12 +153,17 @@ def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) ->
     return Opened(target, built.rows, built.drops, built.rows.height + built.drops.height, (name,))
 
 
-def _mapping(fields: Sequence[str]) -> dict[str, str]:
+def declared_fields(fields: Sequence[str] | None) -> dict[str, str]:
+    """Return what ``--field NAME=COLUMN`` says: canonical field -> column or template.
+
+    Raises:
+        RequestError: One is written otherwise, or names no field of a row.
+    """
     from harness.errors import RequestError, did_you_mean
     from harness.spec import CANONICAL_FIELDS
 
     mapping = {}
-    for field in fields:
+    for field in fields or ():
         name, equals, column = field.partition("=")
         if not equals or not column:
             raise RequestError(f"--field {field}: expected NAME=COLUMN, such as prompt=question")
