@@ -336,6 +336,12 @@ def test_a_share_of_answers_says_nothing_about_log_likelihoods() -> None:
     assert check(found, "range").ok
 
 
+def test_a_control_that_shows_nothing_because_it_cannot_says_so() -> None:
+    assert "too wide" not in check(decide(study(), evidence()), "aa").text
+    wild = decide(study(), evidence(selection=scores(seeds=2, items=8, noise=0.6, seed_sd=0.2)))
+    assert check(wild, "aa").text.endswith(" (too wide to tell much)")
+
+
 def test_unequal_seed_noise_is_flagged() -> None:
     wild = scores(seed_sd=0.005)
     values = wild.values + np.zeros_like(wild.values)

@@ -205,6 +205,9 @@ def test_the_base_model_says_how_much_items_vary(finished: Path, tmp_path: Path)
     base = made.store.find("result", made.base.key)
     assert base is not None
     shutil.rmtree(base.folder)
+    study.write_text(TINY_STUDY.replace("sums/exact_match", "sums/gold_logprob_per_token"))
+    assert planning_noise(planted.plan(study)).source.startswith("a guess from right-or-wrong answers")
+    study.write_text(TINY_STUDY)
     values = np.arange(24) % 2.0
     planted.result(made, made.base, values)
     known = planning_noise(planted.plan(study))

@@ -46,7 +46,9 @@ def show(comparison: Comparison, slices: bool) -> None:
     from harness.cli import tables
 
     out = tables.console()
-    metrics: list[Comparison | MetricComparison] = [comparison, *comparison.others]
+    same = [metric.metric for metric in comparison.others if all(arm.effect in (0, None) for arm in metric.arms)]
+    metrics: list[Comparison | MetricComparison] = [comparison]
+    metrics += [metric for metric in comparison.others if metric.metric not in same]
     for metric in metrics:
         exploratory = " · exploratory" if metric is not comparison else " · the study's declared metric"
         base = f"baseline {metric.baseline_mean:.3f}" if metric.baseline_mean is not None else ""
@@ -69,6 +71,8 @@ def show(comparison: Comparison, slices: bool) -> None:
             tables.show_slices(out, comparison.slices)
             if not comparison.slices:
                 out.print("The suite has no slices: name the field that holds them in suite.tasks.<task>.slice.\n")
+    if same:
+        out.print(tables.markup(f"No arm differs from the baseline in {', '.join(same)}."))
     if len(metrics) > 1:
         out.print("p adjusted: Holm on the declared metric, Benjamini-Hochberg on the others. In brackets: items.")
     for waiver in comparison.waivers:

@@ -36,6 +36,7 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, 
         escaped: Whether cells are escaped.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    made.show_header = any(heading for heading, _ in columns)
     for heading, justify in columns:
         made.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
     for row in rows:

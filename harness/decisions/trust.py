@@ -11,6 +11,7 @@ from harness.spec import Study
 from harness.statistics.paired import Contrast, seed_noise_differs
 
 SATURATED = 0.97
+VAGUE = 6  # times the smallest effect: a control whose interval is wider could hide three of them on each side
 NOISE = "this setup calls noise an effect"
 
 
@@ -92,6 +93,8 @@ def _controls(study: Study, arms: Sequence[ArmEffect], words: Words) -> list[tup
             found.append((check, False, f"{name} {words.signed(arm.effect)}: no test ({arm.note})", ""))
             continue
         text = f"{name} {words.signed(arm.effect)} {words.interval(low, high)}"
+        if high - low > VAGUE * study.decide.smallest_effect:
+            text += " (too wide to tell much)"
         if check == "aa" and not low <= 0 <= high:
             found.append((check, False, text, f"A/A arm differs by {words.plain(abs(arm.effect))}"))
         elif check == "random_subset" and low > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ PRIOR_SEED, PRIOR_ITEM, PRIOR_RESIDUAL = 0.06, 0.26, 0.9
 PRIOR_SCALE = 0.5
 FLOOR, CEILING = 0.1, 0.9  # a right-or-wrong score outside says nothing about how much trained arms will vary
 MOST_EFFECT = 10.0  # larger effects are none that a metric can have
+RIGHT_OR_WRONG = ("acc", "acc_norm", "exact_match")
 SEEDS_SHOWN = (2, 3, 5, 8, 12)
 
 
@@ -72,6 +73,8 @@ def planning_noise(plan: Plan) -> Noise:
         found = prior(scale)
         source = f"noise assumed from the base model's own items, which vary by {scale:.2g}"
         return Noise(found.seed_sd, found.item_sd, found.residual_sd, source)
+    if plan.study.decide.metric.split("/")[1] not in RIGHT_OR_WRONG:
+        return replace(prior(), source="a guess from right-or-wrong answers: its own noise shows once runs are done")
     return prior()
 
 
