@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ ROOT = Path(__file__).parent.parent
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("HARNESS_STORE", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,18 @@ def until(condition: Callable[[], bool], child: Child, limit: float = 120) -> No
         time.sleep(0.002)
 
 
+def kill_all(nursery: Nursery, driver: Child) -> None:
+    """Kill a driver and its workers at once: left alone, a worker may end a short training before it notices."""
+    workers = [pid for pid, (_, _, parent) in nursery.at().items() if parent == driver.pid]
+    driver.kill()
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    driver.wait()
+    while nursery.at():
+        time.sleep(0.01)
+
+
 def in_stage(nursery: Nursery, child: Child, stage: str) -> list[int]:
     return [pid for pid, (_, at, parent) in nursery.at().items() if at == stage and child.pid in (pid, parent)]
 
@@ -98,10 +110,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     for _ in range(3):
         driver = nursery.start(*RUN, "--no-track", cwd=folder, **more)
         until(lambda: len({p.parents[2] for p in work.glob("*/checkpoints/checkpoint-*/curve.json")}) >= 2, driver)
-        driver.kill()
-        driver.wait()
-        while nursery.at():
-            time.sleep(0.01)
+        kill_all(nursery, driver)
     done = nursery.call(*RUN, "--no-track", cwd=folder, **more)
     assert done.code == 0, done.err
     assert log.read_text().split().count("resumed") >= 2
@@ -115,10 +124,7 @@ def test_a_torn_checkpoint_is_not_gone_on_from(nursery: Nursery, reference: dict
     driver = nursery.start(*RUN, "--no-track", cwd=folder, HARNESS_CHECKPOINT_SECONDS="0")
     work = folder / ".harness" / "work"
     until(lambda: len({p.parents[2] for p in work.glob("*/checkpoints/checkpoint-*/curve.json")}) >= 2, driver)
-    driver.kill()
-    driver.wait()
-    while nursery.at():
-        time.sleep(0.01)
+    kill_all(nursery, driver)
     torn = list(work.glob("*/checkpoints/checkpoint-*/optimizer.pt"))
     assert torn
     for path in torn:

@@ -132,8 +132,8 @@ def test_generated_answers_are_those_of_stock_one_by_one(smollm2: Path, acceptan
 
     from harness.evaluation.scorer import Scorer
 
-    items = pl.read_ndjson(acceptance_data / "suites/cosmos_qa/cosmos_qa.jsonl").head(6)
-    contexts = [str(value) for row in items.rows() for value in row if isinstance(value, str)][:16]
+    questions = pl.read_ndjson(acceptance_data / "suites/cosmos_qa/cosmos_qa.jsonl")["question"].head(8)
+    contexts = [text[: len(text) // share] for text in questions for share in (1, 3)]
     kwargs = {"until": [".", "\n"], "max_gen_toks": 12, "do_sample": False}
     requests = [
         Instance("generate_until", {}, (f"{text}\nThat is why", kwargs), number, task_name="t", doc_id=number)
