@@ -93,9 +93,11 @@ class RowEncoder:
         if not (folder / "tokenizer_config.json").is_file():
             raise RequestError(f"{folder}: no tokenizer_config.json, which names the token that ends a row")
         try:
-            config = json.loads((folder / "tokenizer_config.json").read_text())
+            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise RequestError(f"{folder / 'tokenizer_config.json'}: not JSON ({error})") from error
+        if not isinstance(config, dict):
+            raise RequestError(f"{folder / 'tokenizer_config.json'}: expected an object, not {type(config).__name__}")
         self._specials = {name: _content(config.get(name)) for name in ("bos_token", "eos_token", "pad_token")}
         eos = self._specials["eos_token"]
         if not eos:
@@ -218,9 +220,13 @@ def _template(folder: Path, config: dict[str, Any]) -> Any:
     ``strftime_now`` is left out on purpose: what a row is made into must not change from day to day.
     """
     path = folder / "chat_template.jinja"
-    source = path.read_text() if path.is_file() else config.get("chat_template")
+    try:
+        source = path.read_text(encoding="utf-8") if path.is_file() else config.get("chat_template")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     if isinstance(source, list):  # several named templates
-        source = next((one["template"] for one in source if one["name"] == "default"), None)
+        named = [one for one in source if isinstance(one, dict)]
+        source = next((one.get("template") for one in named if one.get("name") == "default"), None)
     if not isinstance(source, str):
         return None
     from jinja2 import TemplateError, nodes

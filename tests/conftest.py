@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.command import harness
 from tests.tiny import tiny_model
@@ -25,6 +26,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("HARNESS_STORE", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
 
+
+# The same examples everywhere, so that a commit does not fail by chance; campaigns (HARNESS_FUZZ) look for new ones.
+settings.register_profile("same", derandomize=True)
+if "HARNESS_FUZZ" not in os.environ:
+    settings.load_profile("same")
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

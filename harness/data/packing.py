@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import RequestError
+from harness.visible import visible
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PACKINGS = (".gz", ".zst")
@@ -40,8 +41,8 @@ def packing_of(path: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text that can be shown and stored: bytes that are no UTF-8 and lone surrogates are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Return a name on one line that can be shown and stored: what is no UTF-8 or cannot be seen is spelled out."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def said(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from a data sheet.
 from __future__ import annotations
 
 import contextlib
+import re
+import resource
 import sys
 import threading
 import time
@@ -205,3 +207,17 @@ class _Gpu:
             with contextlib.suppress(self.nvml.NVMLError):
                 found[name] = float(ask())
         return found
+
+
+def peak_memory() -> int:
+    """Return the process's peak resident memory in bytes.
+
+    Linux carries ``ru_maxrss`` over from the process that started this one, so its own high-water mark is read there.
+    """
+    try:
+        mark = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except OSError:
+        mark = None
+    if mark:
+        return int(mark[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

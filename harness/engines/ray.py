@@ -406,12 +406,19 @@ def _connect(config: RayConfig) -> str:
                     ray.init(address=wanted, **QUIET)
             except (OSError, ImportError, RuntimeError, ValueError) as error:
                 if named or not isinstance(error, ConnectionError):
-                    reason = str(error).strip().split("\n")[0]
+                    reason = str(error).strip().split("\n")[0] + _token_hint()
                     raise RequestError(f"--address: {wanted}: no Ray cluster can be reached ({reason})") from error
             if not ray.is_initialized():
                 _start_here(config)
                 started = " (started here)"
     return wanted if "://" in wanted else f"{ray.get_runtime_context().gcs_address}{started}"
+
+
+def _token_hint() -> str:
+    """Name the cause that Ray keeps to itself: its nodes ask for a token, which it does not send to a given address."""
+    if "RAY_AUTH_MODE" in os.environ or not (Path.home() / ".ray" / "auth_token").is_file():
+        return ""
+    return "; if it was started on a machine with ~/.ray/auth_token, as this one is, set RAY_AUTH_MODE=token"
 
 
 def _reach(address: str) -> None:

@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import queue
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any, TextIO
 
 from harness import models
 from harness.engines.jobs import FULL, STOP, Event, Job, keep_failure
-from harness.engines.meter import SAMPLE_SECONDS, Meter
+from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
 from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
@@ -158,7 +157,7 @@ class Worker:
                 "seconds": round(trained.seconds, 3),
                 "tokens_per_second": round(trained.tokens / max(trained.seconds, 1e-9), 2),
                 "final_loss": trained.curve[-1]["loss"],
-                "peak_memory": _peak_memory(),
+                "peak_memory": peak_memory(),
                 "curve": trained.curve,
                 **meter.figures(),
             }
@@ -190,7 +189,7 @@ class Worker:
                 "tokens": outcome.tokens,
                 "scored_tokens": outcome.scored,
                 "shared_context": outcome.shared_context,
-                "peak_memory": _peak_memory(),
+                "peak_memory": peak_memory(),
             }
             attempt.provenance = self._provenance()
 
@@ -247,12 +246,6 @@ def _clear(path: Path) -> None:
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
-
-
-def _peak_memory() -> int:
-    """Return the process's peak resident memory in bytes."""
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kib * (1 if sys.platform == "darwin" else 1024)
 
 
 def _words(error: Exception) -> str:

@@ -167,10 +167,11 @@ def test_other_items_and_other_changes(acceptance_data: Path, seed: int) -> None
 
 
 MILLION = """
-import random, resource, sys, time
+import random, sys, time
 import polars as pl
 from harness.data.decontaminate import overlaps
 from harness.data.rows import table
+from harness.engines.meter import peak_memory
 from harness.spec import Decontaminate
 rng = random.Random(1)
 known = [w for w in open(sys.argv[1], encoding="utf-8").read().split() if w.isalpha()]
@@ -182,7 +183,7 @@ items = pl.read_ndjson(sys.argv[1], infer_schema_length=None).select(
 )
 start = time.process_time()
 found = overlaps(rows, items, Decontaminate())
-print(len(texts) / (time.process_time() - start), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(len(texts) / (time.process_time() - start), peak_memory())
 """
 
 

@@ -63,4 +63,4 @@ def test_ui_opens_mlflow_until_interrupted(tmp_path: Path, tiny: Path) -> None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     log_text = (tmp_path / "log").read_text()
-    assert f"MLflow on http://127.0.0.1:{port}" in log_text
+    assert f"Open http://127.0.0.1:{port} (" in log_text

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 ROWS = 1_000_000
-# What a worker of the harness does with a source, and what it took. Linux counts ru_maxrss in KiB.
+# What a worker of the harness does with a source, and what it took.
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from harness.data import rows, sources
+from harness.engines.meter import peak_memory
 from harness.spec import Source
 start = time.perf_counter()
 source = Source(path=sys.argv[1], columns=("score",), license="MIT", origin="public")
@@ -29,7 +30,7 @@ ranked = time.perf_counter()
 print(json.dumps({
     "rows": pool.rows.height, "ids": pool.rows["row_id"].n_unique(), "digest": digest, "ranked": len(set(order)),
     "seconds": [loaded - start, digested - loaded, written - digested, ranked - written],
-    "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "mib": peak_memory() / 2**20,
 }))
 """
 WORDS = [
@@ -51,13 +52,14 @@ WORDS = [
 
 
 PLAN = """
-import resource, sys
+import sys
 from harness.__main__ import main
 sys.argv = ["harness", "plan", "study.yaml", "--workers", "1", "--json"]
 try:
     main()
 finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+    from harness.engines.meter import peak_memory
+    print(peak_memory() / 2**20, file=sys.stderr)
 """
 
 
