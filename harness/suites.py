@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from harness import packing
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, digest, sequence_digest, tree_digest, unit_hash
 from harness.records import ITEM_COLUMNS
@@ -232,8 +233,8 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
     """Copy the folders of local tasks to ``<folder>/tasks/<name>/``: the stored suite needs nothing else.
 
     Raises:
-        RequestError: When a folder does not exist, holds no YAML, or leads out of itself: by a link, or by a file or
-            function that its YAML names.
+        RequestError: When a folder does not exist, holds no YAML, leads out of itself (by a link, or by a file or
+            function that its YAML names), or holds a file that unpacks to far more than items would.
     """
     for name, task in suite.tasks.items():
         if task.path is None:
@@ -253,6 +254,7 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
             if not path.resolve().is_relative_to(source):
                 raise RequestError(f"{place}: {relative} is a link out of the folder; put a copy there")
             if path.is_file():
+                packing.check(path, f"{place}: {relative}")
                 target = folder / "tasks" / name / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)

@@ -45,6 +45,17 @@ def verify(store: Store, on_progress: Callable[[int, int], None] | None = None) 
     return found
 
 
+def undamaged(path: Path) -> Path:
+    """Return a file of an artifact, having compared it with the artifact's record.
+
+    Raises:
+        StepError: It is missing, or is not what was published.
+        RequestError: The artifact is gone, or its record is damaged.
+    """
+    folder = path.parent
+    return Store(folder.parent.parent).at(folder).checked(path.name) / path.name
+
+
 def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]:
     """Return key -> names of the studies that stand on it; what none stands on is left out.
 

@@ -380,8 +380,30 @@ TASKS = [
          quiz__yaml="task: quiz\ninclude: ../study.yaml"),
     task("pickles", "quiz.yaml:2: dataset_path: pandas reads pickles, which are not loaded; use json",
          quiz__yaml="task: quiz\ndataset_path: pandas"),
+    task("archive", "quiz.zip: holds a zip archive (unpack it), not .zip",
+         quiz__yaml="task: quiz", quiz__zip="PK\3\4"),
 ]  # fmt: skip
 GZIP = gzip.compress(GOOD.encode(), mtime=0)
+ENGINES = [
+    Case(name, said, files={"engine.yaml": text}, argv=("plan", "study.yaml", "--engine", "engine.yaml"))
+    for name, text, said in (
+        ("field", "engine: ray\nworker: {cpu: 1}\n",
+         'engine.yaml:2: worker.cpu is not a field of a worker config. Did you mean "cpus"?'),
+        ("engine", "engine: rays\n", 'engine.yaml:1: engine: no engine is named "rays". Did you mean "ray"?'),
+        ("value", "engine: ray\nworker: {cpus: 0}\n", "engine.yaml:2: worker.cpus: ..."),
+        ("number", "engine: local\nworkers: many\n", "engine.yaml:2: workers: ..."),
+        ("nothing", "", "engine.yaml: ..."),
+        ("YAML", "engine: [ray\n", "engine.yaml:2: not YAML ..."),
+        ("of the other engine", "engine: local\nretries: 3\n", "engine.yaml:2: retries is not a field of ..."),
+    )
+] + [
+    Case("no engine", '--engine: "rai" is no engine and no engine file (.yaml). Did you mean "ray"?',
+         argv=("run", "study.yaml", "--engine", "rai")),
+    Case("no file", '--engine: no such file: engin.yaml. Did you mean "engine.yaml"?',
+         files={"engine.yaml": "engine: local"}, argv=("run", "study.yaml", "--engine", "engin.yaml")),
+    Case("address nobody listens at", "--address: 127.0.0.1:1: no Ray cluster can be reached (...",
+         argv=("run", "study.yaml", "--engine", "ray", "--address", "127.0.0.1:1")),
+]  # fmt: skip
 CONTENTS = [
     source("gzip that is cut", "rows.jsonl.gz: cannot be read...", "{path: rows.jsonl.gz}", GZIP[:-9], "rows.jsonl.gz"),
     source("gzip that is none", "rows.jsonl.gz: cannot be read (Not a gzipped file (b'{\"'))", "{path: rows.jsonl.gz}",
@@ -432,7 +454,7 @@ CALLS = [
     )
 ]  # fmt: skip
 GROUPS = {
-    "model": MODELS, "task": TASKS, "content": CONTENTS, "call": CALLS,
+    "model": MODELS, "engine": ENGINES, "task": TASKS, "content": CONTENTS, "call": CALLS,
     "field": FIELDS, "missing": MISSING, "value": VALUES, "design": DESIGNS, "suite": SUITES, "data": DATA,
     "file": FILES, "python": PYTHON, "command": COMMANDS,
 }  # fmt: skip

@@ -22,9 +22,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import models, seals, suites
+from harness import models, packing, seals, suites
 from harness.cli import tables
-from harness.data import files, packing, sources
+from harness.data import files, sources
 from harness.engines.jobs import Job, model_fields
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
@@ -543,6 +543,20 @@ def test_a_parquet_file_of_one_value_repeated_is_a_bomb_too(tmp_path: Path, monk
     monkeypatch.setattr(packing, "ALWAYS_ALLOWED", 10 << 20)
     with pytest.raises(RequestError, match="unpacks to more than 10 MiB"):
         list(files.records(path))
+
+
+@pytest.mark.parametrize("name", ["quiz.jsonl.gz", "quiz.jsonl.zst", "quiz.parquet"])
+def test_a_bomb_in_a_tasks_folder_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval would have it unpacked by another library, which knows no limit."""
+    (tmp_path / "quiz").mkdir()
+    (tmp_path / "quiz" / "quiz.yaml").write_text("task: quiz\n")
+    bomb(tmp_path / "quiz" / name, 40 << 20)
+    suite = Suite.model_validate({"suite": "mine", "tasks": {"quiz": {"task": "quiz", "path": "quiz"}}})
+    suites.copy_local(suite, tmp_path, tmp_path / "fine")
+    monkeypatch.setattr(packing, "ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(packing, "MOST_TIMES", 20)
+    with pytest.raises(RequestError, match=rf"suite mine: tasks.quiz.path: {name}: unpacks to more than \d+ MiB"):
+        suites.copy_local(suite, tmp_path, tmp_path / "refused")
 
 
 # ---------------------------------------------------------------------------------------------------------- injection

@@ -57,6 +57,33 @@ def test_a_published_artifact_is_found_with_its_record(tmp_path: Path) -> None:
     assert not any((store.root / "work").iterdir())
 
 
+def test_what_is_published_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut there is the whole artifact or none: files, then folders, then the name, then its folder."""
+    store, synced, arrived = Store(tmp_path), [], []
+    fsync, rename = os.fsync, os.rename
+
+    def flushed(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)  # a file keeps it when it is renamed
+
+    def named(source: Any, target: Any, **given: Any) -> None:
+        if Path(source).is_dir():
+            arrived.append(len(synced))
+            there = [Path(source), *Path(source).rglob("*")]
+            assert {path.stat().st_ino for path in there} <= set(synced)
+            folders = [synced.index(path.stat().st_ino) for path in there if path.is_dir()]
+            files = [synced.index(path.stat().st_ino) for path in there if path.is_file()]
+            assert max(files) < min(folders)
+        rename(source, target, **given)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "rename", named)
+    found = fill(store)
+    assert len(arrived) == 1
+    assert found.folder.parent.stat().st_ino in synced[arrived[0] :]
+    assert store.root.stat().st_ino in synced  # the first artifact of a kind makes its folder
+
+
 def test_an_attempt_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(FileNotFoundError), store.attempt(STEP) as attempt:

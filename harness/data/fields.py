@@ -13,9 +13,9 @@ from itertools import repeat
 from typing import Any
 
 from harness.data.generators import number
-from harness.data.packing import printable
 from harness.data.reading import parse
 from harness.errors import RequestError, did_you_mean
+from harness.packing import printable
 from harness.records import CONTENT_COLUMNS
 
 SHAPES = (

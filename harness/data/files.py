@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from harness.data.packing import FORMATS, PACKINGS, format_of, packing_of, printable
 from harness.data.reading import File, Record, batches, read
 from harness.errors import RequestError, did_you_mean
+from harness.packing import FORMATS, PACKINGS, format_of, packing_of, printable
 
 __all__ = ["FORMATS", "File", "Record", "batches", "find", "read", "records", "write"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate

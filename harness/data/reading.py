@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from harness.data.packing import format_of, opened, printable, said
 from harness.data.tabular import Item, csv_rows, parquet_rows
 from harness.errors import RequestError
+from harness.packing import format_of, opened, printable, said
 
 BATCH_RECORDS, BATCH_SIZE = 8192, 4 << 20  # a batch is full at so many records, or so many bytes or characters
 SPACE = re.compile(r"[ \t\n\r]*")

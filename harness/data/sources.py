@@ -13,12 +13,12 @@ import polars as pl
 
 from harness.data import columnar, fields, files, generators, operations
 from harness.data.fields import BadRow, Template
-from harness.data.packing import printable, said
 from harness.data.reading import Batch, Block, Record, batched
 from harness.data.rows import Built, drops, frame, json_objects, table
 from harness.data.tabular import Item, arrow_rows
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, file_digest, tree_digest
+from harness.packing import printable, said
 from harness.records import CONTENT_COLUMNS
 from harness.spec import COMMIT, Source
 

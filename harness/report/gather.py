@@ -11,6 +11,7 @@ from harness.plan import Plan
 from harness.records import RunView, StudyView
 from harness.report import cards, examples, provenance, reliability
 from harness.report.model import Failed, PoolReport, Progress, Report, VariantReport
+from harness.upkeep import undamaged
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,9 +79,8 @@ def item_scores(view: StudyView, metric: str) -> dict[str, dict[int, pl.DataFram
     found: dict[str, dict[int, pl.DataFrame]] = {variant.name: {} for variant in view.variants}
     for run in view.runs:
         if "result" in run.folders:
-            frame = pl.read_parquet(
-                Path(run.folders["result"]) / "items.parquet", columns=["item_id", "task", "half", name]
-            )
+            file = undamaged(Path(run.folders["result"]) / "items.parquet")
+            frame = pl.read_parquet(file, columns=["item_id", "task", "half", name])
             decides = frame.filter((frame["task"] == task) & (frame["half"] == "selection"))
             found[run.variant][run.seed] = decides.select("item_id", pl.col(name).cast(pl.Float64).alias("score"))
     return found

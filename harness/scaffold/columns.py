@@ -9,9 +9,9 @@ from typing import Any
 
 from harness.data.fields import ROLES
 from harness.data.generators import number
-from harness.data.packing import printable
 from harness.data.reading import parse
 from harness.errors import RequestError, did_you_mean
+from harness.packing import printable
 from harness.records import CONTENT_COLUMNS
 
 # Names in the order they are looked for, without case, spaces, underscores and hyphens.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from harness import designs
 from harness.data import files, sources
-from harness.data.packing import FORMATS, PACKINGS, format_of
 from harness.errors import RequestError
+from harness.packing import FORMATS, PACKINGS, format_of
 from harness.spec import Source
 
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)")

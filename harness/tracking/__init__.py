@@ -25,6 +25,7 @@ from harness.records import StudyView
 from harness.store import Store
 from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
 from harness.tracking.projection import project
+from harness.upkeep import undamaged
 
 DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
 METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # together with up to 100 tags MLflow's limit of 1000
@@ -320,7 +321,7 @@ def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
         for path, file in entry.files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(file.resolve())
+            target.symlink_to(undamaged(file).resolve())
         if any(folder.iterdir()):
             client.log_artifacts(run_id, name)
     # As MlflowClient.log_table does, which would append to the table of an earlier sync.

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.records import ArmEffect, Comparison, RunView, TaskScore
 from harness.tracking.entry import flat, named
+from harness.upkeep import undamaged
 
 # What records call plainly, said so that it can be told apart among all other metrics.
 TRAINING = {"seconds": "training_seconds", "tokens": "tokens_trained", "peak_memory": "peak_memory_bytes"}
@@ -59,7 +60,7 @@ def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str
         return {}
     import polars as pl
 
-    items = pl.read_parquet(Path(folder) / "items.parquet")
+    items = pl.read_parquet(undamaged(Path(folder) / "items.parquet"))
     declared_task, _, declared_metric = declared.partition("/")
     found: dict[str, float] = {}
     for score in scores:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import files, packing, reading
+from harness import packing
+from harness.data import files, reading
 from harness.data.sources import load
 from harness.errors import RequestError
 from harness.spec import Source

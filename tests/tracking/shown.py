@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import tempfile
 from pathlib import Path
@@ -17,12 +16,15 @@ from harness.records import (
     Decision,
     Decisions,
     MetricComparison,
+    Record,
     RunView,
+    StoredFile,
     StudyView,
     TaskScore,
     TrustCheck,
     VariantView,
 )
+from harness.seals import RECORD, content
 
 STUDY_KEY = "5ca1ab1e5ca1ab1e"
 MEANS = {"baseline": 0.30, "verified": 0.41, "sums-160": 0.46}
@@ -58,24 +60,33 @@ def items(folder: Path) -> None:
     pl.DataFrame(fixed | values).write_parquet(folder / "items.parquet")
 
 
-def folder_of(store: Path, kind: str, name: str, created: str) -> Path:
+def folder_of(store: Path, kind: str, name: str) -> Path:
     folder = store / kind / name
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps({"kind": kind, "created": created}))
     return folder
+
+
+def seal(folder: Path, created: str) -> None:
+    """Write the record of what is in an artifact's folder."""
+    there = sorted(path for path in folder.iterdir() if path.name != RECORD)
+    files = {path.name: StoredFile(sha256=file_digest(path), bytes=path.stat().st_size) for path in there}
+    record = Record(kind=folder.parent.name, version=1, key=folder.name[-16:], name=folder.name, spec={}, inputs={},
+                    digest="d", files=files, created=created)  # fmt: skip
+    (folder / RECORD).write_bytes(content(record))
 
 
 def make_run(folder: Path, variant: str, seed: int) -> RunView:
     """A finished run with the folders the store would hold."""
     key = digest(["run", variant, seed])[:16]
     folders = {kind: folder / kind / f"{variant}-{seed}-{key}" for kind in ("adapter", "result", "variant")}
-    for minute, (kind, path) in enumerate(folders.items()):
+    for path in folders.values():
         path.mkdir(parents=True)
-        created = f"2026-03-01T10:{10 * seed + minute:02d}:00+00:00"
-        (path / "record.json").write_text(json.dumps({"kind": kind, "created": created}))
+    (folders["adapter"] / "adapter_model.safetensors").write_bytes(b"weights")
     items(folders["result"])
     pl.DataFrame({"row_id": ["r"], "reason": ["wrong answer"]}).write_parquet(folders["variant"] / "drops.parquet")
     pl.DataFrame({"prompt": ["private"]}).write_parquet(folders["variant"] / "rows.parquet")
+    for minute, path in enumerate(folders.values()):
+        seal(path, f"2026-03-01T10:{10 * seed + minute:02d}:00+00:00")
     curve = [
         {
             "step": float(step),
@@ -129,11 +140,13 @@ def make_view(store: Path) -> StudyView:
         )
         for subject, verdict in VERDICTS.items()
     ]  # fmt: skip
-    base = folder_of(store, "result", "base-sums-0", "2026-03-01T10:05:00+00:00")
+    base = folder_of(store, "result", "base-sums-0")
     items(base)
-    pool = folder_of(store, "pool", "scraped-0", "2026-03-01T10:00:00+00:00")
+    seal(base, "2026-03-01T10:05:00+00:00")
+    pool = folder_of(store, "pool", "scraped-0")
     pl.DataFrame({"row_id": ["r"], "span": ["1 + 1"]}).write_parquet(pool / "overlaps.parquet")
     pl.DataFrame({"prompt": ["private"]}).write_parquet(pool / "rows.parquet")
+    seal(pool, "2026-03-01T10:00:00+00:00")
     return StudyView(
         study="quickstart",
         key=STUDY_KEY,

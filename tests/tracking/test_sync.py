@@ -165,8 +165,6 @@ def test_variant_run_has_every_seeds_training_set_and_its_card(
 
 
 def test_ledgers_results_and_adapters_are_there_but_no_rows(view: StudyView, store: Path) -> None:
-    for run in view.runs:
-        Path(run.folders["adapter"], "adapter_model.safetensors").write_bytes(b"weights")
     sync(view, store)
     runs = snapshot(default_uri(store))
     assert {"data/scraped/overlaps.parquet", "study.json", "decisions.json"} <= set(runs[STUDY_KEY]["artifacts"])
@@ -178,6 +176,17 @@ def test_ledgers_results_and_adapters_are_there_but_no_rows(view: StudyView, sto
     seed = snapshot(default_uri(store))[f"{STUDY_KEY}/verified/2"]
     assert "adapter/adapter_model.safetensors" in seed["artifacts"]
     assert "adapter/record.json" not in seed["artifacts"]
+
+
+@pytest.mark.parametrize(("kind", "file"), [("result", "items.parquet"), ("adapter", "adapter_model.safetensors")])
+def test_what_is_damaged_is_not_shown(view: StudyView, store: Path, kind: str, file: str) -> None:
+    view.resolved["track"] = {"adapters": "copy"}
+    damaged = Path(view.runs[0].folders[kind], file)
+    raw = bytearray(damaged.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    damaged.write_bytes(raw)
+    with pytest.raises(StepError, match=rf"is damaged: {file} was changed"):
+        sync(view, store)
 
 
 def test_failed_checks_are_named(view: StudyView, store: Path) -> None:

@@ -41,8 +41,8 @@ def decontaminate(
     """List the training rows that hold eval items, and write the others to a file of their own."""
     from harness.data import decontaminate as engine
     from harness.data import files
-    from harness.data.packing import FORMATS, format_of
     from harness.errors import RequestError
+    from harness.packing import FORMATS, format_of
     from harness.spec import Decontaminate
 
     given = {train.resolve(): "--train", evals.resolve(): "--eval"}

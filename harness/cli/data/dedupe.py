@@ -76,8 +76,8 @@ def dedupe(
 
 def _check(given: Path, written: Mapping[str, Path], method: str, threshold: float | None) -> None:
     """Refuse what cannot come out right, before anything is read."""
-    from harness.data.packing import FORMATS, format_of
     from harness.errors import RequestError
+    from harness.packing import FORMATS, format_of
 
     if threshold == 0 or (threshold is not None and method == "exact"):
         why = "exact needs none; it goes with --method near or semantic" if threshold else "expected more than 0"

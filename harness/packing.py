@@ -19,11 +19,14 @@ PACKINGS = (".gz", ".zst")
 # A file of a few kilobytes can unpack to terabytes; rows of text pack 3 to 20 times. A variable sets another limit.
 MOST_TIMES, ALWAYS_ALLOWED = 200, 1 << 30
 LIMIT = "HARNESS_MAX_UNPACKED_GIB"
+PARQUET = b"PAR1"
 OTHER_DATA = {
     b"\x1f\x8b": "gzip data (call it .gz)",
     b"\x28\xb5\x2f\xfd": "zstd data (call it .zst)",
-    b"PAR1": "a parquet file (call it .parquet)",
+    PARQUET: "a parquet file (call it .parquet)",
     b"PK\x03\x04": "a zip archive (unpack it)",
+    b"BZh91AY&SY": "bzip2 data (unpack it)",
+    b"\xfd7zXZ": "xz data (unpack it)",
     b"\xff\xfe": "UTF-16 text (save it as UTF-8)",
     b"\xfe\xff": "UTF-16 text (save it as UTF-8)",
 }
@@ -94,11 +97,42 @@ def opened(path: Path, shown: str) -> Iterator[io.BufferedReader]:
             if not raw.peek(1):
                 raise RequestError(f"{shown}: the file is empty, without even the header of a {packing} file")
             stream = io.BufferedReader(_Unpacked(raw, packing, most_unpacked(path), shown), 1 << 20)
-        start = stream.peek(4)[:4]
+        start = stream.peek(16)[:16]
         for magic, what in OTHER_DATA.items():
-            if start.startswith(magic) and (magic, format_of(path)) != (b"PAR1", ".parquet"):
+            if start.startswith(magic) and (magic, format_of(path)) != (PARQUET, ".parquet"):
                 raise RequestError(f"{shown}: holds {what}, not {format_of(path)}")
         yield stream
+
+
+def check(path: Path, shown: str) -> None:
+    """Look through a file that another library will unpack, for what ``opened`` refuses.
+
+    Raises:
+        RequestError: As ``opened``; or it cannot be unpacked.
+    """
+    try:
+        with opened(path, shown) as stream:
+            if packing_of(path):
+                while stream.read(1 << 20):
+                    pass
+            elif stream.peek(4)[:4] == PARQUET:
+                _check_parquet(path, shown)
+    except OSError as error:
+        raise RequestError(f"{shown}: cannot be unpacked ({said(error)})") from error
+
+
+def _check_parquet(path: Path, shown: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    limit = left = most_unpacked(path)
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(1024):
+            left -= batch.nbytes
+            if left < 0:
+                raise too_much(shown, limit)
+    except (pa.ArrowException, ValueError) as error:
+        raise RequestError(f"{shown}: not a parquet file that can be read ({said(error)})") from error
 
 
 class _Unpacked(io.RawIOBase):
