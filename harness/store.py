@@ -294,9 +294,10 @@ class Store:
     def fail(self, failure: Failure) -> None:
         """Write why a step failed, for ``status`` and for the next run's message; without passwords and tokens."""
         hidden = {"message": redacted(failure.message), "detail": redacted(failure.detail)}
-        folder = self.root / WORK / failure.key
-        _make(folder)
-        write_json(folder / "failure.json", failure.model_copy(update=hidden).model_dump(mode="json"))
+        with self.scratch(failure.key) as work:  # a half-written one goes with its process
+            path = work / "failure.json"
+            write_json(path, failure.model_copy(update=hidden).model_dump(mode="json"))
+            path.replace(work.parent / path.name)
 
 
 def write_json(path: Path, value: Any) -> None:

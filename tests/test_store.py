@@ -169,6 +169,20 @@ def test_a_failure_is_kept_until_success(tmp_path: Path) -> None:
     assert store.failure(STEP.key) is None
 
 
+def test_killed_while_it_says_why_it_failed_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    failure = Failure(key=STEP.key, kind="run", name="n", stage="training", message="out of memory")
+    monkeypatch.setattr(os, "fsync", lambda _: os._exit(9))  # as kill -9 would end it: nothing is tidied up
+    child = os.fork()
+    if not child:
+        store.fail(failure)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert store.failure(STEP.key) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()], "it was killed before it had written anything"
+    store.clear_dead()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 # ----------------------------------------------------------------------------------------------------------- damage
 
 

@@ -14,7 +14,7 @@ from harness.store import Artifact, Store
 from tests.command import Called, harness
 from tests.evaluation.test_evaluation_acceptance import LIMIT, TASKS, stock_command
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(2400)]
 ROWS, SEEDS = 16, (1, 2)
 
 
