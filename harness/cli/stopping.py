@@ -6,13 +6,15 @@ Signals belong to the process, so what is known of them is kept here, once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import ParamSpec
+from typing import Any, ParamSpec, TextIO
 
 P = ParamSpec("P")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -23,7 +25,6 @@ class _Heard:
 
     signal: int | None = None
     gentle: Callable[[], None] | None = None
-    terminals: tuple[int, ...] = ()
 
 
 def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -40,7 +41,8 @@ def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Ca
         @functools.wraps(verb)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
             before = {number: signal.getsignal(number) for number in SIGNALS}
-            _Heard.signal, _Heard.terminals = None, tuple(stream for stream in (1, 2) if os.isatty(stream))
+            streams, _Heard.signal = (sys.stdout, sys.stderr), None
+            sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
             for number, handler in before.items():
                 if handler is not signal.SIG_IGN:
                     signal.signal(number, _hear)
@@ -53,6 +55,8 @@ def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Ca
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
+                sys.stdout.flush()
+                sys.stdout, sys.stderr = streams
 
         return wrapped
 
@@ -77,8 +81,6 @@ def gently(stop: Callable[[], None]) -> Iterator[None]:
 
 def _hear(number: int, frame: FrameType | None) -> None:
     first, _Heard.signal = _Heard.signal is None, _Heard.signal or number
-    if number == signal.SIGHUP:
-        _forget_terminals()
     if not first or _Heard.gentle is None:
         raise KeyboardInterrupt
     with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
@@ -86,9 +88,22 @@ def _hear(number: int, frame: FrameType | None) -> None:
     _Heard.gentle()
 
 
-def _forget_terminals() -> None:
-    """Send what is still said nowhere: writing to a terminal that is gone would be an error."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in _Heard.terminals:
-        os.dup2(nowhere, stream)
-    os.close(nowhere)
+class _Terminal(io.FileIO):
+    """A terminal. What is written to it once it is gone is lost and no error: SIGHUP says so, a moment later."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return memoryview(data).nbytes
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    """Return a stream to the same place that can be written to after its terminal has gone."""
+    if not stream.isatty():
+        return stream
+    stream.flush()
+    raw = _Terminal(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
-import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +27,7 @@ pytestmark = [
 ]
 PATIENCE = 240_000  # milliseconds: the pages are large, and other tests may be at work
 PRESSES = 5
+SETTLING = 1_000  # milliseconds for the table to be drawn
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +70,30 @@ def goto(page: Page, address: str, *words: str) -> str:
     return page.inner_text("body")
 
 
-def expand(page: Page, run: str, below: str) -> None:
-    """Press the plus sign in front of a run's name until a run below it shows.
+def open_tree(page: Page, address: str, *path: str) -> None:
+    """Open a study's page and press the plus signs in front of its runs, from the outermost in, until the last shows.
 
-    MLflow draws its table again while it loads; what is pressed just then is lost.
+    MLflow draws its table again while it loads: what is pressed just then is lost, and on a busy machine the table may
+    stay without rows. What does not show in time is tried again on a fresh page.
     """
-    link, shown = (page.get_by_role("link", name=name, exact=True) for name in (run, below))
+    from playwright.sync_api import Error
+
+    said = []
     for _ in range(PRESSES):
-        link.last.locator("xpath=ancestor::*[.//button][1]").locator("button").first.click()
-        end = time.monotonic() + PATIENCE / 1000 / PRESSES
-        while time.monotonic() < end:
-            if shown.count():
-                return
-            page.wait_for_timeout(100)
-    raise AssertionError(f"{below} does not show below {run}:\n{page.inner_text('body')}")
+        try:
+            goto(page, address, path[0], "Run Name")
+            for run, below in itertools.pairwise(path):
+                link, shown = (page.get_by_role("link", name=name, exact=True).last for name in (run, below))
+                link.wait_for(timeout=PATIENCE / PRESSES)
+                page.wait_for_timeout(SETTLING)
+                if not shown.count():  # MLflow remembers what was opened
+                    sign = link.locator("xpath=ancestor::*[.//button][1]").locator("button").first
+                    sign.click(timeout=PATIENCE / PRESSES)
+                shown.wait_for(timeout=PATIENCE / PRESSES)
+            return
+        except Error as error:
+            said.append(f"{error}\n{page.inner_text('body')}")
+    raise AssertionError("\n\n".join(said))
 
 
 def test_the_study_is_listed_with_its_question(page: Page, server: Server) -> None:
@@ -95,13 +106,11 @@ def test_the_study_is_listed_with_its_question(page: Page, server: Server) -> No
 
 def test_variants_are_under_the_study_and_seeds_under_variants(page: Page, server: Server) -> None:
     found = experiment_page(server.url, "quickstart", server.home, f"sqlite:///{server.home}/mlflow.db")
-    goto(page, found, "quickstart", "Run Name")
-    expand(page, "quickstart", "baseline")
+    open_tree(page, found, "quickstart", "baseline")
     for name in ("base model", "baseline", "verified", "sums-160"):
         page.get_by_role("link", name=name, exact=True).last.wait_for()
     assert not page.get_by_role("link", name="verified seed 2", exact=True).count()
-    expand(page, "verified", "verified seed 2")
-    page.get_by_role("link", name="verified seed 2", exact=True).last.wait_for()
+    open_tree(page, found, "quickstart", "verified", "verified seed 2")
     # MLflow draws every level further to the right.
     left = {
         name: page.get_by_role("link", name=name, exact=True).last.bounding_box()
