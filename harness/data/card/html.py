@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +18,12 @@ STAGES = {"read": "not readable", "decontaminate": "overlap with the suite"}
 
 def render(card: Card) -> str:
     """Return the page. All text from data is escaped; what cannot be seen in it is spelled out."""
+    return str(_template().render(card=card))
+
+
+@lru_cache
+def _template() -> Any:
+    """Return the page's template; compiling it takes longer than filling it in."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -24,8 +31,7 @@ def render(card: Card) -> str:
     )
     environment.filters |= {"count": count, "percent": percent, "number": number, "stage": _stage}
     environment.globals |= {"length_chart": _length_chart, "share_bar": _share_bar, "flow_chart": _flow_chart}
-    template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    return template.render(card=card)
+    return environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
 
 
 def count(value: float) -> str:
