@@ -1,6 +1,7 @@
 """Builds the data of a study: suite, sources, decontaminated pools, variants, token ids.
 
-In memory; nothing is published. Each step is built once, and taken from the store when it is there.
+In memory, or in parts in a folder for work in progress (``data.pools``); nothing is published. Each step is built once,
+and taken from the store when it is there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from harness.steps import Output, make_step, tokens_step
 from harness.store import Step, Store
 
 if TYPE_CHECKING:
-    import polars as pl
+    from harness.data.pools import Pools
 
 AA_OFFSET = 1_000_000  # the A/A arm is the baseline under seeds that no arm uses
 
@@ -58,7 +59,16 @@ def reads_model(study: Study) -> bool:
 
 
 class Builder:
-    """Builds the data steps of one study, each once."""
+    """Builds the data steps of one study, each once.
+
+    Args:
+        loaded: The study and where its files are.
+        store: Finished steps are taken from here.
+        model: The base model.
+        materialize: Lists the items of lm-eval tasks.
+        perplexities: Measures rows with the model.
+        pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
+    """
 
     def __init__(
         self,
@@ -67,7 +77,11 @@ class Builder:
         model: models.Model,
         materialize: Materialize,
         perplexities: Perplexities | None = None,
+        pools: Pools | None = None,
     ) -> None:
+        from harness.data.pools import LocalPools
+
+        self.pools: Pools = pools or LocalPools()
         self.loaded, self.study, self.store, self.model = loaded, loaded.study, store, model
         self.materialize = materialize
         self.outputs: list[Output] = []
@@ -114,7 +128,7 @@ class Builder:
             }
             tasks = sorted(path for path in (folder / "tasks").rglob("*") if path.is_file())
             files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in tasks}
-            return Output(step, suites.items_digest(frame), data, tables={"items": frame}, files=files)
+            return Output(step, suites.items_digest(frame), data, tables={"items": frame}, extra=files)
 
         return self._output(step, build)
 
@@ -122,7 +136,7 @@ class Builder:
 
     def source(self, name: str) -> Output:
         """Return a source's rows as they were read."""
-        from harness.data import rows, sources
+        from harness.data import sources
 
         source, base = self.study.sources[name], self.loaded.source_folders[name]
         inputs = sources.inputs(name, source, base) | self._tools(source.operations)
@@ -130,16 +144,13 @@ class Builder:
         step = make_step("source", name, spec, inputs)
 
         def build() -> Output:
-            built = sources.load(name, source, base, self.measure.tokens, self.measure.perplexity)
-            data = {"rows": built.rows.height, "dropped": built.drops.height}
-            return Output(step, rows.pool_digest(built.rows), data, tables={"rows": built.rows, "drops": built.drops})
+            made = self.pools.read(name, source, base, self.measure.tokens, self.measure.perplexity)
+            return Output(step, made.digest, made.data, tables=made.tables, parts=made.files)
 
         return self._output(step, build)
 
     def pool(self, name: str, suite: Output) -> Output:
         """A source without the rows that overlap the suite."""
-        from harness.data import decontaminate, rows
-
         source = self.source(name)
         rule = self.study.decontaminate
         inputs = {"source": source.digest, "suite": suite.digest}
@@ -150,23 +161,13 @@ class Builder:
         step = make_step("pool", name, rule.identity(), inputs)
 
         def build() -> Output:
-            found = decontaminate.overlaps(source.table("rows"), suite.table("items"), rule)
-            built = decontaminate.remove(source.table("rows"), found, rule)
-            removed = decontaminate.removable(found, rule)
-            if built.rows.height == 0:
+            made = self.pools.decontaminated(source, suite.table("items"), rule)
+            if not made.data["rows"]:
                 raise RequestError(
-                    f"sources.{name}: all {built.drops.height:,} rows overlap the suite "
+                    f"sources.{name}: all {made.data['removed']:,} rows overlap the suite "
                     f"{self.study.suite.suite}; nothing is left to train on"
                 )
-            data = {
-                "rows": built.rows.height,
-                "removed": built.drops.height,
-                "kinds": _kinds(source.table("rows"), removed),
-                "kept": _kinds(built.rows, found),
-                "items_touched": sorted(removed["item_id"].unique().to_list()),
-            }
-            tables = {"rows": built.rows, "drops": built.drops, "overlaps": found}
-            return Output(step, rows.pool_digest(built.rows), data, tables=tables)
+            return Output(step, made.digest, made.data, tables=made.tables, parts=made.files)
 
         return self._output(step, build)
 
@@ -220,8 +221,6 @@ class Builder:
         return self._planned(name, spec, tests, control, sampled, outputs)
 
     def _rows(self, name: str, variant: Variant, pools: dict[str, Output], seed: int) -> Output:
-        from harness.data import variants
-
         assert variant.mix is not None
         used = {source: pools[source] for source in variant.mix}
         needs_all = {n: p.data["rows"] for n, p in used.items()}
@@ -242,11 +241,10 @@ class Builder:
         step = make_step("variant", label, spec, inputs)
 
         def build() -> Output:
-            frames = {n: p.table("rows") for n, p in used.items()}
             with _of_variant(name):
-                built = variants.build(
+                built = self.pools.variant(
                     variant,
-                    frames,
+                    used,
                     seed=drawn,
                     match=self.study.match,
                     tokens=self.measure.tokens,
@@ -339,13 +337,6 @@ class Builder:
             return Output(step, step.key, data, tables={"tokens": table})
 
         return int(self._output(step, build).data["tokens"])
-
-
-def _kinds(rows: pl.DataFrame, found: pl.DataFrame) -> dict[str, int]:
-    """Count rows by the kind of their first overlap; copies of a row count each."""
-    first = found.unique("row_id", keep="first", maintain_order=True).select("row_id", "kind")
-    counts = rows.join(first, on="row_id", how="inner").group_by("kind").len().sort("kind")
-    return {str(kind): int(n) for kind, n in counts.iter_rows()}
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,47 @@ if TYPE_CHECKING:
 # Training sequences -> perplexity of each under the base model, in another process
 Perplexities = Callable[[models.Model, "list[Encoded]"], list[float]]
 UNCUT = 1_000_000_000  # tokens; a length that no row reaches
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts the tokens of rows; may be sent to another process, which reads the tokenizer itself.
+
+    Attributes:
+        folder: The model's.
+        model: Its digest.
+        chat_template: As in the recipe.
+        max_length: Tokens at which a row is cut.
+        objective: As in the recipe.
+    """
+
+    folder: Path
+    model: str
+    chat_template: bool
+    max_length: int
+    objective: str
+
+    def __call__(self, rows: pl.DataFrame) -> list[int]:
+        """Return the number of tokens of each row."""
+        return [one.length for one in self.encode(rows)]
+
+    def encode(self, rows: pl.DataFrame) -> list[Encoded]:
+        """Return the training sequence of each row."""
+        encoder = _encoder(self)
+        return [encoder.encode(row) for row in rows.iter_rows(named=True)]
+
+
+@lru_cache(maxsize=4)
+def _encoder(counter: Counter) -> RowEncoder:
+    """Return an encoder; reading a tokenizer's file takes longer than encoding a small training set."""
+    from harness.tokens import RowEncoder
+
+    return RowEncoder(
+        counter.folder,
+        chat_template=counter.chat_template,
+        max_length=counter.max_length,
+        objective=counter.objective,
+    )
 
 
 class Measure:
@@ -45,11 +88,12 @@ class Measure:
         output: Callable[[Step, Callable[[], Output]], Output],
     ) -> None:
         self._model, self._study, self._perplexities, self._output = model, study, perplexities, output
-        self._encoders: dict[int, RowEncoder] = {}
         self._known: dict[str, float] = {}  # row id -> perplexity
         ready = model.folder is not None
-        self.tokens: Callable[[pl.DataFrame], list[int]] | None = self._count if ready else None
-        self.trained: Callable[[pl.DataFrame], list[int]] | None = self._count_trained if ready else None
+        self.tokens: Callable[[pl.DataFrame], list[int]] | None = self._counter(UNCUT) if ready else None
+        self.trained: Callable[[pl.DataFrame], list[int]] | None = (
+            self._counter(study.recipe.max_length) if ready else None
+        )
         self.perplexity: Callable[[pl.DataFrame], list[float]] | None = (
             self._measure if ready and perplexities is not None else None
         )
@@ -65,16 +109,18 @@ class Measure:
         }
 
     def encode(self, rows: pl.DataFrame) -> list[Encoded]:
-        """Return the training sequence of every row, cut as the recipe says."""
-        encoder = self._encoder(self._study.recipe.max_length)
-        return [encoder.encode(row) for row in rows.iter_rows(named=True)]
+        """Return the training sequence of every row, cut as the recipe says.
 
-    def _count(self, rows: pl.DataFrame) -> list[int]:
-        encoder = self._encoder(UNCUT)
-        return [encoder.encode(row).length for row in rows.iter_rows(named=True)]
+        Raises:
+            StepError: The model is not ready.
+        """
+        return self._counter(self._study.recipe.max_length).encode(rows)
 
-    def _count_trained(self, rows: pl.DataFrame) -> list[int]:
-        return [one.length for one in self.encode(rows)]
+    def _counter(self, max_length: int) -> Counter:
+        if self._model.folder is None:
+            raise StepError(f"{self._model.name} is not ready yet: harness doctor --prepare")
+        recipe = self._study.recipe
+        return Counter(self._model.folder, self._model.digest, recipe.chat_template, max_length, recipe.objective)
 
     def _measure(self, rows: pl.DataFrame) -> list[float]:
         import polars as pl
@@ -95,17 +141,3 @@ class Measure:
 
             self._known |= dict(self._output(step, build).table("perplexity").iter_rows())
         return [self._known[row_id] for row_id in rows["row_id"]]
-
-    def _encoder(self, max_length: int) -> RowEncoder:
-        """Return an encoder; reading a tokenizer's file takes longer than encoding a small training set."""
-        from harness.tokens import RowEncoder
-
-        if max_length not in self._encoders:
-            folder: Path | None = self._model.folder
-            if folder is None:
-                raise StepError(f"{self._model.name} is not ready yet: harness doctor --prepare")
-            recipe = self._study.recipe
-            self._encoders[max_length] = RowEncoder(
-                folder, chat_template=recipe.chat_template, max_length=max_length, objective=recipe.objective
-            )
-        return self._encoders[max_length]

@@ -7,7 +7,8 @@ a wrong request leaves nothing behind.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from harness import models
 from harness.build import AA_OFFSET, Builder, Materialize, PlannedVariant
@@ -18,6 +19,9 @@ from harness.measure import Perplexities
 from harness.spec import Study
 from harness.steps import Output, adapter_step, make_step, result_step, run_key, tokens_step
 from harness.store import Step, Store
+
+if TYPE_CHECKING:
+    from harness.data.pools import Pools
 
 State = Literal["done", "trained", "to do", "failed"]
 
@@ -56,7 +60,13 @@ class Plan:
         return self.loaded.study
 
 
-def make_plan(loaded: Loaded, store: Store, materialize: Materialize, perplexities: Perplexities | None = None) -> Plan:
+def make_plan(
+    loaded: Loaded,
+    store: Store,
+    materialize: Materialize,
+    perplexities: Perplexities | None = None,
+    pools: Pools | None = None,
+) -> Plan:
     """Resolve a study against a store.
 
     Args:
@@ -64,24 +74,25 @@ def make_plan(loaded: Loaded, store: Store, materialize: Materialize, perplexiti
         store: Finished steps are taken from here; nothing is written (see ``publish``).
         materialize: Called for suites with lm-eval tasks that the store does not hold yet.
         perplexities: Called for rows that an operation keeps or drops by perplexity.
+        pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
 
     Raises:
         RequestError: When anything about the study, its data or its suite is wrong.
     """
     study = loaded.study
     model = models.resolve(study.model, loaded.model_folder, store, trust_remote_code=study.trust_remote_code)
-    builder = Builder(loaded, store, model, materialize, perplexities)
+    builder = Builder(loaded, store, model, materialize, perplexities, pools)
     suite = builder.suite()
     _check_metric(study, suite)
     used = {name for variant in (study.baseline, *study.arms.values()) for name in variant.mix or {}}
-    pools = {name: builder.pool(name, suite) for name in study.sources if name in used}
-    variants = builder.variants(pools)
+    cleaned = {name: builder.pool(name, suite) for name in study.sources if name in used}
+    variants = builder.variants(cleaned)
     runs = [
         _planned_run(study, store, variant, seed, model, suite) for seed in study.seed_list() for variant in variants
     ]
     base = result_step(f"base-{study.suite.suite}", suite.digest, model.digest, None)
     return Plan(
-        loaded, store, model, suite, pools, variants, runs, base, builder.outputs, _study_step(study, runs, base)
+        loaded, store, model, suite, cleaned, variants, runs, base, builder.outputs, _study_step(study, runs, base)
     )
 
 
@@ -96,9 +107,11 @@ def publish(plan: Plan) -> None:
     for output in plan.outputs:
         if output.stored is None:
             with plan.store.attempt(output.step) as attempt:
-                for path, content in output.files.items():
+                for path, content in output.extra.items():
                     (attempt.folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (attempt.folder / path).write_bytes(content)
+                for name, parts in output.parts.items():
+                    _move(parts, attempt.folder, name)
                 for name, table in output.tables.items():
                     if name == "tokens":
                         table.write_ipc(attempt.folder / f"{name}.arrow")  # read by memory map
@@ -106,6 +119,16 @@ def publish(plan: Plan) -> None:
                         table.write_parquet(attempt.folder / f"{name}.parquet")
                 attempt.digest, attempt.data = output.digest, output.data
             output.stored = plan.store.find(output.step.kind, output.step.key)
+
+
+def _move(parts: list[Path], folder: Path, name: str) -> None:
+    """Move a table's files into an artifact: many parts into a folder of their own."""
+    if len(parts) == 1:
+        parts[0].rename(folder / f"{name}.parquet")
+        return
+    (folder / name).mkdir()
+    for number, part in enumerate(parts):
+        part.rename(folder / name / f"{number:06}.parquet")
 
 
 def commit(plan: Plan) -> None:

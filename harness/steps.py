@@ -10,14 +10,18 @@ from harness.spec import Recipe
 from harness.store import Artifact, Step
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
+
+    from harness.data.pools import File
 
 # Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
 VERSIONS = {
-    "source": 2,
+    "source": 3,
     "suite": 1,
-    "pool": 2,
-    "variant": 2,
+    "pool": 3,
+    "variant": 3,
     "perplexity": 1,
     "tokens": 2,
     "adapter": 2,
@@ -35,16 +39,33 @@ class Output:
     data: dict[str, Any]
     stored: Artifact | None = None
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)  # of a suite, by their path in it
+    parts: dict[str, list[Path]] = field(default_factory=dict)  # tables in files, to be moved to the store
+    extra: dict[str, bytes] = field(default_factory=dict)  # files of a suite, by their path in it
 
     def table(self, name: str) -> pl.DataFrame:
         """Return one of the step's tables."""
         if name not in self.tables:
             import polars as pl
 
-            assert self.stored is not None
-            self.tables[name] = pl.read_parquet(self.stored.checked(f"{name}.parquet") / f"{name}.parquet")
+            files = self.files(name)
+            assert files is not None
+            if self.stored is not None:
+                self.stored.checked(*(file.path.relative_to(self.stored.folder).as_posix() for file in files))
+            self.tables[name] = pl.read_parquet([file.path for file in files])
         return self.tables[name]
+
+    def files(self, name: str) -> list[File] | None:
+        """Return the files that hold a table, its rows in order; None where it is only in memory.
+
+        A table is one file, ``<name>.parquet``, or a folder of parts, ``<name>/000000.parquet`` and so on.
+        """
+        from harness.data.pools import File
+
+        if self.stored is None:
+            return [File(path) for path in self.parts[name]] if name in self.parts else None
+        known, parts = self.stored.record.files, f"{name}/"
+        names = sorted(file for file in known if file.startswith(parts)) or [f"{name}.parquet"]
+        return [File(self.stored.folder / file, known[file].sha256 if file in known else "") for file in names]
 
 
 def make_step(kind: str, name: str, spec: dict[str, Any], inputs: dict[str, str]) -> Step:

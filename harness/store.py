@@ -207,7 +207,7 @@ class Store:
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """Give a folder of this process in ``work/<name>``, and remove it, with those of dead processes, when left."""
-        work = self.root / WORK / name / _attempt_name()
+        work = self.root / WORK / name / attempt_name()
         _make(work)
         try:
             yield work
@@ -260,7 +260,7 @@ class Store:
         """Rename a filled folder to its place; another attempt may have come first."""
         if target.is_dir() and not (target / RECORD).exists():
             # Somebody deleted the record: what is left is no artifact, and would be in the way for ever.
-            target.rename(folder.with_name(_attempt_name()))
+            target.rename(folder.with_name(attempt_name()))
         try:
             folder.rename(target)
         except OSError:
@@ -322,7 +322,8 @@ def folders_in(parent: Path) -> list[Path]:
     return [p for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
 
 
-def _attempt_name() -> str:
+def attempt_name() -> str:
+    """Return a name for a folder of this process in ``work/<name>``, which is removed when the process is gone."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 

@@ -158,7 +158,7 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
         if model.folder is None and reads_model(loaded.study):
             note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
             ask(Job(job="model", id="model", label=model.name, store=str(store.root), model=model_fields(model)))
-        return make_plan(loaded, store, materialize, perplexities)
+        return make_plan(loaded, store, materialize, perplexities, engine.pools(store) if engine else None)
     except RequestError as error:  # whoever found it knows the field; here it is known where that is written
         raise RequestError(loaded.placed(str(error))) from error
 

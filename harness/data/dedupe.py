@@ -102,7 +102,7 @@ def clusters(
     Raises:
         RequestError: ``semantic`` without the package of the embeddings.
     """
-    keys = _normalized(texts)
+    keys = normalized(texts)
     first = _first(keys)
     if method != "exact" and len(keys):
         distinct = np.flatnonzero(first == np.arange(len(first)))
@@ -116,7 +116,7 @@ def clusters(
     return pl.Series("cluster", first.astype(np.uint32), dtype=pl.UInt32)
 
 
-def _normalized(texts: pl.Series | Sequence[str]) -> pl.Series:
+def normalized(texts: pl.Series | Sequence[str]) -> pl.Series:
     """Return the words of each text, a space between them; what is there instead where there are none."""
     parts = []
     for start in range(0, len(texts), BATCH):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from harness.identity import digest
+from harness.identity import digest, sequence_digest
 from harness.records import CONTENT_COLUMNS, DROP_COLUMNS, OVERLAP_COLUMNS, ROW_COLUMNS
 
 ID_LENGTH = 16
+DIGEST = 16  # bytes of the digest of a whole row
 SLICE = 1 << 15  # rows whose JSON is in memory at a time
 SCHEMA = pl.Schema(dict.fromkeys(ROW_COLUMNS, pl.String()))
 DROP_SCHEMA = pl.Schema(dict.fromkeys(DROP_COLUMNS, pl.String()))
@@ -120,22 +122,34 @@ def place(row: Mapping[str, Any]) -> str | None:
 
 def content_digest(rows: pl.DataFrame) -> str:
     """Return the digest of the rows' content in order: what training depends on."""
-    return _sequence_digest(rows.select("row_id"), pl.col("row_id"))
+    return sequence_digest(rows["row_id"])
 
 
 def pool_digest(rows: pl.DataFrame) -> str:
     """Return the digest of all columns of all rows in order, except ``meta`` (where a row was read)."""
+    return chained([row_digests(rows)])
+
+
+def row_digests(rows: pl.DataFrame) -> bytes:
+    """Return ``DIGEST`` bytes for each row: the digest of all its columns except ``meta``."""
     columns = sorted(name for name in SCHEMA if name != "meta")
-    return _sequence_digest(rows.select(columns), pl.struct(columns).struct.json_encode())
+    found = bytearray()
+    for part in rows.select(columns).iter_slices(SLICE):
+        # Polars writes the same JSON as identity.canonical_json.
+        for text in part.select(pl.struct(columns).struct.json_encode()).to_series():
+            found += hashlib.blake2b(text.encode(), digest_size=DIGEST).digest()
+    return bytes(found)
 
 
-def _sequence_digest(rows: pl.DataFrame, text: pl.Expr) -> str:
-    """``identity.sequence_digest`` of ``text``; polars writes the same JSON as ``identity.canonical_json``."""
-    total = hashlib.sha256()
-    counted = pl.concat_str(pl.col("text").str.len_bytes(), pl.lit(":"), pl.col("text"))
-    for part in rows.iter_slices(SLICE):
-        joined = part.select(text.alias("text")).select(counted.str.join("")).item()
-        total.update(joined.encode())
+def chained(digests: Iterable[bytes]) -> str:
+    """Return ``pool_digest`` from the rows' own digests in order, however they are divided into parts.
+
+    All are of one length, so nothing has to part them. Rows are digested where they are, in parallel; what is left to
+    do in order is 16 bytes a row.
+    """
+    total = sha256()
+    for part in digests:
+        total.update(part)
     return total.hexdigest()
 
 
@@ -161,15 +175,19 @@ def ranked(rows: pl.DataFrame, *parts: object) -> list[int]:
     """
     occurrence = pl.col("row_id").cum_count().over("row_id") - 1
     texts = rows.select(pl.concat_str("row_id", occurrence, separator="\x1f")).to_series()
-    # unit_hash(*parts, row_id, occurrence) of every row: the parts are hashed once.
-    common = hashlib.blake2b("".join(f"{part}\x1f" for part in parts).encode(), digest_size=8)
+    order: list[int] = rank_keys(texts, *parts).argsort(kind="stable").tolist()
+    return order
+
+
+def rank_keys(texts: Iterable[str], *parts: object) -> NDArray[np.uint64]:
+    """Return ``unit_hash(*parts, row id, occurrence)`` of rows, each given as ``<row id>\\x1f<occurrence>``."""
+    common = hashlib.blake2b("".join(f"{part}\x1f" for part in parts).encode(), digest_size=8)  # hashed once
     keys = bytearray()
     for text in texts:
         own = common.copy()
         own.update(text.encode())
         keys += own.digest()
-    order: list[int] = np.frombuffer(keys, dtype=">u8").argsort(kind="stable").tolist()
-    return order
+    return np.frombuffer(keys, dtype=">u8").astype(np.uint64)
 
 
 def compact(rows: pl.DataFrame) -> pl.DataFrame:

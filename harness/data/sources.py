@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import polars as pl
 
@@ -80,39 +81,121 @@ def load(
     Raises:
         RequestError: A row cannot be used, the columns are not what the study says, or nothing is left.
     """
-    tables, bad = [frame([])], [drops([])]
-    good = 0
+    read = [Built(frame([]), drops([])), *tables(name, source, batches(name, source, base))]
+    lost = pl.concat(built.drops for built in read)
+    if not any(built.rows.height for built in read):
+        refuse_none(name, lost, lost.height)
+    context = operations.Context(
+        place=f"sources.{name}", seed=source.seed, folder=base, tokens=tokens, perplexity=perplexity
+    )
+    built = operations.apply_all(pl.concat(one.rows for one in read), source.operations, context)
+    return Built(built.rows, pl.concat([lost, built.drops]))
+
+
+def refuse_none(name: str, lost: pl.DataFrame, count: int) -> NoReturn:
+    """Say why a source has no rows.
+
+    Args:
+        name: The source.
+        lost: The ledger of bad rows, at least the first line of it.
+        count: How many lines it has.
+
+    Raises:
+        RequestError: Always.
+    """
+    why = "it has no rows"
+    if count:
+        first = lost.row(0, named=True)
+        why = f"all {count:,} rows are bad; the first, {first['place']}: {first['reason']}"
+    raise RequestError(f"sources.{name}: {_ended(why)} Nothing was started.")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a source's records are read, as its first sound one shows.
+
+    Attributes:
+        first: That record; None where all are bad, or a bad one that stops all comes before it.
+        templates: From columns to canonical fields.
+    """
+
     first: Record | None = None
-    templates: dict[str, Template] = {}
-    with closing(_batches(name, source, base)) as batches:
-        for batch in batches:
-            read = _quick_table(name, source, batch, templates, first) if first and isinstance(batch, Block) else None
-            if read is None:
+    templates: Mapping[str, Template] = field(default_factory=dict)
+
+
+def layout(name: str, source: Source, base: Path) -> Layout:
+    """Read as far as the first sound record of a source.
+
+    Raises:
+        RequestError: Its columns are not what the study says.
+    """
+    with closing(batches(name, source, base)) as read:
+        for batch in read:
+            if first := _first(source, batch.batch() if isinstance(batch, Block) else batch):
+                return Layout(first, _templates(name, source, first))
+            if source.on_bad_row == "stop":
+                break
+    return Layout()
+
+
+def tables(
+    name: str, source: Source, read: Generator[Batch | Block, None, None], known: Layout | None = None
+) -> Generator[Built, None, None]:
+    """Yield the rows of batches, and the ledger of the bad ones, until the source has all it asks for.
+
+    Args:
+        name: The source's name in the study.
+        source: Its spec.
+        read: All that is in it; or, where ``known`` is given, a part of it.
+        known: The layout of the whole source; default: what the batches show.
+
+    Raises:
+        RequestError: A row cannot be used, or the columns are not what the study says.
+    """
+    first, templates = (known.first, known.templates) if known else (None, {})
+    good = 0
+    with closing(read):
+        for batch in read:
+            rows = _quick_table(name, source, batch, templates, first) if first and isinstance(batch, Block) else None
+            gone: list[dict[str, str | None]] = []
+            if rows is None:
                 batch = batch.batch() if isinstance(batch, Block) else batch
                 if first is None and (first := _first(source, batch)):
                     templates = _templates(name, source, first)
                 try:
-                    read = _table(name, source, batch, templates)
+                    rows = _table(name, source, batch, templates)
                 except (BadRow, UnicodeEncodeError):  # something is odd: find what, record by record
                     batch, gone = _sound(name, source, batch, templates, good)
-                    read = _table(name, source, batch, templates)
-                    bad.append(drops(gone))
-            tables.append(read if source.rows is None else read.head(source.rows - good))
-            good += tables[-1].height
+                    rows = _table(name, source, batch, templates)
+            rows = rows if source.rows is None else rows.head(source.rows - good)
+            good += rows.height
+            yield Built(rows, drops(gone))
             if good == source.rows:
-                break
-    lost = pl.concat(bad)
-    if not good:
-        why = "it has no rows"
-        if lost.height:
-            first_lost = lost.row(0, named=True)
-            why = f"all {lost.height:,} rows are bad; the first, {first_lost['place']}: {first_lost['reason']}"
-        raise RequestError(f"sources.{name}: {_ended(why)} Nothing was started.")
-    context = operations.Context(
-        place=f"sources.{name}", seed=source.seed, folder=base, tokens=tokens, perplexity=perplexity
-    )
-    built = operations.apply_all(pl.concat(tables), source.operations, context)
-    return Built(built.rows, pl.concat([lost, built.drops]))
+                return
+
+
+class BadRecord(RequestError):
+    """A record that cannot be used, in a source that does not say that such are to be dropped.
+
+    Args:
+        name: The source.
+        place: Where the record is.
+        reason: What is wrong with it.
+        good: Sound rows before it.
+    """
+
+    def __init__(self, name: str, place: str, reason: str, good: int) -> None:
+        super().__init__(name, place, reason, good)  # what it is pickled by
+        self.name, self.place, self.reason, self.good = name, place, reason, good
+
+    def __str__(self) -> str:
+        rows = f"{self.good:,} good row{'' if self.good == 1 else 's'} before it"
+        fix = f"Fix the line, or set sources.{self.name}.on_bad_row: drop."
+        return f"{self.place}: {_ended(self.reason)} {rows}. {fix}"
+
+    def after(self, rows: int) -> BadRecord:
+        """Return the same, when it turns out that more rows come before."""
+        return BadRecord(self.name, self.place, self.reason, self.good + rows)
 
 
 def _sound(
@@ -138,10 +221,7 @@ def _sound(
         except BadRow as error:
             reason = printable(str(error))
             if source.on_bad_row == "stop":
-                count = before + len(kept)
-                rows = f"{count:,} good row{'' if count == 1 else 's'} before it"
-                fix = f"Fix the line, or set sources.{name}.on_bad_row: drop."
-                raise RequestError(f"{record.place}: {_ended(reason)} {rows}. {fix}") from error
+                raise BadRecord(name, record.place, reason, before + len(kept)) from error
             gone.append({"source": name, "operation": "read", "reason": reason, "place": record.place})
     return batch.chosen(kept), gone
 
@@ -203,11 +283,12 @@ def records(name: str, source: Source, base: Path) -> Generator[Record, None, No
     Raises:
         RequestError: As ``load`` does, for what cannot be read at all.
     """
-    for batch in _batches(name, source, base):
+    for batch in batches(name, source, base):
         yield from batch.records()
 
 
-def _batches(name: str, source: Source, base: Path) -> Generator[Batch | Block, None, None]:
+def batches(name: str, source: Source, base: Path) -> Generator[Batch | Block, None, None]:
+    """Yield all that is in a source, in order, many records at a time."""
     if source.path is not None:
         for file in files.find(name, source.path, base):
             yield from files.batches(file)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -61,42 +63,116 @@ def build(
         RequestError: A source has fewer rows or tokens than asked for, an operation cannot be done, or
             nothing is left.
     """
-    seed = seed if samples(variant, pools) else 0
-    counts = variant.counts()
-    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity)
-    pool_rows = sum(pools[name].height for name in counts)
-    draws = {}
+    heights = {name: pools[name].height for name in variant.counts()}
+    drawn = InMemory.of(pools, seed if samples(variant, heights) else 0, list(heights))
+    return from_draws(
+        variant, drawn, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity, folder=folder
+    )
+
+
+class Draws(Protocol):
+    """The rows of every source of a mix, each in the order of its draw."""
+
+    @property
+    def heights(self) -> Mapping[str, int]:
+        """How many rows each source has."""
+
+    def rows(self, name: str, start: int, stop: int) -> pl.DataFrame:
+        """Return some of a source's rows: columns ``rows.SCHEMA``, ``RANK`` and ``PASS`` (0)."""
+
+    def operated(self, chain: Sequence[Operation], context: operations.Context) -> Draws:
+        """Return what operations on all of them leave.
+
+        Raises:
+            RequestError: As ``operations.apply_all`` does.
+        """
+
+    def lost(self, name: str, below: int | None) -> pl.DataFrame:
+        """Return the ledger of the operations: a source's rows of a rank below some number, or all of them."""
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Draws whose rows are all in memory."""
+
+    frames: Mapping[str, pl.DataFrame]
+    ledger: pl.DataFrame = field(default_factory=lambda: drops([]).with_columns(pl.Series(RANK, [], pl.UInt32)))
+
+    @classmethod
+    def of(cls, pools: Mapping[str, pl.DataFrame], seed: int, names: Sequence[str]) -> InMemory:
+        """Draw all rows of some pools."""
+        frames = {}
+        for name in names:
+            pool = pools[name][ranked(pools[name], seed, "draw", name)]
+            frames[name] = pool.with_row_index(RANK).with_columns(pl.lit(0, pl.UInt32).alias(PASS))
+        return cls(frames)
+
+    @property
+    def heights(self) -> Mapping[str, int]:
+        """How many rows each source has."""
+        return {name: frame.height for name, frame in self.frames.items()}
+
+    def rows(self, name: str, start: int, stop: int) -> pl.DataFrame:
+        """Return some of a source's rows."""
+        return self.frames[name].slice(start, stop - start)
+
+    def operated(self, chain: Sequence[Operation], context: operations.Context) -> InMemory:
+        """Return what operations leave."""
+        rows, lost = _operate(pl.concat(self.frames.values()), chain, context)
+        return InMemory({name: rows.filter(source=name) for name in self.frames}, lost)
+
+    def lost(self, name: str, below: int | None) -> pl.DataFrame:
+        """Return the ledger of the operations for a source."""
+        of_source = self.ledger.filter(source=name)
+        return of_source if below is None else of_source.filter(pl.col(RANK) < below)
+
+
+def from_draws(
+    variant: Variant,
+    drawn: Draws,
+    *,
+    seed: int,
+    match: str,
+    tokens: Tokens | None = None,
+    trained: Tokens | None = None,
+    perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
+    folder: Path | None = None,
+) -> Built:
+    """Take a variant's rows from draws with its seed; all else is as in ``build``.
+
+    Raises:
+        RequestError: As ``build`` does.
+    """
+    counts, pools = variant.counts(), dict(drawn.heights)
     for name in counts:
-        if not pools[name].height:
+        if not pools[name]:
             raise RequestError(f"{name}: the pool has no rows. Nothing was started.")
-        pool = pools[name][ranked(pools[name], seed, "draw", name)]
-        draws[name] = pool.with_row_index(RANK).with_columns(pl.lit(0, pl.UInt32).alias(PASS))
+    seed = seed if samples(variant, pools) else 0
+    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity)
     if match in ("rows", "tokens"):
-        rows, lost = _operate(pl.concat(draws.values()), variant.operations, context)
-        left = {name: rows.filter(source=name) for name in counts}
-        rows = pl.concat(
-            _take(variant, name, draw, draws[name].height, trained or tokens) for name, draw in left.items()
-        )
-        lost = pl.concat(_missed(lost.filter(source=name), rows.filter(source=name), counts[name]) for name in counts)
+        left = drawn.operated(variant.operations, context)
+        taken = {name: _take(variant, name, left, pools[name], trained or tokens) for name in counts}
+        rows = pl.concat(taken.values())
+        lost = pl.concat(left.lost(name, _missed(taken[name], counts[name])) for name in counts)
     else:
-        taken = pl.concat(_take(variant, name, draw, draw.height, trained or tokens) for name, draw in draws.items())
-        rows, lost = _operate(taken, variant.operations, context)
+        rows = pl.concat(_take(variant, name, drawn, pools[name], trained or tokens) for name in counts)
+        rows, lost = _operate(rows, variant.operations, context)
     rows = rows.select(SCHEMA.names())
     rows, lost = rows[ranked(rows, seed, "order")], lost.select(DROP_SCHEMA.names())
-    return Built(compact(rows), compact(lost)) if 2 * rows.height < pool_rows else Built(rows, lost)
+    return Built(compact(rows), compact(lost)) if 2 * rows.height < sum(pools.values()) else Built(rows, lost)
 
 
-def samples(variant: Variant, pools: Mapping[str, pl.DataFrame]) -> bool:
+def samples(variant: Variant, pools: Mapping[str, int]) -> bool:
     """Return whether the seed matters: a source is not taken whole (or in whole passes), or an operation samples.
 
-    True as well where only the operations or the tokens could tell.
+    ``pools`` says how many rows each has. True as well where only the operations or the tokens could tell.
     """
     drawn = {name: count for name, count in variant.counts().items() if count is not None}
     if any(isinstance(operation, Sample) for operation in variant.operations):
         return True
     if variant.in_tokens or (variant.operations and variant.max_repeats > 1):
         return bool(drawn)
-    return any(not pools[name].height or count % pools[name].height for name, count in drawn.items())
+    return any(not pools[name] or count % pools[name] for name, count in drawn.items())
 
 
 def random_subset(baseline: pl.DataFrame, keep: int, seed: int) -> Built:
@@ -138,37 +214,38 @@ def _operate(
     return rows, pl.concat(ledger)
 
 
-def _take(variant: Variant, name: str, draw: pl.DataFrame, pool: int, tokens: Tokens | None) -> pl.DataFrame:
+def _take(variant: Variant, name: str, drawn: Draws, pool: int, tokens: Tokens | None) -> pl.DataFrame:
     """Return what a source gives: a prefix of its draw, after whole passes over it where it is too small.
 
     Args:
         variant: Says how much, in what, and how often a row may come.
         name: The source.
-        draw: Its rows in the order of the draw; after operations, fewer than the pool has.
+        drawn: Its rows in the order of the draw; after operations, fewer than the pool has.
         pool: Rows of the pool.
         tokens: Number of tokens of each row.
 
     Raises:
         RequestError: There is not enough, even with the repeats allowed.
     """
-    count = variant.counts()[name]
+    count, height = variant.counts()[name], drawn.heights[name]
     if count is None:
-        return draw
+        return drawn.rows(name, 0, height)
     if not count:  # a weight too small for one row
-        return draw.head(0)
+        return drawn.rows(name, 0, 0)
     unit = "tokens" if variant.in_tokens else "rows"
     if variant.in_tokens:
-        sums = _sums(name, draw, count, tokens)
+        sums = _sums(name, drawn, count, tokens)
         has = sums[-1] if sums else 0
     else:
-        has = draw.height
+        has = height
     passes, rest = divmod(count, has) if has and count >= has else (0, count)
     if variant.in_tokens and has:
         rest = _nearest(sums, rest) or int(not passes)
     needed = passes + bool(rest) if has else None
     if needed is None or needed > variant.max_repeats:
-        said = _short(name, has, draw.height < pool, needed)
+        said = _short(name, has, height < pool, needed)
         raise RequestError(f"mix.{name}: {count:,} {unit} are asked for, {said}")
+    draw = drawn.rows(name, 0, height if passes else rest)
     whole = [draw.with_columns(pl.lit(number, pl.UInt32).alias(PASS)) for number in range(passes)]
     return pl.concat([*whole, draw.head(rest).with_columns(pl.lit(passes, pl.UInt32).alias(PASS))])
 
@@ -181,15 +258,15 @@ def _short(name: str, has: int, fewer: bool, needed: int | None) -> str:
     return f"{said} ({enough} would be enough)"
 
 
-def _sums(name: str, draw: pl.DataFrame, count: int, tokens: Tokens | None) -> list[int]:
+def _sums(name: str, drawn: Draws, count: int, tokens: Tokens | None) -> list[int]:
     """Return the running sum of the rows' tokens, until it reaches the count or the rows end."""
     if tokens is None:
         raise RequestError(f"mix.{name}: {count:,} tokens are asked for, and the model that counts them is not ready")
     sums = [0]
     size = FIRST_TOKENS
-    while sums[-1] < count and len(sums) <= draw.height:
-        batch = draw.slice(len(sums) - 1, size).select(SCHEMA.names())
-        sums += list(accumulate(map(int, tokens(batch)), initial=sums[-1]))[1:]
+    while sums[-1] < count and len(sums) <= drawn.heights[name]:
+        batch = drawn.rows(name, len(sums) - 1, min(len(sums) - 1 + size, drawn.heights[name]))
+        sums += list(accumulate(map(int, tokens(batch.select(SCHEMA.names()))), initial=sums[-1]))[1:]
         size *= 2
     return sums[1:]
 
@@ -203,8 +280,8 @@ def _nearest(sums: Sequence[int], count: int) -> int:
     return reached if count - before <= sums[reached] - count else reached + 1
 
 
-def _missed(lost: pl.DataFrame, taken: pl.DataFrame, count: int | None) -> pl.DataFrame:
-    """Keep the drops ranked above the last row taken: the others would not have been drawn."""
+def _missed(taken: pl.DataFrame, count: int | None) -> int | None:
+    """Return below which rank a row that was dropped would have been drawn; None where every row would."""
     if count is None or (taken.height and taken[PASS].max()):
-        return lost
-    return lost.filter(pl.col(RANK) < (taken[RANK].max() or 0))
+        return None
+    return int(taken[RANK].max() or 0)  # type: ignore[arg-type]

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from harness.data.pools import Pools
     from harness.engines.jobs import Event, Job
     from harness.engines.placement import Node
     from harness.engines.slots import Slots
+    from harness.store import Store
 
 
 class Engine(Protocol):
@@ -53,3 +55,6 @@ class Engine(Protocol):
         Raises:
             StepError: With the worker's message when the job failed.
         """
+
+    def pools(self, store: Store) -> Pools:
+        """Return what makes pools of sources and training sets of pools; work in progress is in the store."""

@@ -59,6 +59,9 @@ class RayConfig(_Config):
     )
     device: Literal["cpu", "cuda"] | None = Field(None, description="default: cuda when a worker has gpus")
     worker: WorkerConfig = WorkerConfig()
+    data: Literal["local", "ray"] = Field(
+        "local", description="where sources are read and rows drawn: in this process's memory, or in parts by Ray Data"
+    )
     env: dict[str, str] = Field(default={}, description="environment of every worker, beside the harness's own")
     retries: int = Field(3, ge=0, description="how often a run is tried again when its worker or node was lost")
     patience: float = Field(

@@ -14,12 +14,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.engines.jobs import FULL, STOP, Event, Job, keep_failure
 from harness.engines.placement import Node
 from harness.engines.slots import Slots, gpus, processor
 from harness.errors import StepError
+
+if TYPE_CHECKING:
+    from harness.data.pools import Pools
+    from harness.store import Store
 
 ATTEMPTS = 2  # a worker that dies (killed, out of memory) is replaced, and its run tried once more
 NOT_STARTED = "waiting"  # the stage of runs that were not begun because the store cannot be written
@@ -57,6 +61,12 @@ class Engine:
     logs: Path
     commit: str = ""
     _events: queue.SimpleQueue[tuple[_Process | None, Event | None]] = field(default_factory=queue.SimpleQueue)
+
+    def pools(self, store: Store) -> Pools:
+        """Return what makes pools in memory; the store has no part in it."""
+        from harness.data.pools import LocalPools
+
+        return LocalPools()
 
     @property
     def nodes(self) -> list[Node]:

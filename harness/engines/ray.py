@@ -1,4 +1,5 @@
-"""The Ray engine: the same jobs and the same worker, on the machines of a Ray cluster. The only importer of ray.
+"""The Ray engine: the same jobs and the same worker, on the machines of a Ray cluster. Ray is imported here
+and in ``ray_data`` only.
 
 Workers are actors that hold the base model. The driver hands each one job at a time and asks for its events; everything
 else goes through the store, which all machines must see as one folder. Nothing is put into Ray's object store. Actors
@@ -19,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -34,8 +35,14 @@ from harness.engines.relay import Relay
 from harness.engines.slots import Slots, cores, processor
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
+from harness.store import WORK, attempt_name
 
-OBJECT_STORE = 100 * 2**20  # bytes, of a cluster started here: only events pass, and they are too small to be put there
+if TYPE_CHECKING:
+    from harness.data.pools import Pools
+    from harness.store import Store
+
+# Bytes, of a cluster started here. Events are too small to be put there; of data, some blocks at a time are.
+OBJECT_STORE = {"local": 100 * 2**20, "ray": 512 * 2**20}
 TAIL = 2**16  # bytes at the end of a log in which a worker looks for the driver's word
 TICK = 1.0  # seconds in which a call of `stop` is noticed
 GRACE = 60.0  # seconds that runs get to leave a checkpoint
@@ -64,6 +71,7 @@ class RayEngine:
     ) -> None:
         self.config, self.logs, self.commit, self.make = config, logs, commit, make
         self.stopping = False
+        self._pools: Pools | None = None
         self.address = _connect(config)
         self._rooms = [(node, room(node, config.worker)) for node in ray.nodes() if node["Alive"]]
         rooms = sum(slots for _, slots in self._rooms)
@@ -127,6 +135,22 @@ class RayEngine:
         if failed:
             raise StepError(failed[0][1].message)
         return next(event.data for event in results if event.event == "done")
+
+    def pools(self, store: Store) -> Pools:
+        """Return what makes pools: in this process's memory, or in parts by Ray Data, in the store's ``work``."""
+        from harness.data.pools import LocalPools
+
+        if self.config.data == "local":
+            return LocalPools()
+        if self._pools is None:  # kept: it removes its folder when it goes
+            from harness.data.spread import SpreadPools
+            from harness.engines.ray_data import RayData
+
+            scratch = store.root / WORK / "parts" / attempt_name()
+            # Without the allocator's settings for training, by which a process keeps all memory it ever had.
+            environment = {name: value for name, value in self.environment().items() if name not in ALLOCATOR}
+            self._pools = SpreadPools(RayData(scratch, environment), scratch)
+        return self._pools
 
     def place(self, slot: int, token: str) -> Any:
         """Ask Ray for a worker; return its handle at once."""
@@ -432,7 +456,13 @@ def _start_here(config: RayConfig) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cpus = max(cores(), math.ceil((config.workers or 0) * config.worker.cpus))
     try:
-        ray.init(address="local", num_cpus=cpus, object_store_memory=OBJECT_STORE, include_dashboard=False, **QUIET)
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE[config.data],
+            include_dashboard=False,
+            **QUIET,
+        )
     except Exception as error:  # Ray raises nothing more special when a machine is too busy for it to start in 30 s
         reason = str(error).strip().split("\n")[0]
         raise StepError(f"Ray could not be started on this machine: {reason}") from error

@@ -28,6 +28,7 @@ def pool(source: str, size: int, wrong: int = 0) -> pl.DataFrame:
 
 
 POOLS = {"a": pool("a", 60, wrong=30), "b": pool("b", 40)}
+HEIGHTS = {"a": 60, "b": 40}
 
 
 def variant(mix: dict[str, Any], *operations: Any, **more: Any) -> Variant:
@@ -73,16 +74,16 @@ def test_a_variant_without_a_draw_is_the_same_for_every_seed(seed: int) -> None:
         variant({"a": "all"}, "verify"),
         variant({"a": 60}, "dedupe"),
     ):
-        assert not samples(whole, POOLS)
+        assert not samples(whole, HEIGHTS)
         digests = {content_digest(build(whole, POOLS, seed=s, match="steps").rows) for s in (0, seed)}
         assert len(digests) == 1
 
 
 def test_samples_says_whether_the_seed_matters() -> None:
-    assert samples(variant({"a": 10}), POOLS)
-    assert samples(variant({"a": "all", "b": 39}), POOLS)
-    assert samples(variant({"a": "all"}, {"sample": {"fraction": 0.5}}), POOLS)
-    assert not samples(variant({"b": 40}), POOLS)
+    assert samples(variant({"a": 10}), HEIGHTS)
+    assert samples(variant({"a": "all", "b": 39}), HEIGHTS)
+    assert samples(variant({"a": "all"}, {"sample": {"fraction": 0.5}}), HEIGHTS)
+    assert not samples(variant({"b": 40}), HEIGHTS)
 
 
 def test_operations_shrink_the_draw_and_fill_the_ledger() -> None:
@@ -224,7 +225,7 @@ def test_larger_draws_hold_the_smaller_ones_copies_included(
         ).rows.filter(source="a")
         for size in sorted(sizes)
     )
-    if not samples(variant({"a": sizes[0], "b": 3}, *chain, unit=unit, max_repeats=9), POOLS):
+    if not samples(variant({"a": sizes[0], "b": 3}, *chain, unit=unit, max_repeats=9), HEIGHTS):
         return
     small, large = Counter(few["prompt"]), Counter(many["prompt"])
     assert small <= large
@@ -281,7 +282,7 @@ def test_rows_of_two_arms_come_in_the_same_order_whatever_else_is_done(
     plain = build(variant({"a": one, "b": more}), POOLS, seed=seed, match="steps").rows["prompt"].to_list()
     mix = variant({"b": 3, "a": other}, {"filter": {"exclude": "3"}}, "dedupe")
     changed = build(mix, POOLS, seed=seed, match="steps").rows["prompt"].to_list()
-    if samples(variant({"a": one, "b": more}), POOLS) == samples(mix, POOLS):
+    if samples(variant({"a": one, "b": more}), HEIGHTS) == samples(mix, HEIGHTS):
         assert in_common(plain, changed) == in_common(changed, plain)
 
 
@@ -362,8 +363,8 @@ def test_all_operations_gone_through_leave_a_source_empty() -> None:
 
 
 def test_samples_where_sources_are_repeated_or_counted_in_tokens() -> None:
-    assert not samples(variant({"b": 80}, max_repeats=2), POOLS)
-    assert samples(variant({"b": 81}, max_repeats=3), POOLS)
-    assert samples(variant({"b": 80}, "verify", max_repeats=2), POOLS)
-    assert samples(variant({"b": 300}, unit="tokens"), POOLS)
-    assert not samples(variant({"b": "all"}, unit="tokens"), POOLS)
+    assert not samples(variant({"b": 80}, max_repeats=2), HEIGHTS)
+    assert samples(variant({"b": 81}, max_repeats=3), HEIGHTS)
+    assert samples(variant({"b": 80}, "verify", max_repeats=2), HEIGHTS)
+    assert samples(variant({"b": 300}, unit="tokens"), HEIGHTS)
+    assert not samples(variant({"b": "all"}, unit="tokens"), HEIGHTS)

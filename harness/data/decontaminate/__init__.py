@@ -27,37 +27,40 @@ famous quotation is found in every row that quotes it. Copies of one row are one
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from harness.data.decontaminate.compare import HOLE, LEAK, Overlap, compare
-from harness.data.decontaminate.items import COMMON, SHORT, Item, Suite, index
+from harness.data.decontaminate.items import SHORT, Item, Suite, index
 from harness.data.decontaminate.scan import Found, Scanner
-from harness.data.rows import OVERLAP_SCHEMA, Built, dropped, drops, row_text
-from harness.data.text import OPERATORS, Words, words
+from harness.data.decontaminate.settle import (
+    PROMPT,
+    Hit,
+    around,
+    cuts_expression,
+    frames,
+    ordered,
+    removes,
+    shared,
+    table,
+    uncommon,
+    wrapped,
+)
+from harness.data.rows import Built, dropped, drops, row_text
+from harness.data.text import Words, words
+from harness.identity import unit_hash
 from harness.records import CONTENT_COLUMNS
 from harness.spec import Decontaminate
 
 BATCH = 8192  # rows whose words are in memory at once
 SAMPLE = 4000  # rows that tell which words are rare
-PROMPT = 16  # words of a prompt that may be a wrapper around an item of fewer than 4
 LINE = 80  # characters of a line that may be such an item
 FRAME = frozenset(["q", "a", "question", "answer", "problem"])
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Hit:
-    row: int
-    item: int
-    overlap: Overlap
-    words: int  # a hash of all the row's words: copies of a row are one document
 
 
 def overlaps(
@@ -87,7 +90,8 @@ def overlaps(
 
 def removable(overlaps: pl.DataFrame, rule: Decontaminate) -> pl.DataFrame:
     """Return the overlaps that cost a row its place: all but templates that are kept."""
-    return overlaps if rule.templates == "drop" else overlaps.filter(pl.col("kind") != "template")
+    kinds = [kind for kind in overlaps["kind"].unique() if removes(kind, rule)]
+    return overlaps.filter(pl.col("kind").is_in(kinds))
 
 
 def remove(rows: pl.DataFrame, overlaps: pl.DataFrame, rule: Decontaminate) -> Built:
@@ -102,6 +106,13 @@ def remove(rows: pl.DataFrame, overlaps: pl.DataFrame, rule: Decontaminate) -> B
         reason = f'{line["kind"]} overlap with {line["task"]}/{line["item_id"]}: "{line["span"]}"'
         ledger.append(dropped(row, "decontaminate", reason))
     return Built(rows.filter(~gone), drops(ledger))
+
+
+def short_prompts(rows: pl.DataFrame, first: int = 0) -> pl.DataFrame:
+    """Return ``source``, ``prompt`` and ``row`` (a number from ``first`` on) of prompts that may be wrappers."""
+    where = pl.int_range(first, first + rows.height, dtype=pl.Int64)
+    prompts = rows.select("source", "prompt", where.alias("row"))
+    return prompts.filter(pl.col("prompt").str.len_chars() <= PROMPT * 16)
 
 
 class Search:
@@ -121,7 +132,7 @@ class Search:
         self._ids: list[pl.DataFrame] = []
         self._texts: list[pl.Series] = []  # only for the semantic stage
         self._prompts: list[pl.DataFrame] = []  # only for items of fewer than 4 words
-        self._hits: list[_Hit] = []
+        self._hits: list[Hit] = []
         self._rows = 0
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -130,7 +141,7 @@ class Search:
         texts = [words(text) for text in raw]
         found = self.scanner.scan(texts)
         for (row, item), overlap in self._judged(found, raw, texts).items():
-            self._hits.append(_Hit(self._rows + row, item, overlap, hash(texts[row])))
+            self._hits.append(Hit(self._rows + row, item, overlap, unit_hash(*texts[row])))
         if self.suite.exacts:
             self._exact(rows, raw, texts)
         if self.rule.semantic is not None:
@@ -138,25 +149,33 @@ class Search:
         self._ids.append(rows.select("row_id", "source"))
         self._rows += rows.height
 
+    def taken(self) -> tuple[list[Hit], pl.DataFrame]:
+        """Return what was found in the rows so far, without wrapped items, and be as if there had been no rows.
+
+        Returns:
+            The items in rows, and the ``row_id`` and ``source`` of every row by its number.
+        """
+        hits, ids = self._hits, self._where()
+        self._hits, self._ids, self._texts, self._prompts, self._rows = [], [], [], [], 0
+        return hits, ids
+
     def overlaps(self) -> pl.DataFrame:
         """Return all overlaps (columns ``records.OVERLAP_COLUMNS``)."""
-        hits = self._uncommon([*self._hits, *self._wrapped()])
+        hits = uncommon([*self._hits, *self._wrapped()], self.suite, self.rule)
         if self.rule.semantic is not None:
             hits += self._semantic(hits)
-        # The best item first: what costs the row its place, then the most words in common.
-        hits.sort(
-            key=lambda hit: (hit.row, hit.overlap.kind in ("template", "semantic"), -_weight(hit.overlap), hit.item)
-        )
-        ids = pl.concat(self._ids) if self._ids else pl.DataFrame(schema={"row_id": pl.String, "source": pl.String})
-        where = ids[[hit.row for hit in hits]]
-        items = [self.suite.items[hit.item] for hit in hits]
-        return where.with_columns(
-            pl.Series("item_id", [item.item_id for item in items], pl.String),
-            pl.Series("task", [item.task for item in items], pl.String),
-            pl.Series("kind", [hit.overlap.kind for hit in hits], pl.String),
-            pl.Series("score", [hit.overlap.score for hit in hits], pl.Float64),
-            pl.Series("span", [" ".join(hit.overlap.span) for hit in hits], pl.String),
-        ).select(list(OVERLAP_SCHEMA))
+        hits = ordered(hits)
+        return table(hits, self._where()[[hit.row for hit in hits]], self.suite)
+
+    def _where(self) -> pl.DataFrame:
+        return pl.concat(self._ids) if self._ids else pl.DataFrame(schema={"row_id": pl.String, "source": pl.String})
+
+    def _wrapped(self) -> list[Hit]:
+        if not self._prompts:
+            return []
+        prompts = pl.concat(self._prompts)
+        wrappers = shared([around(prompts, frames(prompts, self.suite))])
+        return wrapped(prompts, wrappers, self.suite)
 
     # ------------------------------------------------------------------------------------------------- row and item
 
@@ -166,7 +185,7 @@ class Search:
             item, text = self.suite.items[number], texts[row]
             for first, end in places:
                 short = end - first < SHORT
-                if not _cuts_expression(text, first, end) and self._named(item, text, short):
+                if not cuts_expression(text, first, end) and self._named(item, text, short):
                     judged[row, number] = _all("whole", item, text[first:end])
         for (row, number), starts in found.runs.items():
             item, text = self.suite.items[number], texts[row]
@@ -214,72 +233,10 @@ class Search:
                 for item in self.suite.exacts.get(part, ()):
                     if self._named(self.suite.items[item], text):
                         overlap = Overlap("exact", 1.0, part, ())
-                        self._hits.append(_Hit(self._rows + number, item, overlap, 0))
-        where = pl.int_range(self._rows, self._rows + rows.height, dtype=pl.Int64)
-        prompts = rows.select("source", "prompt", where.alias("row"))
-        self._prompts.append(prompts.filter(pl.col("prompt").str.len_chars() <= PROMPT * 16))
+                        self._hits.append(Hit(self._rows + number, item, overlap, 0))
+        self._prompts.append(short_prompts(rows, self._rows))
 
-    def _wrapped(self) -> list[_Hit]:
-        """Find the shortest items in prompts, inside words that many different prompts share."""
-        if not self._prompts:
-            return []
-        inside: dict[tuple[str, Words, Words], list[tuple[int, Words]]] = defaultdict(list)
-        around: Counter[tuple[str, Words, Words]] = Counter()
-        kept = pl.concat(self._prompts)
-        for source, row, prompt in _short(kept):
-            for head, core, tail in _splits(prompt):
-                if core in self.suite.exacts and not _cuts_expression(prompt, len(head), len(prompt) - len(tail)):
-                    inside[source, head, tail].append((row, core))
-        different: set[int] = set()  # hashes: the words of a million prompts would take gigabytes
-        for source, _, prompt in _short(kept) if inside else ():
-            if (one := hash((source, prompt))) in different:
-                continue
-            different.add(one)
-            around.update(key for head, _, tail in _splits(prompt) if (key := (source, head, tail)) in inside)
-        return [
-            _Hit(row, item, Overlap("exact", 1.0, core, ()), 0)
-            for key, held in inside.items()
-            if around[key] > COMMON
-            for row, core in held
-            for item in self.suite.exacts[core]
-        ]
-
-    # --------------------------------------------------------------------------------------------------- all rows
-
-    def _uncommon(self, hits: Iterable[_Hit]) -> list[_Hit]:
-        """Leave out passages that many different rows share without the rest of the item.
-
-        Counted are rows that stay: what is left after removal gives the same answer again.
-        """
-        best: dict[tuple[int, int], _Hit] = {}
-        for hit in hits:
-            best.setdefault((hit.row, hit.item), hit)
-        sure = [hit for hit in best.values() if not hit.overlap.part]
-        parts = [hit for hit in best.values() if hit.overlap.part]
-        gone = {hit.row for hit in sure if self._removes(hit)}
-        while True:
-            different: dict[tuple[int, int], set[int]] = defaultdict(set)
-            for hit in parts:
-                if hit.row not in gone:
-                    for place in hit.overlap.matched:
-                        if len(different[hit.item, place]) <= COMMON:  # more need not be counted
-                            different[hit.item, place].add(hit.words)
-            rare = [hit for hit in parts if hit.row in gone or self._rare(hit, different)]
-            more = {hit.row for hit in rare if self._removes(hit)} - gone
-            if not more:
-                return sure + [hit for hit in rare if self._rare(hit, different)]
-            gone |= more
-
-    def _rare(self, hit: _Hit, different: dict[tuple[int, int], set[int]]) -> bool:
-        """Whether the words found are evidence without those that many different rows share."""
-        matched = hit.overlap.matched
-        own = sum(len(different.get((hit.item, place), ())) <= COMMON for place in matched)
-        return own >= self.suite.ngram or own * 2 >= len(matched)
-
-    def _removes(self, hit: _Hit) -> bool:
-        return hit.overlap.kind != "template" or self.rule.templates == "drop"
-
-    def _semantic(self, hits: Sequence[_Hit]) -> list[_Hit]:
+    def _semantic(self, hits: Sequence[Hit]) -> list[Hit]:
         """Compare the meaning of rows and items, where no words were found in common."""
         from harness.data.embeddings import embed
 
@@ -295,7 +252,7 @@ class Search:
                 if (start + row, item) not in known:
                     span = tuple(texts[start + row].split())
                     overlap = Overlap("semantic", float(cosine[row, item]), span, ())
-                    found.append(_Hit(start + row, item, overlap, 0))
+                    found.append(Hit(start + row, item, overlap, 0))
         return found
 
 
@@ -324,12 +281,6 @@ def _piece(item: Item, run: Words, ngram: int) -> Overlap:
     return Overlap("ngram", (len(run) - 1) / (size - 1), run, held, missing >= HOLE)
 
 
-def _weight(overlap: Overlap) -> float:
-    if overlap.kind == "semantic":
-        return overlap.score
-    return overlap.score * max(len(overlap.matched), 1) * len(overlap.span)
-
-
 def _longest(starts: Sequence[int], size: int) -> tuple[int, int]:
     """Return the longest stretch that runs of words cover, given where they start."""
     best = run = (starts[0], starts[0])
@@ -347,25 +298,3 @@ def _unframed(text: Words) -> Words:
     while start < end and text[end - 1] in FRAME:
         end -= 1
     return text[start:end]
-
-
-def _short(prompts: pl.DataFrame) -> Iterable[tuple[str, int, Words]]:
-    """Yield source, row and words of the prompts that are short enough to be a wrapper around an item."""
-    for source, prompt, row in prompts.iter_rows():
-        if len(found := words(prompt)) <= PROMPT:
-            yield source, row, found
-
-
-def _splits(prompt: Words) -> Iterable[tuple[Words, Words, Words]]:
-    """Yield every way to see one to three words of a short prompt inside the rest."""
-    for start in range(len(prompt)):
-        for end in range(start + 1, min(start + SHORT, len(prompt) + 1)):
-            yield prompt[:start], prompt[start:end], prompt[end:]
-
-
-def _cuts_expression(text: Words, start: int, end: int) -> bool:
-    """Whether a match is only a part of a sum: "4 - 1" is not in "4 - 1 + 7"."""
-    arithmetic = OPERATORS - {"="}
-    before = start > 0 and text[start - 1] in arithmetic and text[start][0].isdigit()
-    after = end < len(text) and text[end] in arithmetic and text[end - 1][-1].isdigit()
-    return before or after

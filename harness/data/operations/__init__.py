@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
@@ -77,7 +79,7 @@ def apply(rows: pl.DataFrame, operation: Operation, context: Context) -> Built:
             reasons = pii.found(rows, operation.kinds)
         case Sample():
             reasons = _unsampled(rows, operation, context.seed, whose)
-    return Built(after.filter(reasons.is_null()), _ledger(rows, label(operation), reasons))
+    return Built(after.filter(reasons.is_null()), ledger(rows, label(operation), reasons))
 
 
 def apply_all(rows: pl.DataFrame, chain: Sequence[Operation], context: Context) -> Built:
@@ -101,20 +103,56 @@ def refuse_empty(before: pl.DataFrame, built: Built, operation: Operation, whose
     Raises:
         RequestError: No row is left.
     """
-    if built.rows.height:
-        return
-    hint = ""
-    if before.height:
-        first = built.drops.row(0, named=True)
-        hint = f"; {first['place'] or first['row_id']}: {first['reason']}"
-    if isinstance(operation, Filter) and before.height:
+    if not built.rows.height:
+        refuse([Emptied.of(before, built, operation, whose)], operation, whose)
+
+
+@dataclass(frozen=True)
+class Emptied:
+    """What rows were like of which an operation left none.
+
+    Attributes:
+        rows: How many there were.
+        first: The first of them and why it went.
+        most: Words and characters of the largest, where they were counted.
+        fewest: The same of the smallest.
+    """
+
+    rows: int = 0
+    first: str = ""
+    most: tuple[int, int] = (0, 0)
+    fewest: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, before: pl.DataFrame, built: Built, operation: Operation, whose: str) -> Emptied:
+        """Look at rows before an operation that leaves none of them."""
+        if not before.height:
+            return cls()
+        line = built.drops.row(0, named=True)
+        first = f"{line['place'] or line['row_id']}: {line['reason']}"
+        if not isinstance(operation, Filter):
+            return cls(before.height, first)
         seen = texts(before, operation.field, whose)
         words, chars = seen.str.count_matches(WORD).to_list(), seen.str.len_chars().to_list()
+        return cls(before.height, first, (max(words), max(chars)), (min(words), min(chars)))
+
+
+def refuse(emptied: Iterable[Emptied], operation: Operation, whose: str) -> NoReturn:
+    """Say that an operation left nothing of rows, which may be in several parts.
+
+    Raises:
+        RequestError: Always.
+    """
+    parts = [one for one in emptied if one.rows]
+    hint = f"; {parts[0].first}" if parts else ""
+    if isinstance(operation, Filter) and parts:
         if operation.min_words is not None or operation.min_chars is not None:
-            hint = f"; the largest row has {max(words):,} words ({max(chars):,} characters)"
+            words, chars = (max(one.most[at] for one in parts) for at in range(2))
+            hint = f"; the largest row has {words:,} words ({chars:,} characters)"
         elif operation.max_words is not None or operation.max_chars is not None:
-            hint = f"; the smallest row has {min(words):,} words ({min(chars):,} characters)"
-    count = f"0 of {before.height:,} rows are left"
+            words, chars = (min(one.fewest[at] for one in parts) for at in range(2))
+            hint = f"; the smallest row has {words:,} words ({chars:,} characters)"
+    count = f"0 of {sum(one.rows for one in parts):,} rows are left"
     raise RequestError(f"{whose}: {count} after {label(operation)}{hint}. Nothing was started.")
 
 
@@ -177,7 +215,8 @@ def _version(library: str, operation: str) -> str:
         raise RequestError(f"{operation}: {library} is not installed: pip install {library}") from error
 
 
-def _ledger(rows: pl.DataFrame, operation: str, reasons: pl.Series) -> pl.DataFrame:
+def ledger(rows: pl.DataFrame, operation: str, reasons: pl.Series) -> pl.DataFrame:
+    """Return a line for every row that has a reason to go."""
     gone = rows.select("row_id", "source", "meta").with_columns(reasons.alias("reason")).filter(reasons.is_not_null())
     read = pl.col("meta").str.json_path_match("$.place").alias("place")
     return gone.with_columns(read, pl.lit(operation).alias("operation")).select(DROP_SCHEMA.names())
@@ -189,16 +228,39 @@ def _repeated(rows: pl.DataFrame, rule: Dedupe, whose: str) -> pl.Series:
     first = dedupe.clusters(texts(rows, rule.field, whose), rule.method, rule.threshold)
     repeats = first != pl.int_range(rows.height, eager=True)
     reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
-    kept = rows.select("row_id", "meta")[first.filter(repeats)].iter_rows(named=True)
-    said = [f"{REPEATS[rule.method]} {place(row) or row['row_id']}" for row in kept]
+    said = [repeats_row(rule, named) for named in names(rows[first.filter(repeats)])]
     return reasons.scatter(repeats.arg_true(), pl.Series(said, dtype=pl.String))
 
 
+def names(rows: pl.DataFrame) -> list[str]:
+    """Return how reasons call rows: by where they were read, else by their id."""
+    return [place(row) or row["row_id"] for row in rows.select("row_id", "meta").iter_rows(named=True)]
+
+
+def repeats_row(rule: Dedupe, named: str) -> str:
+    """Return why a row goes that repeats another."""
+    return f"{REPEATS[rule.method]} {named}"
+
+
 def _unsampled(rows: pl.DataFrame, rule: Sample, seed: int, whose: str) -> pl.Series:
-    size = rule.rows if rule.rows is not None else round((rule.fraction or 0) * rows.height)
-    if size > rows.height:
-        raise RequestError(f"{whose}: only {rows.height:,} rows to sample from")
-    unlucky = ranked(rows, seed, "sample")[size:]
-    said = [f"rank {rank:,} of {rows.height:,}" for rank in range(size + 1, rows.height + 1)]
+    unlucky = ranked(rows, seed, "sample")[sample_size(rule, rows.height, whose) :]
+    said = [unlucky_rank(rank, rows.height) for rank in range(rows.height - len(unlucky), rows.height)]
     reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
     return reasons.scatter(unlucky, pl.Series(said, dtype=pl.String))
+
+
+def sample_size(rule: Sample, rows: int, whose: str) -> int:
+    """Return how many rows a sample keeps.
+
+    Raises:
+        RequestError: More than there are.
+    """
+    size = rule.rows if rule.rows is not None else round((rule.fraction or 0) * rows)
+    if size > rows:
+        raise RequestError(f"{whose}: only {rows:,} rows to sample from")
+    return size
+
+
+def unlucky_rank(rank: int, rows: int) -> str:
+    """Return why a row goes whose rank, counted from 0, is beyond the sample."""
+    return f"rank {rank + 1:,} of {rows:,}"

@@ -1,0 +1,181 @@
+"""What only all rows together tell of what was found in each: passages that many rows share, wrappers, the order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from harness.data.decontaminate.compare import Overlap
+from harness.data.decontaminate.items import COMMON, SHORT, Suite
+from harness.data.rows import OVERLAP_SCHEMA
+from harness.data.text import OPERATORS, Words, words
+from harness.identity import unit_hash
+from harness.spec import Decontaminate
+
+PROMPT = 16  # words of a prompt that may be a wrapper around an item of fewer than 4
+
+Frame = tuple[str, Words, Words]  # a source, and the words before and after an item in its prompts
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An item in a row.
+
+    Attributes:
+        row: The row's number among all that are searched.
+        item: The item's number in the suite.
+        overlap: What they have in common.
+        words: A hash of all the row's words: copies of a row are one document.
+    """
+
+    row: int
+    item: int
+    overlap: Overlap
+    words: int
+
+
+def uncommon(hits: Iterable[Hit], suite: Suite, rule: Decontaminate) -> list[Hit]:
+    """Leave out passages that many different rows share without the rest of the item.
+
+    Counted are rows that stay: what is left after removal gives the same answer again.
+    """
+    best: dict[tuple[int, int], Hit] = {}
+    for hit in hits:
+        best.setdefault((hit.row, hit.item), hit)
+    sure = [hit for hit in best.values() if not hit.overlap.part]
+    parts = [hit for hit in best.values() if hit.overlap.part]
+    gone = {hit.row for hit in sure if removes(hit.overlap.kind, rule)}
+    while True:
+        different: dict[tuple[int, int], set[int]] = defaultdict(set)
+        for hit in parts:
+            if hit.row not in gone:
+                for place in hit.overlap.matched:
+                    if len(different[hit.item, place]) <= COMMON:  # more need not be counted
+                        different[hit.item, place].add(hit.words)
+        rare = [hit for hit in parts if hit.row in gone or _rare(hit, different, suite.ngram)]
+        more = {hit.row for hit in rare if removes(hit.overlap.kind, rule)} - gone
+        if not more:
+            return sure + [hit for hit in rare if _rare(hit, different, suite.ngram)]
+        gone |= more
+
+
+def removes(kind: str, rule: Decontaminate) -> bool:
+    """Whether an overlap costs a row its place: all but templates that are kept."""
+    return kind != "template" or rule.templates == "drop"
+
+
+def ordered(hits: Iterable[Hit]) -> list[Hit]:
+    """Return hits by row, the best item first: what costs the row its place, then the most words in common."""
+    return sorted(
+        hits, key=lambda hit: (hit.row, hit.overlap.kind in ("template", "semantic"), -_weight(hit.overlap), hit.item)
+    )
+
+
+def table(hits: Sequence[Hit], where: pl.DataFrame, suite: Suite) -> pl.DataFrame:
+    """Return hits as a table (columns ``records.OVERLAP_COLUMNS``).
+
+    Args:
+        hits: One for each line.
+        where: ``row_id`` and ``source`` of the row of each.
+        suite: What the items are.
+    """
+    items = [suite.items[hit.item] for hit in hits]
+    return where.with_columns(
+        pl.Series("item_id", [item.item_id for item in items], pl.String),
+        pl.Series("task", [item.task for item in items], pl.String),
+        pl.Series("kind", [hit.overlap.kind for hit in hits], pl.String),
+        pl.Series("score", [hit.overlap.score for hit in hits], pl.Float64),
+        pl.Series("span", [" ".join(hit.overlap.span) for hit in hits], pl.String),
+    ).select(list(OVERLAP_SCHEMA))
+
+
+def _rare(hit: Hit, different: Mapping[tuple[int, int], set[int]], ngram: int) -> bool:
+    """Whether the words found are evidence without those that many different rows share."""
+    matched = hit.overlap.matched
+    own = sum(len(different.get((hit.item, place), ())) <= COMMON for place in matched)
+    return own >= ngram or own * 2 >= len(matched)
+
+
+def _weight(overlap: Overlap) -> float:
+    if overlap.kind == "semantic":
+        return overlap.score
+    return overlap.score * max(len(overlap.matched), 1) * len(overlap.span)
+
+
+# ---------------------------------------------------------------- the shortest items, inside words that prompts share
+
+
+def frames(prompts: pl.DataFrame, suite: Suite) -> set[Frame]:
+    """Return what stands around items of fewer than 4 words in short prompts.
+
+    Args:
+        prompts: ``source``, ``prompt`` and ``row`` (its number).
+        suite: The items.
+    """
+    return {frame for _, frame, _ in _inside(prompts, suite)}
+
+
+def around(prompts: pl.DataFrame, wanted: set[Frame]) -> dict[Frame, set[int]]:
+    """Return hashes of the different prompts that have a frame, whatever is inside; of many, just too many.
+
+    So parts of the rows can be counted each for itself, and together.
+    """
+    found: dict[Frame, set[int]] = defaultdict(set)
+    for source, _, prompt in _short(prompts) if wanted else ():
+        for head, _, tail in _splits(prompt):
+            frame = (source, head, tail)
+            if frame in wanted and len(found[frame]) <= COMMON:
+                found[frame].add(unit_hash(*prompt))
+    return dict(found)
+
+
+def shared(counted: Iterable[Mapping[Frame, set[int]]]) -> set[Frame]:
+    """Return the frames that more different prompts share than ``COMMON``, from what ``around`` says of each part."""
+    total: dict[Frame, set[int]] = defaultdict(set)
+    for part in counted:
+        for frame, different in part.items():
+            total[frame] |= different
+    return {frame for frame, different in total.items() if len(different) > COMMON}
+
+
+def wrapped(prompts: pl.DataFrame, wrappers: set[Frame], suite: Suite) -> list[Hit]:
+    """Find the shortest items in prompts, inside wrappers."""
+    return [
+        Hit(row, item, Overlap("exact", 1.0, core, ()), 0)
+        for row, frame, core in (_inside(prompts, suite) if wrappers else ())
+        if frame in wrappers
+        for item in suite.exacts[core]
+    ]
+
+
+def _inside(prompts: pl.DataFrame, suite: Suite) -> Iterable[tuple[int, Frame, Words]]:
+    """Yield row, frame and item wherever a short prompt holds one of the shortest items."""
+    for source, row, prompt in _short(prompts):
+        for head, core, tail in _splits(prompt):
+            if core in suite.exacts and not cuts_expression(prompt, len(head), len(prompt) - len(tail)):
+                yield row, (source, head, tail), core
+
+
+def _short(prompts: pl.DataFrame) -> Iterable[tuple[str, int, Words]]:
+    """Yield source, row and words of the prompts that are short enough to be a wrapper around an item."""
+    for source, prompt, row in prompts.iter_rows():
+        if len(found := words(prompt)) <= PROMPT:
+            yield source, row, found
+
+
+def _splits(prompt: Words) -> Iterable[tuple[Words, Words, Words]]:
+    """Yield every way to see one to three words of a short prompt inside the rest."""
+    for start in range(len(prompt)):
+        for end in range(start + 1, min(start + SHORT, len(prompt) + 1)):
+            yield prompt[:start], prompt[start:end], prompt[end:]
+
+
+def cuts_expression(text: Words, start: int, end: int) -> bool:
+    """Whether a match is only a part of a sum: "4 - 1" is not in "4 - 1 + 7"."""
+    arithmetic = OPERATORS - {"="}
+    before = start > 0 and text[start - 1] in arithmetic and text[start][0].isdigit()
+    after = end < len(text) and text[end] in arithmetic and text[end - 1][-1].isdigit()
+    return before or after

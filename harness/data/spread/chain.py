@@ -1,0 +1,209 @@
+"""Operations on rows in parts, with the same outcome as on rows in memory.
+
+Most operations look at one row at a time: a part is read, they are done one after the other, what is left is written.
+For the others something small of every row is brought together first, which tells the rows that go; these are then
+taken out of their parts on the way to the next operations.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+
+from harness.data import operations
+from harness.data.operations import Emptied, label
+from harness.data.pools import File
+from harness.data.rows import Built, row_digests
+from harness.data.spread.going import Going, going
+from harness.data.spread.parts import AT, Numbers, Part, Spread, numbered, write
+from harness.errors import RequestError
+from harness.spec import Dedupe, Filter, Operation, Sample
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a part after some operations.
+
+    Attributes:
+        part: The rows.
+        rows: How many each operation left.
+        lost: Operation -> file with its lines of the ledger.
+        emptied: Operation -> what rows were like of which it left none.
+        failed: An operation that could not be done, and why.
+        digests: Of the rows, where they were asked for.
+    """
+
+    part: Part | None = None
+    rows: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, Part] = field(default_factory=dict)
+    emptied: dict[int, Emptied] = field(default_factory=dict)
+    failed: tuple[int, RequestError] | None = None
+    digests: bytes = b""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A part to work on.
+
+    Attributes:
+        number: Its place among the parts.
+        part: Where it is.
+        going: Which of its rows the first operation drops, where only all rows together tell.
+        at: Where its rows are in the order of all, where that is to be another one than they are in.
+    """
+
+    number: int
+    part: Part
+    going: Going | None = None
+    at: Numbers | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations of a chain that are done on each part by itself.
+
+    Attributes:
+        chain: The whole chain.
+        start: Number of the first operation to do.
+        stop: Number of the one after the last.
+        context: Whose rows these are.
+        folder: Takes the files.
+        digests: Whether digests of the rows are asked for.
+    """
+
+    chain: tuple[Operation, ...]
+    start: int
+    stop: int
+    context: operations.Context
+    folder: Path
+    digests: bool
+
+    def __call__(self, item: Item) -> Left:
+        """Do the operations on a part."""
+        rows = item.part.read()
+        if item.at is not None:
+            rows = rows.with_columns(pl.Series(AT, item.at, pl.Int64)).sort(AT)
+        return self.done(f"{item.number:06}", rows, item.going)
+
+    def done(self, name: str, rows: pl.DataFrame, gone: Going | None = None) -> Left:
+        """Do the operations on rows, and write what is left and what is lost."""
+        counts: dict[int, int] = {}
+        lost: dict[int, Part] = {}
+        emptied: dict[int, Emptied] = {}
+        for number in range(self.start, self.stop):
+            operation = self.chain[number]
+            try:
+                if gone is not None and number == self.start:
+                    reasons = gone.reasons(rows.height)
+                    built = Built(rows.filter(reasons.is_null()), operations.ledger(rows, label(operation), reasons))
+                else:
+                    built = operations.apply(rows, operation, self.context)
+                if not built.rows.height:
+                    whose = f"{self.context.place}: {label(operation)}"
+                    emptied[number] = Emptied.of(rows, built, operation, whose)
+            except RequestError as error:
+                return Left(rows=counts, lost=lost, emptied=emptied, failed=(number, error))
+            if built.drops.height:
+                lines = built.drops
+                if AT in rows.columns:
+                    lines = lines.hstack(rows.filter(~pl.col(AT).is_in(built.rows[AT].implode())).select(AT))
+                file = write(lines, self.folder / f"lost-{number:03}-{name}.parquet")
+                lost[number] = Part(File(file), lines.height, None if AT in rows.columns else 0)
+            rows = built.rows
+            counts[number] = rows.height
+        file = write(rows, self.folder / f"rows-{name}.parquet")
+        part = Part(File(file), rows.height, None if AT in rows.columns else 0)
+        return Left(part, counts, lost, emptied, None, row_digests(rows) if self.digests else b"")
+
+
+@dataclass(frozen=True)
+class Operated:
+    """What a chain left.
+
+    Attributes:
+        parts: The rows.
+        lost: For every operation, its lines of the ledger in parts.
+        digests: Of the rows, part by part.
+    """
+
+    parts: list[Part]
+    lost: list[list[Part]]
+    digests: list[bytes]
+
+
+def stages(chain: Sequence[Operation]) -> list[tuple[int, int]]:
+    """Cut a chain so that all operations of a stage but the first look at one row at a time.
+
+    The first stage has such operations only, and may have none.
+    """
+    cuts = [0, *(number for number, one in enumerate(chain) if isinstance(one, Dedupe | Sample)), len(chain)]
+    return list(pairwise(cuts))
+
+
+def refuse_unspread(chain: Sequence[Operation], whose: str) -> None:
+    """Refuse what is only done in memory.
+
+    Raises:
+        RequestError: With the operation, and what to do.
+    """
+    for operation in chain:
+        by_perplexity = isinstance(operation, Filter) and (operation.min_perplexity or operation.max_perplexity)
+        by_meaning = isinstance(operation, Dedupe) and operation.method == "semantic"
+        if by_perplexity or by_meaning:
+            raise RequestError(
+                f"{whose}: {label(operation)} needs a model and all rows in one place, which `data: ray` does not do; "
+                "leave the operation out, or set `data: local` in the engine file"
+            )
+
+
+def settle(lefts: Sequence[Left], work: Work) -> None:
+    """Raise what the operations would have raised on all rows together.
+
+    Raises:
+        RequestError: An operation could not be done, or left nothing.
+    """
+    for number in range(work.start, work.stop):
+        for left in lefts:
+            if left.failed is not None and left.failed[0] == number:
+                raise left.failed[1]
+        if not any(left.rows[number] for left in lefts):
+            operations.refuse((left.emptied[number] for left in lefts), work.chain[number], work.context.place)
+
+
+def operate(spread: Spread, lefts: list[Left], first: Work, *, digests: bool = False) -> Operated:
+    """Do the rest of a chain.
+
+    Args:
+        spread: Does the work.
+        lefts: What the first stage left of every part.
+        first: The work of the first stage.
+        digests: Whether digests of the rows are asked for; the first stage has given them where it is the only one.
+
+    Raises:
+        RequestError: As ``operations.apply_all`` does.
+    """
+    lost: list[list[Part]] = [[] for _ in first.chain]
+    work = first
+    rest = stages(first.chain)[1:]
+    while True:
+        settle(lefts, work)
+        for left in lefts:
+            for number, lines in left.lost.items():
+                lost[number].append(lines)
+        left_of = [left for left in lefts if left.part is not None and left.part.rows]
+        parts = numbered([left.part for left in left_of if left.part is not None])
+        if not rest:
+            return Operated(parts, lost, [left.digests for left in left_of])
+        start, stop = rest.pop(0)
+        folder = first.folder / f"{start:03}"
+        gone = going(spread, parts, first.chain[start], first.context, folder / "keys")
+        work = Work(first.chain, start, stop, first.context, folder, digests and not rest)
+        lefts = spread.map(work, [Item(at, part, gone.get(at, Going.none())) for at, part in enumerate(parts)])
+        shutil.rmtree(folder / "keys", ignore_errors=True)
+        for part in parts:
+            part.file.path.unlink()

@@ -1,0 +1,128 @@
+"""Drawing rows from pools in parts: ranks are computed where the rows are, and only rows that are taken are moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from harness.data.operations import Context
+from harness.data.rows import DROP_SCHEMA, drops
+from harness.data.spread.chain import Item, Operated, Work, operate, refuse_unspread, stages
+from harness.data.spread.going import ranks
+from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts
+from harness.data.variants import PASS, RANK
+from harness.spec import Operation
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A source's rows in the order of its draw.
+
+    Attributes:
+        parts: Where they are.
+        order: Their numbers through all parts, in the order of the draw.
+        ranks: The rank of each in the whole pool; None where nothing was taken out.
+    """
+
+    parts: Sequence[Part]
+    order: Numbers
+    ranks: Numbers | None = None
+
+
+@dataclass(frozen=True)
+class SpreadDraws:
+    """The rows of every source of a mix (``variants.Draws``), in parts.
+
+    Attributes:
+        spread: Does the work.
+        folder: For files, until rows and ledger have been read.
+        draws: By source.
+        ledger: Of operations done on all sources together: for each, its lines in parts.
+        first: Where each source begins in the order of all, then.
+    """
+
+    spread: Spread
+    folder: Path
+    draws: Mapping[str, Draw]
+    ledger: Sequence[Sequence[Part]] = field(default_factory=list)
+    first: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spread: Spread, folder: Path, pools: Mapping[str, Sequence[Part]], seed: int) -> SpreadDraws:
+        """Draw all rows of some pools."""
+        draws = {name: Draw(parts, ranks(spread, parts, seed, "draw", name)) for name, parts in pools.items()}
+        return cls(spread, folder, draws)
+
+    @property
+    def heights(self) -> Mapping[str, int]:
+        """How many rows each source has."""
+        return {name: len(draw.order) for name, draw in self.draws.items()}
+
+    def rows(self, name: str, start: int, stop: int) -> pl.DataFrame:
+        """Return some of a source's rows."""
+        draw = self.draws[name]
+        wanted = draw.order[start:stop]
+        where = places(draw.parts, wanted)
+        taken = self.spread.map(_taken, [(draw.parts[part], rows) for part, _, rows in where])
+        rank = np.arange(start, start + len(wanted)) if draw.ranks is None else draw.ranks[start:stop]
+        if not taken:
+            taken, where = [draw.parts[0].read().clear()], []
+        came = np.concatenate([which for _, which, _ in where]) if where else wanted
+        rows: pl.DataFrame = pl.concat(taken)[came.argsort()].drop(AT, strict=False)
+        return rows.select(pl.Series(RANK, rank, pl.UInt32), pl.all(), pl.lit(0, pl.UInt32).alias(PASS))
+
+    def operated(self, chain: Sequence[Operation], context: Context) -> SpreadDraws:
+        """Return what operations leave of all rows, in the order of the draw.
+
+        Raises:
+            RequestError: As ``operations.apply_all`` does.
+        """
+        if not chain:
+            return self
+        refuse_unspread(chain, context.place)
+        items: list[Item] = []
+        first: dict[str, int] = {}
+        for name, draw in self.draws.items():
+            first[name] = sum(len(self.draws[other].order) for other in first)
+            at = np.empty(len(draw.order), np.int64)
+            at[draw.order] = np.arange(first[name], first[name] + len(at))
+            cuts = np.split(at, starts(draw.parts)[1:-1])
+            items += [Item(0, part, None, some) for part, some in zip(draw.parts, cuts, strict=True)]
+        items = [replace(item, number=number) for number, item in enumerate(items)]
+        work = Work(tuple(chain), *stages(chain)[0], context, self.folder, False)
+        done = operate(self.spread, self.spread.map(work, items), work)
+        return SpreadDraws(self.spread, self.folder, self._left(done, first), done.lost, first)
+
+    def _left(self, done: Operated, first: Mapping[str, int]) -> dict[str, Draw]:
+        """Return the draws of the sources after operations on all of them."""
+        at = np.concatenate([part.at() for part in done.parts])
+        order = at.argsort()
+        cuts = np.searchsorted(at[order], [first[name] for name in self.draws][1:])
+        found = {}
+        for name, own in zip(self.draws, np.split(order, cuts), strict=True):
+            found[name] = Draw(done.parts, own, at[own] - first[name])
+        return found
+
+    def lost(self, name: str, below: int | None) -> pl.DataFrame:
+        """Return the ledger of the operations: a source's rows of a rank below some number, or all of them."""
+        work = partial(_lines, name=name, stop=None if below is None else self.first.get(name, 0) + below)
+        lines = [drops([])]
+        for parts in self.ledger:
+            found = [part for part in self.spread.map(work, parts) if part.height] if parts else []
+            lines += [pl.concat(found).sort(AT).select(DROP_SCHEMA.names())] if found else []
+        return pl.concat(lines)
+
+
+def _taken(item: tuple[Part, Numbers]) -> pl.DataFrame:
+    part, rows = item
+    return part.read()[rows]
+
+
+def _lines(part: Part, name: str, stop: int | None) -> pl.DataFrame:
+    lines = part.read().filter(source=name)
+    return lines if stop is None else lines.filter(pl.col(AT) < stop)

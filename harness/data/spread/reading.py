@@ -1,0 +1,124 @@
+"""Reading a source into parts, a file at a time on each machine, with the first operations on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from harness.data import files, sources
+from harness.data.files import File as SourceFile
+from harness.data.pools import File
+from harness.data.rows import drops
+from harness.data.spread.chain import Left, Work
+from harness.data.spread.parts import Part, Spread, filled, write
+from harness.errors import RequestError
+from harness.spec import Source
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a source that is read by itself.
+
+    Attributes:
+        number: Its place among them.
+        file: The file; None for all of the source.
+    """
+
+    number: int
+    file: SourceFile | None = None
+
+
+@dataclass(frozen=True)
+class Read:
+    """What came of reading a piece.
+
+    Attributes:
+        left: Of every part of it, what the first operations left.
+        good: Sound rows.
+        bad: The ledger of the others.
+        failed: Why it could not be read to the end.
+    """
+
+    left: list[Left]
+    good: int
+    bad: Part | None
+    failed: RequestError | None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads pieces of a source.
+
+    Attributes:
+        name: The source's name in the study.
+        source: Its spec.
+        base: The folder its relative paths start from.
+        layout: How its records are read.
+        work: The first operations.
+    """
+
+    name: str
+    source: Source
+    base: Path
+    layout: sources.Layout
+    work: Work
+
+    def __call__(self, piece: Piece) -> Read:
+        """Read a piece, part by part."""
+        left: list[Left] = []
+        bad = [drops([])]
+        good = 0
+
+        def rows() -> Iterator[pl.DataFrame]:
+            nonlocal good
+            whole = (
+                sources.batches(self.name, self.source, self.base) if piece.file is None else files.batches(piece.file)
+            )
+            for built in sources.tables(self.name, self.source, whole, self.layout):
+                bad.append(built.drops)
+                good += built.rows.height
+                yield built.rows
+
+        failed = None
+        try:
+            for number, table in enumerate(filled(rows())):
+                left.append(self.work.done(f"{piece.number:06}-{number:06}", table))
+        except RequestError as error:
+            failed = error
+        lost = pl.concat(bad)
+        file = write(lost, self.work.folder / f"bad-{piece.number:06}.parquet") if lost.height else None
+        return Read(left, good, None if file is None else Part(File(file), lost.height, 0), failed)
+
+
+def read(spread: Spread, reader: Reader) -> tuple[list[Left], list[Part]]:
+    """Read a source.
+
+    Its files are read side by side; a part of a source, a generator and a dataset of the Hub are read in one piece.
+
+    Returns:
+        What the first operations left of every part, and the ledger of bad rows.
+
+    Raises:
+        RequestError: A row cannot be used, or there is none.
+    """
+    source = reader.source
+    pieces = [Piece(0)]
+    if source.path is not None and source.rows is None:
+        found = files.find(reader.name, source.path, reader.base)
+        pieces = [Piece(number, file) for number, file in enumerate(found)]
+    done: Sequence[Read] = spread.map(reader, pieces)
+    good = 0
+    for one in done:
+        if isinstance(one.failed, sources.BadRecord):
+            raise one.failed.after(good)
+        if one.failed is not None:
+            raise one.failed
+        good += one.good
+    bad = [one.bad for one in done if one.bad is not None]
+    if not good:
+        first = [bad[0].read().head(1)] if bad else [drops([])]
+        sources.refuse_none(reader.name, first[0], sum(part.rows for part in bad))
+    return [left for one in done for left in one.left], bad
