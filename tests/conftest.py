@@ -32,9 +32,11 @@ settings.register_profile("same", derandomize=True)
 if "HARNESS_FUZZ" not in os.environ:
     settings.load_profile("same")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the tests in the background has them ignore Ctrl-C, nohup has them ignore SIGHUP, and what they
+# start would inherit that.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 @pytest.fixture(scope="session")
