@@ -84,13 +84,29 @@ class Attempt:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """What a kind's folder held when it was looked at.
+
+    Attributes:
+        stamp: The folder's time stamp; 0 where another change may have the same one.
+        at: When that was, by this process's clock in seconds.
+        seen: All names that were there.
+        folders: Key -> names of folders, of these at least: what is published here is added.
+    """
+
+    stamp: int = -1
+    at: float = -math.inf
+    seen: frozenset[str] = frozenset()
+    folders: dict[str, list[str]] = field(default_factory=dict)
+
+
 class Store:
     """A folder of artifacts. Creating the object touches nothing on disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listings: dict[str, tuple[int, dict[str, list[str]]]] = {}  # kind -> time stamp; key -> folders
-        self._listed: dict[str, float] = {}  # kind -> when it was listed
+        self._listings: dict[str, _Listing] = {}  # by kind
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -100,7 +116,7 @@ class Store:
         Raises:
             RequestError: Its record is damaged.
         """
-        known = self._listings.get(kind, (0, {}))[1].get(key, [])
+        known = self._listings.get(kind, _Listing()).folders.get(key, [])
         return self._first(kind, key, known) or self._first(kind, key, self._listing(kind).get(key, []))
 
     def at(self, folder: Path) -> Artifact:
@@ -127,23 +143,27 @@ class Store:
             kind: The kind.
             within: Seconds for which an older listing will do.
         """
-        if time.monotonic() - self._listed.get(kind, -math.inf) < within:
-            return self._listings[kind][1]
+        last = self._listings.get(kind, _Listing())
+        if time.monotonic() - last.at < within:
+            return last.folders
         folder = self.root / kind
         try:
             stamp = folder.stat().st_mtime_ns
-            if self._listings.get(kind, (None, {}))[0] != stamp:
-                names: dict[str, list[str]] = {}
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if keyed := KEYED.match(entry.name):
-                            names.setdefault(keyed["key"], []).append(entry.name)
-                self._listed[kind] = time.monotonic()
-                # Within a tick of the clock a folder can change twice and show one time stamp.
-                self._listings[kind] = (stamp if time.time_ns() - stamp > SETTLED else 0, names)
+            if last.stamp == stamp:
+                return last.folders
+            with os.scandir(folder) as entries:
+                seen = frozenset(entry.name for entry in entries)
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        return self._listings[kind][1]
+        # As a rule a few came and none went: only those are taken apart.
+        folders, came = (last.folders, seen - last.seen) if last.seen <= seen else ({}, seen)
+        for name in came:
+            if (keyed := KEYED.match(name)) and name not in folders.setdefault(keyed["key"], []):
+                folders[keyed["key"]].append(name)
+        # Within a tick of the clock a folder can change twice and show one time stamp.
+        settled = time.time_ns() - stamp > SETTLED
+        self._listings[kind] = _Listing(stamp if settled else 0, time.monotonic(), seen, folders)
+        return folders
 
     def artifacts(self, kind: str | None = None, damaged: list[Path] | None = None) -> list[Artifact]:
         """Return all finished artifacts (of one kind), by kind and name.
@@ -253,7 +273,7 @@ class Store:
         if self._first(step.kind, step.key, listing.get(step.key, [])) is None:
             self._arrive(attempt.folder, target)
             if step.kind in self._listings:
-                self._listings[step.kind][1].setdefault(step.key, []).append(target.name)
+                self._listings[step.kind].folders.setdefault(step.key, []).append(target.name)
         (self.root / WORK / step.key / "failure.json").unlink(missing_ok=True)
 
     def _arrive(self, folder: Path, target: Path) -> None:

@@ -44,6 +44,7 @@ class Worker:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._loaded: tuple[str, Any, Any] | None = None
+        self._stores: dict[str, Store] = {}  # kept between jobs: what was listed once is not listed again
         self._device = ""
         self.place: dict[str, Any] = {}  # where an engine put this worker: goes into the provenance
         self.stage = ""
@@ -78,7 +79,7 @@ class Worker:
 
     def _model(self, job: Job) -> dict[str, Any]:
         self._enter(job, "preparing the model")
-        return {"folder": str(models.prepare(job.base_model(), Store(Path(job.store))))}
+        return {"folder": str(models.prepare(job.base_model(), self._store(job)))}
 
     def _suite(self, job: Job) -> dict[str, Any]:
         self._enter(job, "reading the suite's tasks")
@@ -101,7 +102,7 @@ class Worker:
         return {}
 
     def _base(self, job: Job) -> dict[str, Any]:
-        store = Store(Path(job.store))
+        store = self._store(job)
         step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None)
         with store.lock(step.key):
             if store.find("result", step.key) is None:
@@ -110,7 +111,7 @@ class Worker:
 
     def _run(self, job: Job) -> dict[str, Any]:
         assert job.adapter is not None
-        store = Store(Path(job.store))
+        store = self._store(job)
         step = Step(**job.adapter.model_dump())
         with store.lock(step.key):
             adapter = store.find("adapter", step.key) or self._train(job, store, step)
@@ -195,6 +196,9 @@ class Worker:
 
     # ----------------------------------------------------------------------------------------------------- around
 
+    def _store(self, job: Job) -> Store:
+        return self._stores.setdefault(job.store, Store(Path(job.store)))
+
     def _enter(self, job: Job, stage: str) -> None:
         self.stage = stage
         self.say(event="stage", id=job.id, stage=stage)
@@ -208,7 +212,7 @@ class Worker:
             self._device = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
             if self._device == "cpu":
                 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-            folder = models.prepare(model, Store(Path(job.store)))
+            folder = models.prepare(model, self._store(job))
             loaded = models.load(folder, self._device, trust_remote_code=model.trust_remote_code)
             self._loaded = (model.digest, *loaded)
         return self._loaded[1], self._loaded[2]
