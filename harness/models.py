@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import RequestError, StepError, did_you_mean
 from harness.identity import file_digest, sequence_digest, step_key
 from harness.spec import COMMIT
-from harness.store import Step, Store
+from harness.store import Artifact, Step, Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -69,7 +69,7 @@ def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = Fa
         weights = _embedded_file(name)
         digest = file_digest(weights)
         found = store.find("model", _embedded_step(name, digest).key)
-        return Model(name, "embedded", digest, found.folder if found else None)
+        return Model(name, "embedded", digest, _without_weights(found) if found else None)
     hub = HUB.fullmatch(name)
     if hub:
         if not COMMIT.match(hub["revision"]):
@@ -96,11 +96,12 @@ def prepare(model: Model, store: Store) -> Path:
     Raises:
         StepError: When the Hub cannot be reached or the weights cannot be read.
     """
-    if model.folder is not None:
-        return model.folder if model.kind != "embedded" else store.at(model.folder).checked()
-    if model.kind == "hub":
+    if model.kind == "embedded":
+        found = store.find("model", _embedded_step(model.name, model.digest).key)
+        return found.checked() if found else _dequantize(model, store)
+    if model.folder is None:
         return _download(model.name, model.trust_remote_code)
-    return _dequantize(model, store)
+    return model.folder
 
 
 def load(
@@ -151,6 +152,11 @@ def _embedded_file(name: str) -> Path:
     return path
 
 
+def _without_weights(prepared: Artifact) -> Path:
+    """Return the folder of a prepared model, in which all but its weights is sure to be at hand."""
+    return prepared.fetched(*(name for name in prepared.record.files if not name.endswith(".safetensors")))
+
+
 def _embedded_step(name: str, digest: str) -> Step:
     spec = {"name": name, "dtype": "float32"}
     return Step("model", name, step_key("model", 1, spec, {"weights": digest}), 1, spec, {"weights": digest})
@@ -175,8 +181,8 @@ def _dequantize(model: Model, store: Store) -> Path:
         attempt.data = {"parameters": int(network.num_parameters()), "dtype": "float32"}
     found = store.find("model", step.key)
     if found is None:
-        raise StepError(f"model: {model.name} was prepared, but is not in {store.root}")
-    return found.folder
+        raise StepError(f"model: {model.name} was prepared, but is not in {store.location}")
+    return found.checked()
 
 
 # -------------------------------------------------------------------------------------------------------- folders

@@ -87,6 +87,7 @@ def make_plan(
     used = {name for variant in (study.baseline, *study.arms.values()) for name in variant.mix or {}}
     cleaned = {name: builder.pool(name, suite) for name in study.sources if name in used}
     variants = builder.variants(cleaned)
+    store.prefetch("adapter", "result")
     runs = [
         _planned_run(study, store, variant, seed, model, suite) for seed in study.seed_list() for variant in variants
     ]
@@ -98,6 +99,7 @@ def make_plan(
 
 def refreshed(plan: Plan) -> Plan:
     """Return the plan with its runs' states as the store shows them now."""
+    plan.store.prefetch("adapter", "result")
     runs = [replace(run, state=_state(plan.store, run.key, run.adapter, plan.suite, plan.model)) for run in plan.runs]
     return replace(plan, runs=runs)
 

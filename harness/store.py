@@ -6,37 +6,46 @@ attempts at one key may run at once and the first rename wins. Locks only save d
 
 A record holds the digest of every file beside it and a seal over itself. The seal is compared whenever a record is
 read, a file's digest before the file is used (``Artifact.checked``), and all of them by ``upkeep.verify``.
+
+This is a store in a folder. ``object_store`` keeps the same promises where there are objects instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import math
 import os
-import re
 import shutil
-import socket
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RequestError, StepError
+from harness.folders import (
+    ATTEMPT,
+    attempt_name,
+    flush,
+    folders_in,
+    is_alive,
+    make_folder,
+    size,
+    write_bytes,
+    write_json,
+)  # fmt: skip
 from harness.identity import file_digest
 from harness.records import Failure, Record, StoredFile
-from harness.seals import KEYED, RECORD, content, file_problem, folder_name, json_bytes, parsed
+from harness.seals import KEYED, RECORD, content, file_problem, folder_name, parsed
 from harness.visible import redacted
 
 WORK = "work"
 LOCKS = "locks"
+SHARE = 0.05  # of the time may go into listing folders again: thousands of names take a while
 RELISTED = 5.0  # s; two drivers that publish one key by two names within that time both do: the older one counts
 SETTLED = 2_000_000_000  # ns; a folder that changed longer ago gets another time stamp when it changes again
-ATTEMPT = re.compile(r"^(.*)-(\d+)-[0-9a-f]{8}$")  # folder of an attempt: host, process, random
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished step: its folder and its record."""
+    """A finished step.
+
+    Attributes:
+        folder: Where its files are.
+        record: What it is.
+        fetch: Brings files into the folder, where they are kept elsewhere.
+    """
 
     folder: Path
     record: Record
+    fetch: Callable[[Artifact, Sequence[str]], None] | None = field(default=None, repr=False, compare=False)
 
     def checked(self, *names: str) -> Path:
         """Return the folder, having compared files (all, where none is named) with the record.
@@ -64,13 +80,30 @@ class Artifact:
         Raises:
             StepError: One is missing, or is not what was published: what is damaged is not used.
         """
+        self.fetched(*names)
         for name in names or self.record.files:
             problem = file_problem(self.folder, name, self.record.files.get(name))
+            if problem and self.fetch is not None:
+                (self.folder / name).unlink(missing_ok=True)
+                raise StepError(
+                    f"{self.folder} is damaged: {problem}. It was a copy, and is gone: run again; where it comes back "
+                    "like that, `harness store verify` says what to delete"
+                )
             if problem:
                 raise StepError(
                     f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is made anew "
                     "(`harness store verify` lists all damage)"
                 )
+        return self.folder
+
+    def fetched(self, *names: str) -> Path:
+        """Return the folder, with files (all, where none is named) at hand but not compared with the record.
+
+        Raises:
+            StepError: One cannot be had.
+        """
+        if self.fetch is not None:
+            self.fetch(self, names or tuple(self.record.files))
         return self.folder
 
 
@@ -85,18 +118,20 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class _Listing:
+class Listing:
     """What a kind's folder held when it was looked at.
 
     Attributes:
         stamp: The folder's time stamp; 0 where another change may have the same one.
         at: When that was, by this process's clock in seconds.
+        took: Seconds that it took.
         seen: All names that were there.
         folders: Key -> names of folders, of these at least: what is published here is added.
     """
 
     stamp: int = -1
     at: float = -math.inf
+    took: float = 0.0
     seen: frozenset[str] = frozenset()
     folders: dict[str, list[str]] = field(default_factory=dict)
 
@@ -106,18 +141,38 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listings: dict[str, _Listing] = {}  # by kind
+        self._listings: dict[str, Listing] = {}  # by kind
+
+    @property
+    def location(self) -> str:
+        """What another process opens this store by."""
+        return str(self.root)
+
+    def shown(self, folder: Path) -> str:
+        """Return where the files of an artifact are, for people and other programs."""
+        return str(folder)
+
+    def reach(self) -> None:
+        """Make sure that the place can be asked what is there: a folder can."""
 
     # ------------------------------------------------------------------------------------------------- reading
 
-    def find(self, kind: str, key: str) -> Artifact | None:
+    def find(self, kind: str, key: str, name: str = "") -> Artifact | None:
         """Return the finished artifact of a key, or None. Its files are not looked at: see ``Artifact.checked``.
+
+        Args:
+            kind: Its kind.
+            key: Its key.
+            name: What it is called as a rule. One of that name is found at once; one that another study called
+                otherwise a little late, where there are thousands: so that not all time goes into listing them.
 
         Raises:
             RequestError: Its record is damaged.
         """
-        known = self._listings.get(kind, _Listing()).folders.get(key, [])
-        return self._first(kind, key, known) or self._first(kind, key, self._listing(kind).get(key, []))
+        last = self._listings.get(kind, Listing())
+        usual = [folder_name(name, key)] if name else []
+        found = self._first(kind, key, last.folders.get(key, [])) or self._first(kind, key, usual)
+        return found or self._first(kind, key, self._listing(kind, last.took / SHARE if name else 0.0).get(key, []))
 
     def at(self, folder: Path) -> Artifact:
         """Return the artifact in a folder.
@@ -128,12 +183,15 @@ class Store:
         record = self._read(folder)
         if record is None:
             raise RequestError(f"{folder} is not there any more, or has lost its {RECORD}; run again to have it made")
+        return self._artifact(folder, record)
+
+    def _artifact(self, folder: Path, record: Record) -> Artifact:
         return Artifact(folder, record)
 
     def _first(self, kind: str, key: str, names: list[str]) -> Artifact | None:
         """Return the artifact among folders: the oldest, where drivers of two studies published one each."""
         folders = [self.root / kind / name for name in names]
-        found = [Artifact(path, record) for path in folders if (record := self._read(path)) and record.key == key]
+        found = [self._artifact(path, record) for path in folders if (record := self._read(path)) and record.key == key]
         return min(found, key=lambda one: (one.record.created, one.folder.name), default=None)
 
     def _listing(self, kind: str, within: float = 0.0) -> dict[str, list[str]]:
@@ -143,8 +201,9 @@ class Store:
             kind: The kind.
             within: Seconds for which an older listing will do.
         """
-        last = self._listings.get(kind, _Listing())
-        if time.monotonic() - last.at < within:
+        last = self._listings.get(kind, Listing())
+        began = time.monotonic()
+        if began - last.at < within:
             return last.folders
         folder = self.root / kind
         try:
@@ -162,7 +221,8 @@ class Store:
                 folders[keyed["key"]].append(name)
         # Within a tick of the clock a folder can change twice and show one time stamp.
         settled = time.time_ns() - stamp > SETTLED
-        self._listings[kind] = _Listing(stamp if settled else 0, time.monotonic(), seen, folders)
+        now = time.monotonic()
+        self._listings[kind] = Listing(stamp if settled else 0, now, now - began, seen, folders)
         return folders
 
     def artifacts(self, kind: str | None = None, damaged: list[Path] | None = None) -> list[Artifact]:
@@ -176,18 +236,27 @@ class Store:
             RequestError: A record is damaged, and ``damaged`` was not given.
         """
         found = []
-        kinds = [self.root / kind] if kind else sorted(p for p in folders_in(self.root) if p.name != WORK)
-        for parent in kinds:
-            for path in sorted(folders_in(parent)):
-                try:
-                    record = self._read(path)
-                except RequestError:
-                    if damaged is None:
-                        raise
-                    damaged.append(path)
-                else:
-                    found += [Artifact(path, record)] if record is not None else []
+        for path in (path for one in ([kind] if kind else self.kinds()) for path in self._folders(one)):
+            try:
+                record = self._read(path)
+            except RequestError:
+                if damaged is None:
+                    raise
+                damaged.append(path)
+            else:
+                found += [self._artifact(path, record)] if record is not None else []
         return found
+
+    def kinds(self) -> list[str]:
+        """Return the kinds that there are artifacts of."""
+        parents = sorted(path for path in folders_in(self.root) if path.name != WORK)
+        return [parent.name for parent in parents if any(KEYED.match(path.name) for path in folders_in(parent))]
+
+    def _folders(self, kind: str) -> list[Path]:
+        return sorted(folders_in(self.root / kind))
+
+    def prefetch(self, *kinds: str) -> None:
+        """Be ready to be asked for many artifacts of some kinds: here, they are at hand anyway."""
 
     def failure(self, key: str) -> Failure | None:
         """Return why the last attempt at a key failed, or None when none failed since."""
@@ -213,6 +282,16 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------- writing
 
+    def probe(self) -> None:
+        """Refuse a store that cannot be written, before anything is built for it.
+
+        Raises:
+            RequestError: With the place.
+        """
+        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not os.access(there, os.W_OK):
+            raise RequestError(f"--store: {there} cannot be written (a read-only file system, or permissions)")
+
     @contextlib.contextmanager
     def attempt(self, step: Step) -> Iterator[Attempt]:
         """Fill a folder and publish it under the step's key when the block ends without an error.
@@ -228,7 +307,7 @@ class Store:
     def scratch(self, name: str) -> Iterator[Path]:
         """Give a folder of this process in ``work/<name>``, and remove it, with those of dead processes, when left."""
         work = self.root / WORK / name / attempt_name()
-        _make(work)
+        make_folder(work)
         try:
             yield work
         finally:
@@ -244,7 +323,7 @@ class Store:
             raise ValueError(f"{step.kind} {step.name}: no content digest was set")
         files = {}
         for path in sorted(p for p in attempt.folder.rglob("*") if p.is_file()):
-            _sync(path)
+            flush(path)
             files[path.relative_to(attempt.folder).as_posix()] = StoredFile(
                 sha256=file_digest(path), bytes=path.stat().st_size
             )
@@ -261,20 +340,20 @@ class Store:
             provenance=attempt.provenance,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        _write(attempt.folder / RECORD, content(record))
+        write_bytes(attempt.folder / RECORD, content(record))
         for folder in (*(p for p in attempt.folder.rglob("*") if p.is_dir()), attempt.folder):
-            _sync(folder)  # names are in folders: without this a power cut could leave an artifact without its files
+            flush(folder)  # names are in folders: without this a power cut could leave an artifact without its files
         target = self.root / step.kind / folder_name(step.name, step.key)
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sync(self.root)
+            flush(self.root)
         # By another name it may have been published meanwhile. Who publishes thousands does not list them each time.
         listing = self._listing(step.kind, within=RELISTED)
         if self._first(step.kind, step.key, listing.get(step.key, [])) is None:
             self._arrive(attempt.folder, target)
             if step.kind in self._listings:
                 self._listings[step.kind].folders.setdefault(step.key, []).append(target.name)
-        (self.root / WORK / step.key / "failure.json").unlink(missing_ok=True)
+        self.forget_failure(step.key)
 
     def _arrive(self, folder: Path, target: Path) -> None:
         """Rename a filled folder to its place; another attempt may have come first."""
@@ -287,7 +366,7 @@ class Store:
             # Keys equal, contents equal. Also when a network file system repeats a rename that it has done already.
             if self._read(target) is None:
                 raise
-        _sync(target.parent)
+        flush(target.parent)
 
     def clear_dead(self) -> None:
         """Remove what attempts left behind whose process is gone; failures and checkpoints stay."""
@@ -319,65 +398,48 @@ class Store:
             write_json(path, failure.model_copy(update=hidden).model_dump(mode="json"))
             path.replace(work.parent / path.name)
 
+    def forget_failure(self, key: str) -> None:
+        """Take back that a step failed: it succeeded."""
+        path = self.root / WORK / key / "failure.json"
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in there, or nothing was
+            path.parent.rmdir()
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
-    _write(path, json_bytes(value))
+    def checkpoints(self, key: str) -> Path:
+        """Return the folder for what a step in progress leaves on the way, on this machine."""
+        return self.root / WORK / key / "checkpoints"
 
+    # -------------------------------------------------------------------------------------------------- upkeep
 
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # there only when something went wrong, such as a full disk
+    def places(self) -> dict[Path, int]:
+        """Return what is in the folders of kinds, artifacts and whatever else, and how many bytes each has."""
+        return {path: size(path) for kind in self.kinds() for path in sorted((self.root / kind).iterdir())}
 
+    @contextlib.contextmanager
+    def whole(self, folder: Path) -> Iterator[Path]:
+        """Give a folder with all there is of an artifact, as it is kept, to be looked through."""
+        yield folder
 
-def folders_in(parent: Path) -> list[Path]:
-    """Return the folders in a folder; none when that is not there."""
-    return [p for p in parent.iterdir() if p.is_dir()] if parent.is_dir() else []
+    def remains(self, used: set[str]) -> dict[Path, int]:
+        """Return what attempts left behind whose process is gone, and how many bytes it has.
 
+        Failures and checkpoints stay whose key is used, and so does work of other machines: whether that goes on
+        cannot be told from here.
+        """
+        folders = []
+        for work in (path for path in sorted(folders_in(self.root / WORK)) if path.name != LOCKS):
+            attempts = [path for path in folders_in(work) if ATTEMPT.match(path.name)]
+            gone = [path for path in attempts if not is_alive(path.name)]
+            folders += gone if work.name in used or len(gone) < len(attempts) else [work]
+        return {folder: size(folder) for folder in folders}
 
-def attempt_name() -> str:
-    """Return a name for a folder of this process in ``work/<name>``, which is removed when the process is gone."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    def remove(self, folder: Path) -> None:
+        """Delete an artifact, or a folder in ``work``; of a link only the link.
 
-
-def _make(folder: Path) -> None:
-    """Make a folder and its parents, of which another attempt may be removing an empty one at this moment."""
-    for _ in range(100):
-        with contextlib.suppress(FileNotFoundError):
-            return folder.mkdir(parents=True, exist_ok=True)
-    raise StepError(f"{folder} cannot be made: its parent goes away each time")
-
-
-def is_alive(attempt: str) -> bool:
-    """Tell whether the process of an attempt's folder (``<host>-<pid>-<random>``) may still be running."""
-    parts = ATTEMPT.match(attempt)
-    if parts is None:
-        return False
-    if parts[1] != socket.gethostname():
-        return True
-    try:
-        os.kill(int(parts[2]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to disk, so that a published artifact survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush a folder
-            raise
-    finally:
-        os.close(descriptor)
+        An artifact's record goes first: half deleted, it is none any more.
+        """
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        (folder / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(folder)

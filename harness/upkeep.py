@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.seals import KEYED, problems
-from harness.store import ATTEMPT, LOCKS, WORK, Store, folders_in, is_alive
+from harness.object_store import located
+from harness.seals import problems
+from harness.store import LOCKS, WORK, Store
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,11 @@ def verify(store: Store, on_progress: Callable[[int, int], None] | None = None) 
         on_progress: Called with bytes read and bytes in all.
     """
     found = []
-    kinds = [parent for parent in folders_in(store.root) if parent.name != WORK and _holds_artifacts(parent)]
-    folders = sorted(path for parent in kinds for path in parent.iterdir())
-    sizes = [size(path) for path in folders]
-    done, total = 0, sum(sizes)
-    for folder, bytes_ in zip(folders, sizes, strict=True):
-        found += [Problem(f"{folder.parent.name}/{folder.name}", text) for text in problems(folder)]
+    places = store.places()
+    done, total = 0, sum(places.values())
+    for folder, bytes_ in places.items():
+        with store.whole(folder) as whole:
+            found += [Problem(f"{folder.parent.name}/{folder.name}", text) for text in problems(whole)]
         done += bytes_
         if on_progress is not None:
             on_progress(done, total)
@@ -53,7 +53,32 @@ def undamaged(path: Path) -> Path:
         RequestError: The artifact is gone, or its record is damaged.
     """
     folder = path.parent
-    return Store(folder.parent.parent).at(folder).checked(path.name) / path.name
+    return located(folder.parent.parent).at(folder).checked(path.name) / path.name
+
+
+def shown(folder: str | None) -> str:
+    """Return where the files of an artifact are, for people and other programs; the same on every machine."""
+    return located(Path(folder).parent.parent).shown(Path(folder)) if folder else ""
+
+
+def curve(folder: str | None) -> list[dict[str, float]]:
+    """Return the training curve of an adapter; nothing where there is no adapter.
+
+    Raises:
+        RequestError: The artifact is gone, or its record is damaged.
+    """
+    found = located(Path(folder).parent.parent).at(Path(folder)).record.data.get("curve", []) if folder else []
+    return list(found)
+
+
+def files(folder: Path) -> dict[Path, int]:
+    """Return the files of an artifact, and their bytes, by its record: not all need be at hand (see ``undamaged``).
+
+    Raises:
+        RequestError: The artifact is gone, or its record is damaged.
+    """
+    record = located(folder.parent.parent).at(folder).record
+    return {folder / name: file.bytes for name, file in sorted(record.files.items())}
 
 
 def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]:
@@ -84,8 +109,8 @@ def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]
     return found
 
 
-def garbage(store: Store) -> list[Path]:
-    """Return the folders that no study stands on, and what is left of attempts whose process is gone.
+def garbage(store: Store) -> dict[Path, int]:
+    """Return the folders that no study stands on, and what is left of attempts whose process is gone, with their bytes.
 
     Prepared models stay. So do failures and checkpoints of a study's runs, and work of other machines: whether
     that goes on cannot be told from here.
@@ -94,13 +119,9 @@ def garbage(store: Store) -> list[Path]:
         RequestError: A record is damaged, so that what it refers to is not known.
     """
     used = uses(store)
-    folders = [a.folder for a in store.artifacts() if a.record.key not in used and a.record.kind != "model"]
-    for work in sorted(folders_in(store.root / WORK)):
-        attempts = [path for path in folders_in(work) if ATTEMPT.match(path.name)]
-        gone = [path for path in attempts if not is_alive(path.name)]
-        if work.name != LOCKS:
-            folders += gone if work.name in used or len(gone) < len(attempts) else [work]
-    return folders
+    unused = [one for one in store.artifacts() if one.record.key not in used and one.record.kind != "model"]
+    places = store.places()
+    return {one.folder: places.get(one.folder, 0) for one in unused} | store.remains(set(used))
 
 
 def at_work(store: Store) -> bool:
@@ -114,13 +135,3 @@ def at_work(store: Store) -> bool:
             except OSError:
                 return False  # a file system without locks: none was taken
     return False
-
-
-def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder."""
-    return sum(p.lstat().st_size for p in (path, *path.rglob("*")) if p.is_symlink() or not p.is_dir())
-
-
-def _holds_artifacts(parent: Path) -> bool:
-    """Tell the folder of a kind from others in the store, such as logs."""
-    return any(KEYED.match(path.name) for path in folders_in(parent))

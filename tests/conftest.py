@@ -56,6 +56,25 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 
 @pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3, on this machine."""
+    from tests.bucket import serve
+
+    with serve() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a store in an empty bucket; copies are kept in the test's folder."""
+    from tests.bucket import CREDENTIALS, make_bucket
+
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3, "HARNESS_COPIES": str(tmp_path / "copies")}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{make_bucket(s3)}/studies"
+
+
+@pytest.fixture(scope="session")
 def acceptance_data() -> Path:
     """Folder of the acceptance data, or a skip that says where it was looked for."""
     folder = Path(os.environ.get("HARNESS_ACCEPTANCE_DATA", ROOT.parent / "shared" / "data"))

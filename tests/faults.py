@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.object_store import located
 from harness.store import Store
 from tests.conftest import TINY_STUDY
 from tests.nursery import Child, Nursery, alive
@@ -42,7 +43,7 @@ def prepare(folder: Path, tiny: Path, study: str = STUDY) -> Path:
 
 
 def store_of(folder: Path) -> Store:
-    return Store(folder / ".harness")
+    return located(os.environ.get("HARNESS_STORE", folder / ".harness"))
 
 
 def digests(folder: Path) -> dict[str, dict[str, str]]:
@@ -87,7 +88,7 @@ def mlflow_keys(folder: Path) -> list[str]:
     """Return the keys of all MLflow runs that are not in the trash, straight from the database."""
     import sqlite3
 
-    with contextlib.closing(sqlite3.connect(folder / ".harness" / "mlflow.db")) as database:
+    with contextlib.closing(sqlite3.connect(store_of(folder).root / "mlflow.db")) as database:
         query = (
             "select tags.value from tags join runs on runs.run_uuid = tags.run_uuid "
             "where tags.key = 'harness.key' and runs.lifecycle_stage = 'active'"
@@ -98,7 +99,7 @@ def mlflow_keys(folder: Path) -> list[str]:
 def check_nothing_left(nursery: Nursery, folder: Path) -> None:
     """Assert that no process is alive, no lock is held, and no work is left behind."""
     assert not nursery.at(), "a process is left"
-    work = folder / ".harness" / "work"
+    work = store_of(folder).root / "work"
     left = [path for path in work.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert not left, f"left behind: {left}"
     for lock in (work / "locks").glob("*.lock"):

@@ -23,8 +23,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from tests.bucket import CREDENTIALS
 from tests.command import ROOT, Called
 
+# Of the test's environment, what says where the store is.
+STORE = ("HARNESS_STORE", "HARNESS_COPIES", "AWS_ENDPOINT_URL", *CREDENTIALS)
 WIDTH = 40  # bytes of a mark: "<who> <stage>"
 
 
@@ -102,7 +105,8 @@ class Nursery:
         """Start ``harness <arguments>``; what it says goes to ``out`` and ``err`` in ``cwd``."""
         with (cwd / "out").open("w") as out, (cwd / "err").open("w") as err, Path(os.devnull).open() as nothing:
             streams = (nothing.fileno(), out.fileno(), err.fileno())
-            return Child(self._place, ["driver", *map(str, arguments)], streams, str(cwd), environment)
+            store = {name: os.environ[name] for name in STORE if name in os.environ}
+            return Child(self._place, ["driver", *map(str, arguments)], streams, str(cwd), store | environment)
 
     def call(self, *arguments: str | Path, cwd: Path, **environment: str) -> Called:
         """Run ``harness <arguments>`` to its end."""
@@ -332,7 +336,7 @@ class _Subprocess:
         try:
             return Child(
                 self._place, ["worker"], (below, above, stderr.fileno()), str(Path.cwd()),
-                {**{n: v for n, v in env.items() if n.startswith(("NURSERY", "HARNESS"))}, **wanted,
+                {**{n: v for n, v in env.items() if n.startswith(("NURSERY", "HARNESS", "AWS"))}, **wanted,
                  "NURSERY_PARENT": str(os.getpid())},
                 os.fdopen(down, "w", encoding="utf-8"), os.fdopen(up, encoding="utf-8", errors="replace"),
             )  # fmt: skip

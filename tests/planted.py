@@ -37,13 +37,13 @@ def folder_with(folder: Path, tiny: Path, text: str = TINY_STUDY) -> Path:
     return folder / "study.yaml"
 
 
-def plan(study: Path) -> Plan:
+def plan(study: Path, store: Store | None = None) -> Plan:
     """Plan a study whose suite is generated, and publish its data, as ``harness plan`` does."""
 
     def never(suite: object, target: Path) -> list[dict[str, Any]]:
         raise AssertionError("generated tasks need no lm-eval")
 
-    made = make_plan(load_study(study), Store(study.parent / ".harness"), never)
+    made = make_plan(load_study(study), store or Store(study.parent / ".harness"), never)
     publish(made)
     return made
 

@@ -450,7 +450,7 @@ CALLS = [
         ("number", "plan study.yaml --workers two", "harness plan: --workers: ..."),
         ("missing study", "decide", "harness decide: STUDY is missing ..."),
         ("one too many", "plan study.yaml other.yaml", "harness plan: ..."),
-        ("store that is a URL", "plan study.yaml --store s3://bucket/store", "--store: ..."),
+        ("store that is a URL", "plan study.yaml --store s4://bucket/store", "--store: ..."),
     )
 ]  # fmt: skip
 GROUPS = {

@@ -385,7 +385,7 @@ def test_failures_and_checkpoints_of_a_studys_runs_stay(tmp_path: Path) -> None:
     elsewhere = "another-machine-17-01234567"
     (work / ("d" * 16) / mine).mkdir(parents=True)
     (work / ("e" * 16) / elsewhere).mkdir(parents=True)
-    assert upkeep.garbage(store) == [work / adapter / dead, work / run / dead, work / other]
+    assert list(upkeep.garbage(store)) == [work / adapter / dead, work / run / dead, work / other]
 
 
 def test_a_held_lock_is_a_run_at_work(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="study file (.yaml, or .py with a function study())")]
-StoreFolder = Annotated[
-    Path,
+StorePlace = Annotated[
+    str,
     typer.Option(
         "--store",
         envvar="HARNESS_STORE",
-        help="folder that keeps everything that was made",
+        help="folder (or s3://bucket/...) that keeps everything that was made",
         show_default=True,
     ),
 ]
@@ -41,23 +41,26 @@ Address = Annotated[
     ),
 ]
 
-DEFAULT_STORE = Path(".harness")
+DEFAULT_STORE = ".harness"
 
 
-def open_store(folder: Path) -> Store:
-    """Return the store of a folder; nothing is created."""
-    from harness.errors import RequestError
-    from harness.store import Store
+def open_store(place: str) -> Store:
+    """Return the store in a folder, or in an object store; nothing is created."""
+    from harness.errors import RequestError, StepError
+    from harness.object_store import located
 
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(folder)):
-        raise RequestError(
-            f"--store: {folder} is a URL; the store must be a folder, which all machines of a cluster see "
-            "(an object store has no rename, and publishing needs one)"
-        )
+    if "://" in place:
+        try:
+            found = located(place)
+            found.reach()
+        except (RequestError, StepError) as error:
+            raise RequestError(f"--store: {error}") from error
+        return found
+    folder = Path(place)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise RequestError(f"--store: {there} is a file, expected a folder")
-    return Store(folder.resolve())
+    return located(folder.resolve())
 
 
 def open_engine(
@@ -91,12 +94,13 @@ def open_engine(
             raise
         raise RequestError("--engine: Ray is not installed; pip install 'ablation-harness[ray]'") from error
     chosen |= {"address": address} if address is not None else {}
-    made = RayEngine(config.model_copy(update=chosen), logs, git_commit())
+    url = "" if store.location == str(store.root) else store.location
+    made = RayEngine(config.model_copy(update=chosen), logs, git_commit(), url=url)
     note(f"Ray at {made.address}: {made.slots.workers} slots ({made.config.worker.shown()} each), {made.free} free now")
     return made
 
 
-def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
+def open_plan(study: Path, place: str, engine: Engine | None = None) -> Plan:
     """Load a study and resolve it against a store.
 
     What needs torch (reading a suite of lm-eval tasks that the store does not hold yet, perplexities that a filter
@@ -116,7 +120,7 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
     from harness.tokens import Encoded
 
     loaded = load_study(study)
-    store = open_store(folder)
+    store = open_store(place)
 
     def ask(job: Job) -> dict[str, Any]:
         # Not the store's logs: nothing is written there before the whole study turns out to be sound.
@@ -128,7 +132,7 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
     def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
         note(f"Reading the tasks of suite {suite.suite} (once per suite)")
         job = Job(
-            job="suite", id="suite", label=f"suite {suite.suite}", store=str(store.root),
+            job="suite", id="suite", label=f"suite {suite.suite}", store=store.location,
             suite=suite.identity(), folder=str(target),
         )  # fmt: skip
         try:
@@ -145,7 +149,7 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
             (Path(scratch) / "sequences.json").write_text(json.dumps([[s.input_ids, s.labels] for s in sequences]))
             ask(
                 Job(
-                    job="perplexity", id="perplexity", label="perplexity", store=str(store.root),
+                    job="perplexity", id="perplexity", label="perplexity", store=store.location,
                     model=model_fields(model), folder=scratch,
                 )
             )  # fmt: skip
@@ -157,13 +161,13 @@ def open_plan(study: Path, folder: Path, engine: Engine | None = None) -> Plan:
         model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
         if model.folder is None and reads_model(loaded.study):
             note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
-            ask(Job(job="model", id="model", label=model.name, store=str(store.root), model=model_fields(model)))
+            ask(Job(job="model", id="model", label=model.name, store=store.location, model=model_fields(model)))
         return make_plan(loaded, store, materialize, perplexities, engine.pools(store) if engine else None)
     except RequestError as error:  # whoever found it knows the field; here it is known where that is written
         raise RequestError(loaded.placed(str(error))) from error
 
 
-def with_model(made: Plan, study: Path, folder: Path, engine: Engine) -> Plan:
+def with_model(made: Plan, study: Path, place: str, engine: Engine) -> Plan:
     """Make the base model ready and resolve the study again: from then on its tokens can be counted."""
     from harness.engines.jobs import Job, model_fields
     from harness.plan import publish
@@ -173,8 +177,8 @@ def with_model(made: Plan, study: Path, folder: Path, engine: Engine) -> Plan:
     note(f"Preparing {made.model.name} (once, about half a minute)")
     publish(made)
     fields = model_fields(made.model)
-    engine.call(Job(job="model", id="model", label=made.model.name, store=str(made.store.root), model=fields))
-    return open_plan(study, folder, engine)
+    engine.call(Job(job="model", id="model", label=made.model.name, store=made.store.location, model=fields))
+    return open_plan(study, place, engine)
 
 
 def print_json(value: Any) -> None:
@@ -188,8 +192,7 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def shown_store(folder: Path) -> str:
+def shown_store(place: str) -> str:
     """Return the ``--store`` option to repeat in a suggested command, when the default would not do."""
-    if folder.resolve() == DEFAULT_STORE.resolve() or os.environ.get("HARNESS_STORE"):
-        return ""
-    return f" --store {folder}"
+    usual = "://" not in place and Path(place).resolve() == Path(DEFAULT_STORE).resolve()
+    return "" if usual or os.environ.get("HARNESS_STORE") else f" --store {shlex.quote(place)}"

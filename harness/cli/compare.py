@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json
 from harness.cli.schemas import json_schema
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def compare(
     study: StudyFile,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     slices: Annotated[bool, typer.Option("--slices", help="also by slice of the suite, weakest first")] = False,
     json: AsJson = False,
     json_schema: Annotated[bool, json_schema("Comparison")] = False,

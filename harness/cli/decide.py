@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json
 from harness.cli.schemas import json_schema
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ SAID = ("aa", "random_subset", "runs", "comparability")
 
 def decide(
     study: StudyFile,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     json_schema: Annotated[bool, json_schema("Decisions")] = False,
 ) -> None:

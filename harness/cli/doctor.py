@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, note, open_engine, open_store, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_engine, open_store, print_json
 
 if TYPE_CHECKING:
     from harness.engines.slots import Slots
@@ -56,7 +56,7 @@ class Check:
 
 
 def doctor(
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="also make the embedded model ready (once, about half a minute)")
@@ -246,6 +246,9 @@ def _disk(store: Store) -> Check:
 
 def _store(store: Store) -> Iterator[Check]:
     """Try what the store relies on, in the folder it is (or would be) in; nothing is left behind."""
+    if store.location != str(store.root):
+        yield _objects(store)
+        return
     there = next(path for path in (store.root, *store.root.parents) if path.is_dir())
     try:
         with tempfile.TemporaryDirectory(dir=there, prefix=".harness-doctor-") as scratch:
@@ -278,6 +281,18 @@ def _store(store: Store) -> Iterator[Check]:
         yield Check("clock", f"{skew:.0f} s apart from the file server's", "let both follow a time server (NTP)")
     else:
         yield Check("clock", time.strftime("%Y-%m-%d %H:%M %Z"))
+
+
+def _objects(store: Store) -> Check:
+    """Try an object store; nothing is left behind."""
+    from harness.errors import RequestError
+
+    try:
+        store.probe()
+    except RequestError as error:
+        change = "make the bucket, or see to the credentials and the address (for S3: AWS_PROFILE, AWS_ENDPOINT_URL)"
+        return Check("store", str(error).removeprefix("--store: "), change)
+    return Check("store", f"{store.location}: can be written and read; copies are in {store.root}")
 
 
 def _filesystem(kind: str) -> Check:
@@ -323,7 +338,7 @@ def _model(store: Store, prepare: bool) -> Check:
         model = models.resolve(name, store.root, store)
         if model.folder is None and prepare:
             note(f"Preparing {name} (once, about half a minute)")
-            job = Job(job="model", id="model", label=name, store=str(store.root), model=model_fields(model))
+            job = Job(job="model", id="model", label=name, store=store.location, model=model_fields(model))
             open_engine(store).call(job)
             model = models.resolve(name, store.root, store)
     except HarnessError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, note, open_store, print_json, shown_store
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_store, print_json, shown_store
 
 if TYPE_CHECKING:
     from harness.scaffold import Machine, Written
@@ -41,7 +41,7 @@ def init(
     ] = None,
     minutes: Annotated[float, typer.Option("--minutes", min=1, help="how long the study may take here")] = 25.0,
     force: Annotated[bool, typer.Option("--force", help="replace the study and its data if they are there")] = False,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
 ) -> None:
     """Look at your data and write a first study, with comments: sources, arms, and a suite of held-out rows.

@@ -10,7 +10,7 @@ from harness.cli.arguments import (
     AsJson,
     Device,
     EngineName,
-    StoreFolder,
+    StorePlace,
     StudyFile,
     Workers,
     open_engine,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def plan(
     study: StudyFile,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     workers: Workers = None,
     device: Device = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, open_engine, open_plan, open_store, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_engine, open_plan, open_store, print_json
 from harness.cli.schemas import json_schema
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def power(
     study: Annotated[
         Path | None, typer.Argument(metavar="[STUDY]", help="take size and noise from a study; finished is best")
     ] = None,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     seed_sd: Annotated[float | None, typer.Option(min=0, help="SD over seeds of a run's mean on endless items")] = None,
     item_sd: Annotated[
         float | None, typer.Option(min=0, help="SD over items of what one does to a difference at every seed")

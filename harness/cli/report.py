@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, note, open_plan
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, note, open_plan
 from harness.cli.schemas import json_schema
 
 Format = Literal["html", "md", "json"]
@@ -18,7 +18,7 @@ Format = Literal["html", "md", "json"]
 
 def report(
     study: StudyFile,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     format: Annotated[
         Format | None, typer.Option("--format", help="html (a page), md (for a pull request) or json [default: html]")
     ] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from harness.cli.arguments import (
     AsJson,
     Device,
     EngineName,
-    StoreFolder,
+    StorePlace,
     StudyFile,
     Workers,
     note,
@@ -39,7 +38,7 @@ PROBE_FROM = 4  # jobs to do: fewer do not earn back a measurement of the machin
 SLOTS_SHOWN = 16  # of a cluster: more do not fit a terminal
 
 
-def command(study: Path, store: Path, on: str = "local", address: str | None = None, **_: Any) -> str:
+def command(study: Path, store: str, on: str = "local", address: str | None = None, **_: Any) -> str:
     """Return the command that goes on with a study."""
     where = (f" --engine {on}" if on != "local" else "") + (f" --address {address}" if address else "")
     return f"harness run {study}{where}{shown_store(store)}"
@@ -48,7 +47,7 @@ def command(study: Path, store: Path, on: str = "local", address: str | None = N
 @interruptible(command)
 def run(
     study: StudyFile,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     workers: Workers = None,
     device: Device = None,
@@ -75,9 +74,10 @@ def run(
     from harness.plan import commit, publish
 
     started = time.perf_counter()
-    require_writable(open_store(store).root)
-    open_store(store).clear_dead()
-    engine = open_engine(open_store(store), workers, device, on, address)
+    opened = open_store(store)
+    opened.probe()
+    opened.clear_dead()
+    engine = open_engine(opened, workers, device, on, address)
     made = with_model(open_plan(study, store, engine), study, store, engine)
     publish(made)
     commit(made)
@@ -165,16 +165,3 @@ def report_failures(made: Plan, failed: list[tuple[Job, Event]], go_on: str) -> 
         note(f"{len(left)} more were not started ({left[0]}).")
     done = len(made.runs) - sum(job.job == "run" for job, _ in failed)
     note(f"The other {done} runs are done. Continue: {go_on}")
-
-
-def require_writable(store: Path) -> None:
-    """Refuse a store that cannot be written before anything is built for it.
-
-    Raises:
-        RequestError: With the place.
-    """
-    from harness.errors import RequestError
-
-    there = next(path for path in (store, *store.parents) if path.exists())
-    if not os.access(there, os.W_OK):
-        raise RequestError(f"--store: {there} cannot be written (a read-only file system, or permissions)")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json
 
 
-def status(study: StudyFile, store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
+def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
     """Show every run of a study: done, trained (not yet evaluated), failed (and why) or to do."""
     made = open_plan(study, store)
     failures = {run.key: made.store.failure(run.key) for run in made.runs if run.state == "failed"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, open_store, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store, print_json
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -25,7 +24,7 @@ SORTS = ("kind", "name", "size", "age", "studies")
 
 @app.command("ls")
 def ls(
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     kind: Annotated[str | None, typer.Option("--kind", help="only this kind: adapter, result, source, ...")] = None,
     sort: Annotated[
@@ -111,7 +110,7 @@ def _ago(seconds: int) -> str:
 
 
 @app.command("verify")
-def verify(store: StoreFolder = DEFAULT_STORE, json: AsJson = False) -> None:
+def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
     """Compare everything with what was recorded. Exit code 1 when something is missing, changed or does not belong."""
     from harness import upkeep
 
@@ -174,7 +173,7 @@ def _incomplete(store: Store) -> dict[str, int]:
 
 @app.command("gc")
 def gc(
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
@@ -185,15 +184,15 @@ def gc(
     opened = open_store(store)
     if not dry_run and upkeep.at_work(opened):
         raise RequestError(
-            f"a run is at work in {opened.root}: wait for its end, or stop it; --dry-run says what would go"
+            f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run says what would go"
         )
-    folders = upkeep.garbage(opened)
-    sizes = {str(folder.relative_to(opened.root)): upkeep.size(folder) for folder in folders}
+    found = upkeep.garbage(opened)
+    sizes = {str(folder.relative_to(opened.root)): bytes_ for folder, bytes_ in found.items()}
     if not dry_run:
         kept = set(upkeep.uses(opened))  # looked up again: a study may have come since
-        for folder in folders:
+        for folder in found:
             if folder.name.rpartition("-")[2] not in kept:
-                _delete(folder)
+                opened.remove(folder)
     if json:
         print_json({"removed": not dry_run, "bytes": sum(sizes.values()), "folders": sizes})
         return
@@ -203,15 +202,6 @@ def gc(
         _say(f"{name}  {tables.size(bytes_)}")
     count = f"{len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
     print(f"{count}, {tables.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
-
-
-def _delete(folder: Path) -> None:
-    """Delete a folder; of a link only the link. Its record goes first: half deleted, it is no artifact any more."""
-    if folder.is_symlink():
-        folder.unlink()
-        return
-    (folder / "record.json").unlink(missing_ok=True)
-    shutil.rmtree(folder)
 
 
 def _say(text: str, *, error: bool = False) -> None:

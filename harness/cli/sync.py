@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, StudyFile, open_plan, print_json, shown_store
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json, shown_store
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def sync(
     study: StudyFile,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     uri: Annotated[
         str | None,
@@ -51,7 +51,7 @@ def sync(
         )
 
 
-def write(made: Plan, view: StudyView, study: Path, store: Path, uri: str | None = None) -> SyncReport:
+def write(made: Plan, view: StudyView, study: Path, store: str, uri: str | None = None) -> SyncReport:
     """Write a study to MLflow, with its report, and show how far it is where there is a terminal.
 
     Args:

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, StoreFolder, note, open_store
+from harness.cli.arguments import DEFAULT_STORE, StorePlace, note, open_store
 
 
 def ui(
     study: Annotated[
         Path | None, typer.Argument(metavar="[STUDY]", help="study file: the page of this study is named")
     ] = None,
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     host: Annotated[
         str, typer.Option("--host", help="address to listen on; only this machine by default")
     ] = "127.0.0.1",

@@ -9,11 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from harness import models
+from harness.errors import StepError
+from harness.object_store import located
 from harness.plan import Plan, PlannedRun
 from harness.records import Failure
-from harness.store import Store
 
 STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
+UNKEPT = (OSError, StepError)  # why a failure could not be written down: the disk, or the object store
 FULL = "full"  # in the data of a failed event: the store cannot be written, and other runs would fare no better
 
 
@@ -51,7 +53,7 @@ class Job(Message):
     store: str
     model: dict[str, Any] = {}
     suite: dict[str, Any] = {}
-    suite_folder: str = ""
+    suite_key: str = ""
     suite_digest: str = ""
     recipe: dict[str, Any] = {}
     seed: int = 0
@@ -92,13 +94,14 @@ def keep_failure(job: Job, event: Event) -> None:
 
     Raises:
         OSError: When the store cannot be written.
+        StepError: When an object store cannot be written.
     """
     if job.job in ("run", "base"):
         failure = Failure(
             key=job.id, kind=job.job, name=job.label, stage=event.stage, message=event.message, detail=event.detail,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
-        Store(Path(job.store)).fail(failure)
+        located(job.store).fail(failure)
 
 
 def model_fields(model: models.Model) -> dict[str, Any]:
@@ -152,14 +155,13 @@ def base_job(plan: Plan) -> Job:
 
 
 def _suite_job(plan: Plan, kind: Literal["run", "base"], key: str, label: str) -> Job:
-    assert plan.suite.stored is not None
     return Job(
         job=kind,
         id=key,
         label=label,
-        store=str(plan.store.root),
+        store=plan.store.location,
         model=model_fields(plan.model),
         suite=plan.study.suite.identity(),
-        suite_folder=str(plan.suite.stored.folder),
+        suite_key=plan.suite.step.key,
         suite_digest=plan.suite.digest,
     )

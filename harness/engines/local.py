@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.engines.jobs import FULL, STOP, Event, Job, keep_failure
+from harness.engines.jobs import FULL, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.placement import Node
 from harness.engines.slots import Slots, gpus, processor
 from harness.errors import StepError
@@ -111,7 +111,7 @@ class Engine:
                             waiting.appendleft((job, tries[job.id] + 1))
                         else:
                             gone = Event(event="failed", id=job.id, stage=stage, message=_death(code))
-                            with contextlib.suppress(OSError):  # a full disk; it is reported all the same
+                            with contextlib.suppress(*UNKEPT):  # a full disk; it is reported all the same
                                 keep_failure(job, gone)
                             failed.append((job, gone))
                             listen(process.slot, job, gone)

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness import models
-from harness.engines.jobs import FULL, STOP, Event, Job, keep_failure
+from harness.engines.jobs import FULL, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
 from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
+from harness.object_store import located
 from harness.spec import Recipe, Suite
 from harness.steps import result_step
 from harness.store import Artifact, Step, Store
@@ -69,7 +70,7 @@ class Worker:
             )  # fmt: skip
             try:
                 keep_failure(job, failed)
-            except OSError as second:  # the same disk, as a rule: said to the driver all the same
+            except UNKEPT as second:  # the same disk, as a rule: said to the driver all the same
                 failed.detail += f"\nand this could not be written down: {second}"
             self.say(**failed.model_dump())
         else:
@@ -105,7 +106,7 @@ class Worker:
         store = self._store(job)
         step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None)
         with store.lock(step.key):
-            if store.find("result", step.key) is None:
+            if store.find("result", step.key, step.name) is None:
                 self._evaluate(job, store, step, None)
         return {}
 
@@ -114,13 +115,12 @@ class Worker:
         store = self._store(job)
         step = Step(**job.adapter.model_dump())
         with store.lock(step.key):
-            adapter = store.find("adapter", step.key) or self._train(job, store, step)
-            _clear(store.root / "work" / step.key / "checkpoints")
-            name = step.name
-            result = result_step(name, job.suite_digest, job.model["digest"], adapter.record.digest)
-            if store.find("result", result.key) is None:
+            adapter = store.find("adapter", step.key, step.name) or self._train(job, store, step)
+            _clear(store.checkpoints(step.key))
+            result = result_step(step.name, job.suite_digest, job.model["digest"], adapter.record.digest)
+            if store.find("result", result.key, result.name) is None:
                 self._evaluate(job, store, result, adapter)
-        _clear(store.root / "work" / job.id / "failure.json")
+        store.forget_failure(job.id)
         return {}
 
     # ------------------------------------------------------------------------------------------------------ steps
@@ -143,7 +143,7 @@ class Worker:
             self.stage = f"training at step {done} of {total}"
             self.say(event="step", id=job.id, done=done, total=total, loss=loss, rate=rate)
 
-        checkpoints = store.root / "work" / step.key / "checkpoints"
+        checkpoints = store.checkpoints(step.key)
         with self.keeping, store.attempt(step) as attempt:
             recipe = Recipe.model_validate(job.recipe)
             with Meter(SAMPLE_SECONDS if job.system_metrics else None) as meter:
@@ -171,7 +171,11 @@ class Worker:
         from harness.training.run import adapted
 
         self._enter(job, "evaluating")
-        suite, folder = Suite.model_validate(job.suite), store.at(Path(job.suite_folder)).checked()
+        suite = Suite.model_validate(job.suite)
+        pinned = store.find("suite", job.suite_key)
+        if pinned is None:
+            raise StepError(f"{job.label}: suite {suite.suite} is not in the store; run `harness run` again")
+        folder = pinned.checked()
 
         def report(done: int, total: int) -> None:
             self.say(event="items", id=job.id, done=done, total=total)
@@ -197,7 +201,7 @@ class Worker:
     # ----------------------------------------------------------------------------------------------------- around
 
     def _store(self, job: Job) -> Store:
-        return self._stores.setdefault(job.store, Store(Path(job.store)))
+        return self._stores.setdefault(job.store, located(job.store))
 
     def _enter(self, job: Job, stage: str) -> None:
         self.stage = stage
@@ -234,20 +238,17 @@ class Worker:
 
 
 def _found(store: Store, step: Step) -> Artifact:
-    found = store.find(step.kind, step.key)
+    found = store.find(step.kind, step.key, step.name)
     if found is None:
         raise StepError(
-            f"{step.kind} {step.name} was published, but is not in {store.root}: is somebody deleting files?"
+            f"{step.kind} {step.name} was published, but is not in {store.location}: is somebody deleting files?"
         )
     return found
 
 
 def _clear(path: Path) -> None:
     """Remove what a run in progress left beside its attempts, and their folder when nothing else is in it."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
 

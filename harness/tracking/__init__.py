@@ -24,7 +24,7 @@ from harness.errors import RequestError, StepError
 from harness.records import StudyView
 from harness.store import Store
 from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
-from harness.tracking.projection import project
+from harness.tracking.projection import project, projected
 from harness.upkeep import undamaged
 
 DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
@@ -134,20 +134,20 @@ def sync(
     uri = uri or default_uri(store)
     ids: dict[str, str] = {}
     did = {"created": 0, "updated": 0, "unchanged": 0}
-    entries = project(view, report, cards)
     store.mkdir(parents=True, exist_ok=True)
     # Two syncs at once would both look, find nothing, and both create.
     with Store(store).lock("mlflow"), _mlflow_errors(uri):
         client = _client(uri, store)
         experiment_id = _experiment(client, view, store, uri)
         present = _present(client, experiment_id, view.key)
-        for number, entry in enumerate(entries, 1):
+        total = projected(view)
+        for number, entry in enumerate(project(view, report, cards), 1):
             if entry.parent is not None:
                 entry.tags["mlflow.parentRunId"] = ids[entry.parent]
             ids[entry.key], what = _put(client, experiment_id, entry, present.get(entry.key))
             did[what] += 1
             if on_progress is not None:
-                on_progress(number, len(entries))
+                on_progress(number, total)
         if did["created"]:
             # A request whose answer was lost is sent again: no run stays double.
             _present(client, experiment_id, view.key)
@@ -318,7 +318,7 @@ def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
             columns = list(rows[0]) if rows else []
             data = [[row[column] for column in columns] for row in rows]
             _write(folder / path, json.dumps({"columns": columns, "data": data}))
-        for path, file in entry.files.items():
+        for path, (file, _) in entry.files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(undamaged(file).resolve())

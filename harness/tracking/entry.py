@@ -53,7 +53,7 @@ class Entry:
     documents: dict[str, Any] = field(default_factory=dict)  # artifact path -> JSON value
     texts: dict[str, str] = field(default_factory=dict)  # artifact path -> text
     tables: dict[str, Table] = field(default_factory=dict)  # artifact path -> rows
-    files: dict[str, Path] = field(default_factory=dict)  # artifact path -> file in the store
+    files: dict[str, tuple[Path, int]] = field(default_factory=dict)  # artifact path -> file in the store, bytes
 
     def __post_init__(self) -> None:
         """Bring names and values into the form MLflow stores; what is empty or unknown is left out."""
@@ -68,7 +68,7 @@ class Entry:
 
     def artifacts(self) -> str:
         """Return a digest of all artifacts: of a file in the store, the name of its keyed folder and its size."""
-        files = [(path, file.parent.name, file.stat().st_size) for path, file in sorted(self.files.items())]
+        files = [(path, file.parent.name, size) for path, (file, size) in sorted(self.files.items())]
         return _digest([self.documents, self.texts, self.tables, files])
 
     def content(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.records import ArmEffect, Comparison, RunView, TaskScore
 from harness.tracking.entry import flat, named
-from harness.upkeep import undamaged
+from harness.upkeep import curve, undamaged
 
 # What records call plainly, said so that it can be told apart among all other metrics.
 TRAINING = {"seconds": "training_seconds", "tokens": "tokens_trained", "peak_memory": "peak_memory_bytes"}
@@ -27,12 +27,17 @@ def measured(run: RunView, declared: str) -> dict[str, float]:
         declared: The study's metric, ``task/metric``: reported by slice beside the primary one of each task.
     """
     size: dict[str, Any] = {"rows": run.rows or None, "tokens": run.tokens}
-    drawn = {name for point in run.curve for name in point}
+    drawn = {name for point in curve_of(run) for name in point}
     found = score_metrics(run.scores) | slice_metrics(run.folders.get("result"), run.scores, declared)
     found |= {name: value for name, value in size.items() if value is not None}
     found |= {TRAINING.get(k, k): v for k, v in _numbers(run.training).items() if named(k) not in drawn}
     found |= {EVALUATION[k]: v for k, v in _numbers(run.evaluation).items() if k in EVALUATION}
     return {name: found[name] for name in sorted(found, key=lambda name: not name.startswith(declared))}
+
+
+def curve_of(run: RunView) -> list[dict[str, float]]:
+    """Return the training curve of a run."""
+    return run.curve or curve(run.folders.get("adapter"))
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:

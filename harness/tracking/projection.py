@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,26 @@ from typing import Any
 from harness.records import Decision, RunView, StudyView, VariantView
 from harness.tracking.datasets import suite, training_sets
 from harness.tracking.entry import Entry, Level, Status, flat, named
-from harness.tracking.measured import effects, measured, over_seeds, score_metrics
+from harness.tracking.measured import curve_of, effects, measured, over_seeds, score_metrics
 from harness.tracking.notes import base_note, run_note, study_note, variant_note
+from harness.upkeep import files, shown
 
 # Of data only ledgers and cards are copied: the rows may be private.
 LEDGERS = ("drops.parquet", "overlaps.parquet")
 Numbers = dict[tuple[str, int], dict[str, float]]
 Times = dict[tuple[str, int], tuple[int, int]]
+Files = dict[str, tuple[Path, int]]  # path in MLflow -> file in the store, bytes
 
 
-def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] | None = None) -> list[Entry]:
-    """Return the runs MLflow shall show, parents before children; runs still to do have none.
+def projected(view: StudyView) -> int:
+    """Return how many runs MLflow shall show."""
+    return 1 + bool(view.base) + len(view.variants) + sum(run.state != "to do" for run in view.runs)
+
+
+def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] | None = None) -> Iterator[Entry]:
+    """Yield the runs MLflow shall show, parents before children; runs still to do have none.
+
+    One at a time: what a run holds is large, and there may be thousands.
 
     Args:
         view: The study, read from the store.
@@ -34,20 +43,17 @@ def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] 
     span = _span(view, times.values())
     declared = str(view.resolved.get("decide", {}).get("metric", ""))
     numbers = {(run.variant, run.seed): measured(run, declared) for run in runs}
-    entries = [_study(view, span, report)]
+    yield _study(view, span, report)
     if view.base:
-        entries.append(_base(view))
+        yield _base(view)
     for variant in view.variants:
         own = [run for run in view.runs if run.variant == variant.name]
         known = [times[run.variant, run.seed] for run in own if (run.variant, run.seed) in times]
         shown = (cards or {}).get(variant.name, {})
-        entries.append(_variant(view, variant, own, _span(view, known), numbers, shown))
-        entries += [
-            _seed(view, variant, run, times[run.variant, run.seed], numbers[run.variant, run.seed])
-            for run in own
-            if run.state != "to do"
-        ]
-    return entries
+        yield _variant(view, variant, own, _span(view, known), numbers, shown)
+        for run in own:
+            if run.state != "to do":
+                yield _seed(view, variant, run, times[run.variant, run.seed], numbers[run.variant, run.seed])
 
 
 # ---------------------------------------------------------------------------------------------------- levels
@@ -132,8 +138,9 @@ def _seed(
     key = f"{view.key}/{variant.name}/{run.seed}"
     begin, end = times
     seconds = min(float(run.training.get("seconds") or 0), (end - begin) / 1000)
-    curve, last = [], len(run.curve)
-    for number, point in enumerate(run.curve, 1):
+    points = curve_of(run)
+    curve, last = [], len(points)
+    for number, point in enumerate(points, 1):
         moment = begin + int(1000 * seconds * number / last)
         curve += [(named(k), float(v), int(point["step"]), moment) for k, v in point.items() if k != "step"]
     for step, sample in enumerate(run.training.get("system") or ()):
@@ -149,7 +156,7 @@ def _seed(
         documents={"run.json": facts}, files=_run_files(view, run),
         tags={**_tags(view, "seed", key), **_git([run]),
               "harness.run_key": run.key, "harness.state": run.state, "harness.control": variant.control,
-              "harness.rows_digest": run.rows_digest, "harness.adapter": run.folders.get("adapter"),
+              "harness.rows_digest": run.rows_digest, "harness.adapter": shown(run.folders.get("adapter")) or None,
               "harness.failure": run.failure,
               "mlflow.note.content": run_note(view, variant, run)},
     )  # fmt: skip
@@ -197,32 +204,35 @@ def _data(variant: VariantView, rows: int, tokens: int | None, sources: dict[str
     return {"variant": variant.name, "operations": operations, **size}
 
 
-def _pool_ledgers(view: StudyView) -> dict[str, Path]:
+def _pool_ledgers(view: StudyView) -> Files:
     """Return what was dropped while reading each source, and which rows overlap the suite, with the words matched."""
-    found: dict[str, Path] = {}
+    found: Files = {}
     for place, folder in view.folders.items():
         kind, _, source = place.partition("/")
         prefix = {"sources": "reading_", "pools": ""}.get(kind)
         if prefix is not None:
-            files = (Path(folder) / name for name in LEDGERS)
-            found |= {f"data/{source}/{prefix}{path.name}": path for path in files if path.is_file()}
+            found |= _under(f"data/{source}/{prefix}", folder, LEDGERS)
     return found
 
 
-def _run_files(view: StudyView, run: RunView) -> dict[str, Path]:
+def _run_files(view: StudyView, run: RunView) -> Files:
     """Return per-item results, what the variant dropped, and the adapter where the study wants a copy."""
     found = _result_files(run.folders.get("result"))
     if "variant" in run.folders:
-        ledgers = (Path(run.folders["variant"]) / name for name in LEDGERS)
-        found |= {f"data/{path.name}": path for path in ledgers if path.is_file()}
+        found |= _under("data/", run.folders["variant"], LEDGERS)
     if "adapter" in run.folders and view.resolved.get("track", {}).get("adapters") == "copy":
-        files = sorted(path for path in Path(run.folders["adapter"]).iterdir() if path.is_file())
-        found |= {f"adapter/{path.name}": path for path in files if path.name != "record.json"}
+        found |= _under("adapter/", run.folders["adapter"])
     return found
 
 
-def _result_files(folder: str | None) -> dict[str, Path]:
-    return {f"results/{path.name}": path for path in Path(folder).glob("*.parquet")} if folder else {}
+def _result_files(folder: str | None) -> Files:
+    return _under("results/", folder) if folder else {}
+
+
+def _under(prefix: str, folder: str, names: tuple[str, ...] | None = None) -> Files:
+    """Return the files of an artifact, or some of them, by the paths they get in MLflow."""
+    wanted = {path: size for path, size in files(Path(folder)).items() if names is None or path.name in names}
+    return {f"{prefix}{path.name}": (path, size) for path, size in wanted.items()}
 
 
 def _git(runs: Iterable[RunView]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness import answer
+from harness import answer, upkeep
 from harness.engines import Engine
 from harness.engines.config import RayConfig
 from harness.engines.jobs import Event, Job, jobs_to_do, model_fields
@@ -23,11 +23,13 @@ from harness.engines.local import Engine as LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import StepError
 from harness.models import Model
+from harness.object_store import located
 from harness.plan import commit
 from harness.steps import result_step
 from harness.store import Store
 from harness.tracking.projection import project
 from tests import planted
+from tests.bucket import CREDENTIALS
 from tests.command import environment
 from tests.engines.conftest import PATIENCE, SMALL
 
@@ -213,14 +215,16 @@ class Outcome:
     places: list[dict[str, Any]]
 
 
-def study_on(folder: Path, tiny: Path, engine: Engine, listen: Callable[[int, Job, Event], None]) -> Outcome:
+def study_on(
+    folder: Path, tiny: Path, engine: Engine, listen: Callable[[int, Job, Event], None], store: Store | None = None
+) -> Outcome:
     """Run the small study on an engine, from sources to MLflow entries."""
     folder.mkdir(exist_ok=True)
     study = planted.folder_with(folder, tiny)
-    made = planted.plan(study)
+    made = planted.plan(study, store)
     commit(made)
     assert engine.run(jobs_to_do(made), listen) == []
-    made = planted.plan(study)
+    made = planted.plan(study, store)
     assert not jobs_to_do(made)
     view = answer.view(made)
     assert view.decisions is not None
@@ -296,6 +300,29 @@ def test_a_study_comes_out_the_same(make: Make, tmp_path: Path, tiny: Path, refe
     assert left["object_store_memory"] == whole["object_store_memory"]  # everything went through the store of files
     assert sorted(seeds) == ["seed 1", "seed 2"]
     assert all(len(kinds) == 1 for kinds in seeds.values())
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_study_comes_out_the_same_through_an_object_store(
+    cluster: Any, tmp_path: Path, tiny: Path, reference: Outcome, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Driver and workers share no folder: each has copies of its own, and S3 between them."""
+    from harness.engines.ray import RayEngine
+
+    monkeypatch.setenv("HARNESS_COPIES", str(tmp_path / "of-the-driver"))
+    config = RayConfig(
+        address=cluster.address, workers=2,
+        env={"HARNESS_COPIES": str(tmp_path / "of-the-workers"), **{n: os.environ[n] for n in CREDENTIALS}},
+    )  # fmt: skip
+    store = located(bucket)
+    engine = RayEngine(config, store.root / "logs", url=store.location)
+    found = study_on(tmp_path / "study", tiny, engine, lambda *_: None, store)
+    check(found, reference)
+    assert not upkeep.verify(store)
+    assert len(list((tmp_path / "of-the-workers").rglob("worker-*.log"))) == 2
+    weights = [path.parts for path in (tmp_path / "of-the-driver").rglob("*.safetensors")]
+    assert not weights  # nobody on the driver asked for them
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from harness.engines.config import RayConfig
 from harness.engines.jobs import Event, Job
 from harness.errors import RequestError, StepError
 from harness.store import Store
+from tests.bucket import CREDENTIALS
 from tests.command import ROOT, argv, environment, harness
 from tests.engines.conftest import QUIET, gone
 from tests.engines.told import Told
@@ -134,14 +136,14 @@ def test_workers_that_never_come_are_waited_for_only_so_long(cluster: Any, tmp_p
 
 @pytest.mark.ray
 def test_a_store_that_is_not_shared_is_said_so(cluster: Any, tmp_path: Path) -> None:
-    from harness.engines.ray import _Actor
+    from harness.engines.ray.actor import Actor
 
     words = "the store must be in a folder that all nodes share"
     with pytest.raises(StepError, match=words):
-        _Actor(Told, str(tmp_path / "logs" / "worker-0.log"), "token", "cpu").hello()
+        Actor(Told, str(tmp_path / "logs" / "worker-0.log"), "token", "cpu").hello()
     (tmp_path / "worker-0.log").write_text("worker 0 of another time\n")
     with pytest.raises(StepError, match=words):
-        _Actor(Told, str(tmp_path / "worker-0.log"), "token", "cpu").hello()
+        Actor(Told, str(tmp_path / "worker-0.log"), "token", "cpu").hello()
 
 
 @pytest.mark.ray
@@ -152,11 +154,26 @@ def test_an_error_of_the_harness_itself_in_a_worker_is_not_tried_again(cluster: 
         told(made, [job("a")])
 
 
-def test_an_object_store_is_refused(tmp_path: Path) -> None:
-    called = harness("run", "study.yaml", "--store", "s3://bucket/ablations", cwd=tmp_path)
-    assert called.code == 2
-    assert "--store: s3:/bucket/ablations is a URL; the store must be a folder" in called.err
-    assert not any(tmp_path.iterdir())
+@pytest.mark.ray
+def test_a_node_that_cannot_reach_the_object_store_says_so(
+    cluster: Any, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.engines.ray import RayEngine
+
+    monkeypatch.setenv("HARNESS_COPIES", str(tmp_path / "copies"))
+    config = RayConfig(address=cluster.address, env={name: os.environ[name] for name in CREDENTIALS})
+    made = RayEngine(config, tmp_path, make=Told, url="s3://no-such-bucket/x")
+    with pytest.raises(StepError, match=r"cannot use the store: --store: s3://no-such-bucket/x: there is no such buck"):
+        told(made, [job("a")])
+
+
+@pytest.mark.ray
+def test_parts_of_sources_need_a_folder_that_all_nodes_share(cluster: Any, tmp_path: Path) -> None:
+    from harness.engines.ray import RayEngine
+
+    made = RayEngine(RayConfig(address=cluster.address, data="ray"), tmp_path, url="s3://bucket/x")
+    with pytest.raises(RequestError, match="data: ray needs a store in a folder that all nodes share"):
+        made.pools(Store(tmp_path))
 
 
 def test_without_ray_it_says_how_to_get_it(tmp_path: Path) -> None:

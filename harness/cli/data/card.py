@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, note, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, print_json
 from harness.cli.data.targets import Columns, Fields, Opened, OpenedVariant, open_target
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def card(
             metavar="FILE|STUDY:VARIANT", help="rows.jsonl, or such as experiments/quickstart.yaml:verified"
         ),
     ],
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="write the card as a page (.html) or as data (.json)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StoreFolder, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, print_json
 from harness.cli.data.targets import Columns, Fields, Opened, OpenedVariant, names_rows, open_target, open_variant
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def show(
             metavar="STUDY:VARIANT|FILE", help="such as experiments/quickstart.yaml:verified, or rows.jsonl"
         ),
     ],
-    store: StoreFolder = DEFAULT_STORE,
+    store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
     number: Annotated[int, typer.Option("-n", min=1, help="rows to show")] = 20,
     seed: Annotated[
@@ -264,7 +264,7 @@ class _Page:
 
 
 def _open_other(
-    opened: Opened, diff: str, store: Path, seed: int | None, field: Sequence[str] | None, column: Sequence[str] | None
+    opened: Opened, diff: str, store: str, seed: int | None, field: Sequence[str] | None, column: Sequence[str] | None
 ) -> Opened:
     """Open what is compared with: a variant of the same study may go by its name alone."""
     if isinstance(opened, OpenedVariant) and ":" not in diff and not names_rows(diff):

@@ -73,7 +73,7 @@ class OpenedVariant(Opened):
 
 
 def open_target(
-    target: str, store: Path, seed: int | None, fields: Sequence[str] | None, columns: Sequence[str] | None
+    target: str, store: str, seed: int | None, fields: Sequence[str] | None, columns: Sequence[str] | None
 ) -> Opened:
     """Read a file of rows, or build a variant.
 

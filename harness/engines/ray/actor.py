@@ -1,0 +1,84 @@
+"""The worker on a Ray cluster: an actor that keeps the base model."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import ray
+
+from harness.engines.jobs import Job
+from harness.engines.placement import HARDWARE
+from harness.engines.relay import Relay
+from harness.engines.slots import processor
+from harness.engines.worker import Worker
+from harness.errors import RequestError, StepError
+
+TAIL = 2**16  # bytes at the end of a log in which a worker looks for the driver's word
+
+
+class Actor:
+    """A worker that keeps the base model: the driver gives it jobs and asks for what it reports.
+
+    Args:
+        make: What carries out the jobs.
+        log: Takes what libraries print: a file that the driver sees too; a name where ``url`` is given.
+        token: The driver's word at the end of that file.
+        device: ``cpu`` or ``cuda``.
+        url: Of a store in an object store.
+    """
+
+    def __init__(self, make: Callable[[TextIO], Worker], log: str, token: str, device: str, url: str = "") -> None:
+        self._log, self._token, self._device, self._url = Path(log), token, device, url
+        self._relay = Relay(make)
+
+    def hello(self) -> dict[str, str]:
+        """Say where this is. What libraries print goes to the store's logs from now on.
+
+        Raises:
+            StepError: When this machine does not see the driver's store.
+        """
+        if self._url:
+            self._log = self._reached() / "logs" / self._log
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+        elif not self._log.is_file() or self._token.encode() not in self._log.read_bytes()[-TAIL:]:
+            raise StepError(
+                f"{socket.gethostname()} does not see {self._log.parent} as the driver does: "
+                "the store must be in a folder that all nodes share"
+            )
+        with self._log.open("a") as stream:
+            for descriptor in (1, 2):
+                os.dup2(stream.fileno(), descriptor)
+        context = ray.get_runtime_context()
+        hardware = context.get_node_labels().get(HARDWARE)
+        if hardware is None and self._device == "cuda":
+            import torch
+
+            hardware = torch.cuda.get_device_name()
+        return {
+            "node": socket.gethostname(),
+            "node_id": context.get_node_id()[:8],
+            "hardware": hardware or processor(),
+        }
+
+    def _reached(self) -> Path:
+        """Return this machine's folder of copies, having tried the object store."""
+        from harness.object_store import located
+
+        try:
+            store = located(self._url)
+            store.probe()
+        except RequestError as error:
+            raise StepError(f"{socket.gethostname()} cannot use the store: {error}") from error
+        return store.root
+
+    def work(self, job: str | None, place: dict[str, Any]) -> list[str]:
+        """Take a job, if one is given, and return what was reported since."""
+        return self._relay.work(Job.model_validate_json(job) if job else None, place)
+
+    def stop(self) -> None:
+        """Come to an end that loses nothing: training leaves a checkpoint, what is being published is published."""
+        self._relay.stop()

@@ -1,0 +1,91 @@
+"""The cluster: found, or started on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from harness.engines.config import RayConfig
+from harness.engines.slots import cores
+from harness.errors import RequestError, StepError
+
+# Bytes, of a cluster started here. Events are too small to be put there; of data, some blocks at a time are.
+OBJECT_STORE = {"local": 100 * 2**20, "ray": 512 * 2**20}
+REACH = 10.0  # seconds in which a cluster's address has to answer
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+
+
+def connect(config: RayConfig) -> str:
+    """Connect this process to a cluster, starting one here where none is meant; return its address."""
+    wanted, named = config.address or "auto", config.address is not None or "RAY_ADDRESS" in os.environ
+    started = ""
+    if not ray.is_initialized():
+        with _own_signals():
+            try:
+                if wanted != "local":
+                    _reach(os.environ.get("RAY_ADDRESS", "auto") if wanted == "auto" else wanted)
+                    ray.init(address=wanted, **QUIET)
+            except (OSError, ImportError, RuntimeError, ValueError) as error:
+                if named or not isinstance(error, ConnectionError):
+                    reason = str(error).strip().split("\n")[0] + _token_hint()
+                    raise RequestError(f"--address: {wanted}: no Ray cluster can be reached ({reason})") from error
+            if not ray.is_initialized():
+                _start_here(config)
+                started = " (started here)"
+    return wanted if "://" in wanted else f"{ray.get_runtime_context().gcs_address}{started}"
+
+
+def _token_hint() -> str:
+    """Name the cause that Ray keeps to itself: its nodes ask for a token, which it does not send to a given address."""
+    if "RAY_AUTH_MODE" in os.environ or not (Path.home() / ".ray" / "auth_token").is_file():
+        return ""
+    return "; if it was started on a machine with ~/.ray/auth_token, as this one is, set RAY_AUTH_MODE=token"
+
+
+def _reach(address: str) -> None:
+    """Knock at an address: Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
+
+
+def _start_here(config: RayConfig) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cpus = max(cores(), math.ceil((config.workers or 0) * config.worker.cpus))
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE[config.data],
+            include_dashboard=False,
+            **QUIET,
+        )
+    except Exception as error:  # Ray raises nothing more special when a machine is too busy for it to start in 30 s
+        reason = str(error).strip().split("\n")[0]
+        raise StepError(f"Ray could not be started on this machine: {reason}") from error
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM: Ray puts its own in place."""
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)
+
+
+def node_name(node: dict[str, Any], *, alone: bool) -> str:
+    """Return what to call a node: its host, and more where there are others on it."""
+    host = str(node["NodeManagerHostname"])
+    return host if alone else f"{host}/{node['NodeID'][:8]}"
