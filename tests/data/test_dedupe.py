@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import dedupe
-from harness.data.dedupe import clusters
+from harness.data.dedupe import clusters, near, semantic
 from harness.data.embeddings import model_folder
 from harness.errors import RequestError
 from tests.command import environment
@@ -95,13 +94,13 @@ def test_exact_is_equality_of_words_and_inside_near(texts: list[str]) -> None:
 
 @given(one=st.lists(st.integers(0, 5)), other=st.lists(st.integers(0, 5)))
 def test_longest_common_subsequence(one: list[int], other: list[int]) -> None:
-    assert dedupe._shared(one, other) == table_shared(one, other)
+    assert near._shared(one, other) == table_shared(one, other)
 
 
 @given(rows=st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=1), min_size=1), seed=st.randoms())
 def test_lists_taken(rows: list[list[int]], seed: random.Random) -> None:
     flat = np.array([number for row in rows for number in row], np.uint32)
-    made = dedupe._Ragged(flat, dedupe._starts(np.array([len(row) for row in rows])))
+    made = near._Ragged(flat, near._starts(np.array([len(row) for row in rows])))
     some = sorted(seed.sample(range(len(rows)), seed.randint(1, len(rows))))
     taken = made.take(np.array(some))
     cut = [taken.flat[low:high].tolist() for low, high in zip(taken.starts[:-1], taken.starts[1:], strict=True)]
@@ -266,15 +265,14 @@ def test_a_higher_threshold_joins_less() -> None:
 def test_minhash_agrees_as_often_as_texts_are_alike() -> None:
     rng = random.Random(7)
     pairs = [(text := prose(rng, 50), edited(rng, text, 0.12)) for _ in range(200)]
-    ids, hashes, _ = dedupe._cut(pl.Series([text for pair in pairs for text in pair]))
-    shingles = dedupe._shingles(ids, hashes)
+    shingles = near.Texts.of(pl.Series([text for pair in pairs for text in pair])).shingles()
     alike = []
     for row in range(0, len(shingles), 2):
         one, other = (
             set(shingles.flat[shingles.starts[at] : shingles.starts[at + 1]].tolist()) for at in (row, row + 1)
         )
-        alike.append((len(one & other) / len(one | other)) ** dedupe.MINIMA)
-    met = [(places[::2] == places[1::2]).mean() for places in (dedupe._places(shingles, band) for band in range(40))]
+        alike.append((len(one & other) / len(one | other)) ** near.MINIMA)
+    met = [(places[::2] == places[1::2]).mean() for places in (near._places(shingles, band) for band in range(40))]
     assert abs(np.mean(met) - np.mean(alike)) < 0.02
 
 
@@ -304,7 +302,7 @@ print(json.dumps(clusters(texts, "near").to_list()), "torch" in sys.modules)
 def test_progress_goes_up_to_its_total() -> None:
     heard: list[tuple[int, int]] = []
     clusters(["a b c", "d e f"], "near", on_progress=lambda done, total: heard.append((done, total)))
-    assert heard[-1] == (dedupe.BANDS, dedupe.BANDS)
+    assert heard[-1] == (near.BANDS, near.BANDS)
     assert heard == sorted(heard)
 
 
@@ -328,8 +326,8 @@ def test_semantic_is_cosine_over_all_pairs(monkeypatch: pytest.MonkeyPatch) -> N
     made = centres[rng.integers(0, 30, 150)] + 0.25 * rng.normal(size=(150, 16))
     made /= np.linalg.norm(made, axis=1, keepdims=True)
     texts = [f"text {row}" for row in range(150)]
-    monkeypatch.setattr(dedupe, "embed", embedding(dict(zip(texts, made, strict=True))))
-    monkeypatch.setattr(dedupe, "TILE", 32)
+    monkeypatch.setattr(semantic, "embed", embedding(dict(zip(texts, made, strict=True))))
+    monkeypatch.setattr(semantic, "TILE", 32)
     label = list(range(150))
     for left, right in zip(*np.nonzero(made @ made.T >= 0.9), strict=True):
         low, high = sorted((label[left], label[right]))

@@ -15,6 +15,7 @@ from harness.data import dedupe, operations
 from harness.data.operations import Context, label
 from harness.data.operations.content import texts
 from harness.data.rows import rank_keys
+from harness.data.spread.near import Rule, nearly
 from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, write
 from harness.spec import Dedupe, Operation, Sample
 
@@ -110,37 +111,25 @@ def _unordered(parts: Sequence[Part]) -> bool:
 def repeats(spread: Spread, parts: Sequence[Part], rule: Dedupe, whose: str, folder: Path) -> tuple[Numbers, Numbers]:
     """Return the rows that repeat an earlier one, and the earlier one of each, by their numbers.
 
-    Rows with the same words meet by a digest of them, on all machines. Those that are nearly the same are looked for
-    on one machine, which holds the words of all rows (of one field, where the rule names one), but no other of them.
+    Rows with the same words meet by a digest of them. Those that are nearly the same meet as ``near`` says.
 
     Raises:
         RequestError: A row lacks the field that is looked at.
     """
     before = starts(parts)
     items = list(zip(parts, before[:-1].tolist(), strict=True))
-    if rule.method == "near":
-        files = spread.map(partial(_texts, field=rule.field, whose=whose, folder=folder), items)
-        ((numbers, first),) = spread.map(partial(_nearly, threshold=rule.threshold), [files])
-        return numbers, first
     keys = partial(_keys, field=rule.field, whose=whose, buckets=int(before[-1]) // BUCKET + 1, folder=folder)
     same = spread.meet(spread.map(keys, items), _later).sort("number")
-    return same["number"].to_numpy(), same["first"].to_numpy()
-
-
-def _texts(item: tuple[Part, int], field: str | None, whose: str, folder: Path) -> Path:
-    """Write the texts of a part; return where."""
-    part, before = item
-    numbers = np.arange(before, before + part.rows)
-    lines = pl.DataFrame({"text": texts(part.read(), field, whose), AT: part.at(), "number": numbers})
-    return write(lines, folder / f"texts-{before:012}.parquet")
-
-
-def _nearly(files: Sequence[Path], threshold: float | None) -> tuple[Numbers, Numbers]:
-    """Return the rows that nearly repeat an earlier one, in their order by number, and that one."""
-    lines = pl.read_parquet(list(files)).sort(AT)
-    first = dedupe.clusters(lines["text"], "near", threshold)
-    found = lines.select("number", lines["number"].gather(first).alias("first"))
-    found = found.filter(pl.col("number") != pl.col("first")).sort("number")
+    if rule.method != "near":
+        return same["number"].to_numpy(), same["first"].to_numpy()
+    threshold = dedupe.THRESHOLDS["near"] if rule.threshold is None else rule.threshold
+    exact = same["number"].to_numpy()
+    numbers, first = nearly(spread, parts, Rule(rule.field, threshold, whose, folder), exact)
+    near = pl.DataFrame({"number": numbers, "first": first}, schema={"number": pl.Int64, "first": pl.Int64})
+    # What repeats a row exactly that nearly repeats another repeats that one.
+    both = same.join(near, left_on="first", right_on="number", how="left", suffix="_near")
+    same = both.select("number", pl.coalesce("first_near", "first").alias("first"))
+    found = pl.concat([same, near]).sort("number")
     return found["number"].to_numpy(), found["first"].to_numpy()
 
 
