@@ -117,7 +117,13 @@ def _load(plan: Plan, planned: PlannedRun) -> _Run:
     if adapter is None:
         return _Run(planned, None, None)
     step = result_step(planned.adapter.name, plan.suite.digest, plan.model.digest, adapter.record.digest)
-    return _Run(planned, adapter, plan.store.find("result", step.key))
+    return _Run(planned, _without_curve(adapter), plan.store.find("result", step.key))
+
+
+def _without_curve(adapter: Artifact) -> Artifact:
+    """Return an adapter without its training curve, most of its record: thousands of runs are held at a time."""
+    data = {name: value for name, value in adapter.record.data.items() if name != "curve"}
+    return replace(adapter, record=adapter.record.model_copy(update={"data": data}))
 
 
 def _table(plan: Plan, runs: list[_Run], metric: str, half: str) -> Scores | None:
@@ -391,7 +397,6 @@ def _run_view(plan: Plan, run: _Run, tokens: dict[str, int]) -> RunView:
         if artifact is not None:
             folders[name] = str(artifact.folder)
     training = dict(run.adapter.record.data) if run.adapter else {}
-    curve: list[dict[str, float]] = training.pop("curve", [])
     failure = plan.store.failure(planned.key) if planned.state == "failed" else None
     evaluation = {k: v for k, v in run.result.record.data.items() if k != "scores"} if run.result else {}
     return RunView(
@@ -400,7 +405,6 @@ def _run_view(plan: Plan, run: _Run, tokens: dict[str, int]) -> RunView:
         key=planned.key,
         state=planned.state,
         training=training,
-        curve=curve,
         evaluation=evaluation,
         scores=_scores(run.result),
         rows_digest=planned.rows.data["content_digest"],

@@ -398,7 +398,8 @@ class RunView(Data):
     state: Literal["done", "trained", "to do", "failed"]
     training: dict[str, Any] = Field(default={}, description="the adapter record's data: loss, tokens, seconds, device")
     curve: list[dict[str, float]] = Field(
-        default=[], description="step, loss, learning_rate, grad_norm, tokens_per_second"
+        default=[],
+        description="step, loss, learning_rate, grad_norm, tokens_per_second; empty: as the adapter's record has it",
     )
     evaluation: dict[str, Any] = Field(default={}, description="the result record's data but scores: seconds, tokens")
     scores: list[TaskScore] = []
