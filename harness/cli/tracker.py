@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from harness.plan import Plan
 
 PERIOD = 30.0  # seconds between two looks at what has finished, at least
+SHARE = 0.1  # of the time, at most, goes into looking
 PATIENCE = 1.0  # seconds that an interrupted run waits for what is being written; a later sync mends the rest
 
 
@@ -22,10 +24,11 @@ class Tracker:
         made: The study.
         enabled: Whether to write at all.
         period: Seconds between two looks, at least.
+        share: Of the time that looking may take: it takes as long as the study is large.
     """
 
-    def __init__(self, made: Plan, enabled: bool = True, period: float = PERIOD) -> None:
-        self._made, self._period = made, period
+    def __init__(self, made: Plan, enabled: bool = True, period: float = PERIOD, share: float = SHARE) -> None:
+        self._made, self._period, self._share = made, period, share
         self._news, self._closing = threading.Event(), threading.Event()
         # A daemon: a process that is told to end does not wait for a server that hangs.
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True) if enabled else None
@@ -52,11 +55,12 @@ class Tracker:
         said = False
         while self._news.wait() and not self._closing.is_set():
             self._news.clear()
+            began = time.monotonic()
             problem = self._write()
             if problem and not said:
                 note(f"{problem}. Runs go on, and it is tried again.")
                 said = True
-            self._closing.wait(self._period)
+            self._closing.wait(max(self._period, (time.monotonic() - began) * (1 / self._share - 1)))
 
     def _write(self) -> str:
         """Bring MLflow up to date with the store; return what went wrong, in words."""

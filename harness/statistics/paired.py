@@ -120,10 +120,12 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
 def _distinct(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:
     """Leave out arms after the first two that have the same scores as one before: a filter that dropped nothing."""
     kept: list[str] = []
+    seen: set[bytes] = set()
     for name in names:
-        values = scores.values[scores.arm(name)]
-        if len(kept) < 2 or not any(np.array_equal(values, scores.values[scores.arm(other)]) for other in kept):
+        values = (scores.values[scores.arm(name)] + 0.0).tobytes()  # of two zeros, -0.0 becomes the other
+        if len(kept) < 2 or values not in seen:
             kept.append(name)
+        seen.add(values)
     return tuple(kept)
 
 

@@ -19,7 +19,7 @@ from harness.errors import RequestError, StepError
 from harness.store import Store
 from tests.bucket import CREDENTIALS
 from tests.command import ROOT, argv, environment, harness
-from tests.engines.conftest import QUIET, gone
+from tests.engines.conftest import PATIENCE, QUIET, SMALL, gone
 from tests.engines.told import Told
 
 ONE_MACHINE = ROOT / "configs" / "engines" / "ray-one-machine.yaml"
@@ -112,6 +112,22 @@ def test_labels_choose_nodes(cluster: Any, tmp_path: Path) -> None:
     gave, failed, _ = told(made, [job("a"), job("b")])
     assert not failed
     assert {data["place"]["hardware"] for data in gave.values()} == {"small"}
+
+
+@pytest.mark.ray
+def test_workers_share_a_gpu_and_each_sees_its_own(cluster: Any, tmp_path: Path) -> None:
+    """Of GPUs that are only said to be there: what Ray makes of a worker's share, not what a GPU makes of a worker."""
+    doomed = cluster.add_node(wait=False, num_cpus=4, num_gpus=2, labels={"hardware": "cards"}, **SMALL)
+    cluster.wait_for_nodes(timeout=PATIENCE)
+    try:
+        made = engine(cluster, tmp_path / "logs", device="cpu", worker={"gpus": 0.5, "cpus": 0.5})
+        assert [(node.hardware, node.slots) for node in made.nodes] == [("cards", 4)]
+        gave, failed, _ = told(made, [job(str(number), "waits") for number in range(8)])
+        assert not failed
+        cards = {data["process"]: data["gpus"] for data in gave.values()}
+        assert Counter(cards.values()) == {"0": 2, "1": 2}
+    finally:
+        cluster.remove_node(doomed)
 
 
 # ---------------------------------------------------------------------------------------------------- what is wrong
@@ -279,3 +295,35 @@ def test_stopped_or_killed_it_leaves_nothing_running_and_goes_on_from_what_is_fi
     assert len(after) == 12
     assert {key: after[key] for key in done} == done  # nothing was trained twice
     gone(study_folder)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_driver_that_is_no_part_of_the_cluster(cluster: Any, study_folder: Path, alone: dict[str, str]) -> None:
+    """Through Ray's client server: killed, its workers go; asked again, it goes on; planned, it sees the cluster."""
+    pytest.importorskip("grpc", reason="needs ray[client]")
+    where = ("--engine", "ray", "--address", cluster.clients)
+    store = Store(study_folder / ".harness")
+    with (study_folder / "err").open("w") as err:
+        driver = subprocess.Popen(
+            argv("run", "study.yaml", *where, "--no-track"), cwd=study_folder, stderr=err, stdout=subprocess.DEVNULL,
+            env=environment(**alone),
+        )  # fmt: skip
+    started = time.monotonic()
+    while len(store.artifacts("result")) < 2:
+        assert time.monotonic() - started < 300, (study_folder / "err").read_text()
+        assert driver.poll() is None, (study_folder / "err").read_text()
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    gone(study_folder, limit=120)  # Ray waits half a minute for a client that may come back
+    done = {one.record.key: one.record.created for one in store.artifacts("adapter")}
+    called = harness("run", "study.yaml", *where, "--no-track", "--json", cwd=study_folder, **alone)
+    assert called.code == 0, called.err
+    assert not called.json["failed"]
+    after = {one.record.key: one.record.created for one in store.artifacts("adapter")}
+    assert len(after) == 12
+    assert {key: after[key] for key in done} == done
+    planned = harness("plan", "study.yaml", *where, "--json", cwd=study_folder, **alone)
+    assert planned.code == 0, planned.err
+    assert {node["hardware"] for node in planned.json["engine"]["nodes"]} == {"big", "small"}

@@ -43,9 +43,12 @@ def pools(cluster: Any, tmp_path: Path) -> Any:
     return engine.pools(Store(tmp_path / "store"))
 
 
-def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("near", [False, True], ids=["exact", "near"])
+def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path, near: bool) -> None:
     files(tmp_path / "data")
-    chain = ["clean", {"dedupe": {}}, {"filter": {"max_words": 40}}, {"sample": {"fraction": 0.9}}]
+    chain: list[Any] = ["clean", {"dedupe": {}}, {"filter": {"max_words": 40}}, {"sample": {"fraction": 0.9}}]
+    if near:
+        chain[1] = {"dedupe": {"method": "near", "threshold": 0.8}}
     source = Source.model_validate({"path": "data", "operations": chain})
     local = LocalPools()
     read = local.read("s", source, tmp_path, None, None), pools.read("s", source, tmp_path, None, None)

@@ -24,6 +24,5 @@ class Told(Worker):
         pairs = [item.split("=", 1) for item in Path("/proc/self/environ").read_text().split("\0") if "=" in item]
         started_with = dict(pairs)
         self.say(event="stage", id=job.id, stage="told")
-        self.say(
-            event="done", id=job.id, data={"process": os.getpid(), "place": self.place, "started_with": started_with}
-        )
+        given = {"process": os.getpid(), "place": self.place, "started_with": started_with}
+        self.say(event="done", id=job.id, data=given | {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")})

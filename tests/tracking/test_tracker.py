@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -52,7 +53,7 @@ def test_finished_runs_are_there_while_others_go_on(study: Path, empty_uri: str)
         moved.append(found.folder)
     going = refreshed(made)
     assert {run.state for run in going.runs if run.seed == 2} == {"to do"}
-    with Tracker(going, period=0.1) as tracker:
+    with Tracker(going, period=0.1, share=1.0) as tracker:
         tracker.hear()
         until(default_uri(store), 1 + 1 + len(made.variants) + 6)
         shown = by_key(default_uri(store))
@@ -91,7 +92,7 @@ def test_a_server_that_is_away_is_said_once(
         return real(self)
 
     monkeypatch.setattr(Tracker, "_write", count)
-    with Tracker(made, period=0.01) as tracker:
+    with Tracker(made, period=0.01, share=1.0) as tracker:
         started = time.monotonic()
         while len(tries) < 3:
             tracker.hear()
@@ -130,7 +131,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("deaf")
 def test_a_server_that_hangs_holds_nothing_up(study: Path) -> None:
     made = planted.plan(study)
-    tracker = Tracker(made, period=0.01)
+    tracker = Tracker(made, period=0.01, share=1.0)
 
     ended = 0.0
     with pytest.raises(KeyboardInterrupt), tracker:  # noqa: PT012
@@ -151,3 +152,22 @@ def test_without_tracking_nothing_is_written(study: Path) -> None:
     with Tracker(made, enabled=False) as tracker:
         tracker.hear()
     assert not by_key(default_uri(made.store.root))
+
+
+def test_a_large_study_is_looked_at_less_often(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand runs take a minute to look at: not every half minute."""
+    looks: list[float] = []
+
+    def look(self: Tracker) -> str:
+        looks.append(time.monotonic())
+        time.sleep(0.1)
+        return ""
+
+    monkeypatch.setattr(Tracker, "_write", look)
+    with Tracker(planted.plan(study), period=0.0, share=0.1) as tracker:
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            tracker.hear()
+            time.sleep(0.01)
+    assert 2 <= len(looks) <= 3  # one a second: a tenth of the time
+    assert min(later - earlier for earlier, later in itertools.pairwise(looks)) > 0.95

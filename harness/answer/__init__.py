@@ -1,0 +1,140 @@
+"""From what a study left in the store to its comparison and decisions. Reads results, stores nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from harness import decisions
+from harness.answer.comparing import compare, gather
+from harness.answer.reading import Run, load, score_table, scores_of, task_scores
+from harness.plan import Plan
+from harness.records import RunView, StudyView, VariantView
+from harness.statistics.paired import noise
+from harness.store import Artifact
+
+__all__ = ["complete", "measured_noise", "progress", "score_table", "view"]
+
+
+def complete(plan: Plan) -> bool:
+    """Return whether every run of the study is done."""
+    return all(run.state == "done" for run in plan.runs)
+
+
+def progress(plan: Plan) -> str:
+    """Say in words how far the study is."""
+    states = Counter(run.state for run in plan.runs)
+    rest = ", ".join(f"{states[state]} {state}" for state in ("trained", "failed", "to do") if states[state])
+    return f"{states['done']} of {len(plan.runs)} runs are done" + (f" ({rest})" if rest else "")
+
+
+def view(plan: Plan, judged: bool = True) -> StudyView:
+    """Return everything about a study that tables, MLflow and reports are made from.
+
+    Without any result, or unless it shall be judged, the comparison and the decisions are None.
+
+    Raises:
+        RequestError: When the declared metric is none that the suite's results have.
+        StepError: When an item of a result has no number for it.
+    """
+    runs = [load(plan, planned) for planned in plan.runs]
+    base = plan.store.find("result", plan.base.key)
+    comparison, decided = None, None
+    usable = [run for run in runs if run.result is not None]
+    if usable and judged:
+        evidence = gather(plan, usable, base)
+        decided = decisions.decide(plan.study, evidence)
+        comparison = compare(plan, usable, base, evidence)
+        if comparison is not None:
+            comparison.slices = decided.slices
+    study = plan.store.find("study", plan.study_step.key)
+    tokens = {o.step.key: int(o.data["tokens"]) for o in plan.outputs if o.step.kind == "tokens"}
+    return StudyView(
+        study=plan.study.study,
+        key=plan.study_step.key,
+        created=study.record.created if study else "",
+        question=plan.study.question,
+        hypothesis=plan.study.hypothesis,
+        resolved=plan.study.identity(),
+        suite=plan.study.suite.suite,
+        suite_digest=plan.suite.digest,
+        suite_folder=str(plan.suite.stored.folder) if plan.suite.stored else "",  # not planned yet
+        suite_items=plan.suite.data["items"],
+        folders=_folders(plan, base),
+        variants=_variants(plan),
+        runs=[_run_view(plan, run, tokens) for run in runs],
+        base=task_scores(base),
+        comparison=comparison,
+        decisions=decided,
+    )
+
+
+def measured_noise(plan: Plan) -> dict[str, float | None]:
+    """Return the seed and item noise of a finished study's contrasts."""
+    runs = [load(plan, planned) for planned in plan.runs]
+    scores = scores_of(plan, runs, plan.study.decide.metric, "selection")
+    return noise(scores, "baseline") if scores is not None else {}
+
+
+def _folders(plan: Plan, base: Artifact | None) -> dict[str, str]:
+    found = {"base": base} if base else {}
+    for output in plan.outputs:
+        if output.step.kind in ("source", "pool") and output.stored is not None:
+            found[f"{output.step.kind}s/{output.step.name}"] = output.stored
+    return {name: str(artifact.folder) for name, artifact in found.items()}
+
+
+def _variants(plan: Plan) -> list[VariantView]:
+    from harness.data.operations import label
+
+    return [
+        VariantView(
+            name=v.name,
+            key=v.key,
+            tests=v.tests,
+            control=v.control,
+            rows=round(v.rows),
+            tokens=None if v.tokens is None else round(v.tokens),
+            sources={name: round(n) for name, n in v.sources.items()},
+            operations=[label(operation) for operation in v.spec.operations],
+            digests={seed: output.data["content_digest"] for seed, output in v.outputs.items()},
+            variant=v.spec.identity(),
+        )
+        for v in plan.variants
+    ]
+
+
+def _run_view(plan: Plan, run: Run, tokens: dict[str, int]) -> RunView:
+    planned = run.planned
+    folders = {}
+    for name, artifact in (
+        ("adapter", run.adapter),
+        ("result", run.result),
+        ("variant", planned.rows.stored),
+    ):
+        if artifact is not None:
+            folders[name] = str(artifact.folder)
+    training = dict(run.adapter.record.data) if run.adapter else {}
+    failure = plan.store.failure(planned.key) if planned.state == "failed" else None
+    evaluation = {k: v for k, v in run.result.record.data.items() if k != "scores"} if run.result else {}
+    return RunView(
+        variant=planned.variant,
+        seed=planned.seed,
+        key=planned.key,
+        state=planned.state,
+        training=training,
+        evaluation=evaluation,
+        scores=task_scores(run.result),
+        rows_digest=planned.rows.data["content_digest"],
+        rows=planned.rows.data["rows"],
+        tokens=tokens.get(planned.tokens.key),
+        sources=planned.rows.data["sources"],
+        folders=folders,
+        provenance=_provenance(run),
+        failure=f"{failure.stage}: {failure.message}" if failure else "",
+        failed=failure.created if failure else "",
+    )
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    return dict(run.adapter.record.provenance) | {"created": run.adapter.record.created} if run.adapter else {}

@@ -1,0 +1,123 @@
+"""What a study's runs left in the store, and their scores as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.errors import RequestError
+from harness.plan import Plan, PlannedRun
+from harness.records import TaskScore
+from harness.statistics.scores import Scores
+from harness.steps import result_step
+from harness.store import Artifact
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EXPLORATORY = ("acc", "acc_norm", "exact_match", "gold_logprob_per_token", "gold_logprob_per_byte", "margin")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with what the store holds of it."""
+
+    planned: PlannedRun
+    adapter: Artifact | None
+    result: Artifact | None
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """The items of its result (``records.ITEM_COLUMNS`` and metrics)."""
+        import polars as pl
+
+        assert self.result is not None
+        return pl.read_parquet(self.result.checked("items.parquet") / "items.parquet")
+
+
+def load(plan: Plan, planned: PlannedRun) -> Run:
+    """Return what the store holds of a run."""
+    adapter = plan.store.find("adapter", planned.adapter.key)
+    if adapter is None:
+        return Run(planned, None, None)
+    step = result_step(planned.adapter.name, plan.suite.digest, plan.model.digest, adapter.record.digest)
+    return Run(planned, _without_curve(adapter), plan.store.find("result", step.key))
+
+
+def _without_curve(adapter: Artifact) -> Artifact:
+    """Return an adapter without its training curve, most of its record: thousands of runs are held at a time."""
+    data = {name: value for name, value in adapter.record.data.items() if name != "curve"}
+    return replace(adapter, record=adapter.record.model_copy(update={"data": data}))
+
+
+def scores_of(plan: Plan, runs: list[Run], metric: str, half: str) -> Scores | None:
+    """Return scores of one metric on one half, of the variants in the plan's order."""
+    frames: dict[str, dict[int, pl.DataFrame]] = {variant.name: {} for variant in plan.variants}
+    for run in runs:
+        if run.result is not None:
+            frames[run.planned.variant][run.planned.seed] = run.items
+    return score_table(frames, metric, half)
+
+
+def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, half: str) -> Scores | None:
+    """Return scores of one metric on one half, of the arms with every seed of the baseline.
+
+    Args:
+        frames: Variant -> seed -> items of a result.
+        metric: ``task/metric``.
+        half: ``selection`` or ``confirmation``.
+
+    Returns:
+        The scores; None without a pair of arms, without items, or where an item has no number.
+
+    Raises:
+        RequestError: When runs do not have the same items.
+    """
+    task, name = metric.split("/")
+    seeds = sorted(frames.get("baseline", {}))
+    arms = [arm for arm, by_seed in frames.items() if set(seeds) <= set(by_seed)]
+    if not seeds or len(arms) < 2:
+        return None
+    first = items_of(frames["baseline"][seeds[0]], task, half)
+    if name not in first.columns or first[name].null_count() == first.height:
+        return None
+    items = first["item_id"].to_list()
+    columns = [[_column(frames[arm][seed], arm, seed, (task, half, name), items) for seed in seeds] for arm in arms]
+    values = np.array(columns)
+    if not np.isfinite(values).all():
+        return None
+    groups = tuple(str(g) for g in first["group"]) if first["group"].null_count() == 0 else None
+    return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups)
+
+
+def items_of(frame: pl.DataFrame, task: str, half: str) -> pl.DataFrame:
+    """Return the items of a task in one half."""
+    return frame.filter((frame["task"] == task) & (frame["half"] == half))
+
+
+def _column(frame: pl.DataFrame, arm: str, seed: int, part: tuple[str, str, str], items: list[str]) -> list[float]:
+    task, half, name = part
+    chosen = items_of(frame, task, half)
+    if chosen["item_id"].to_list() != items:
+        raise RequestError(f"{arm}/seed {seed}: its items are not the baseline's")
+    return [float("nan") if value is None else float(value) for value in chosen[name]]
+
+
+def metrics(runs: list[Run], declared: str) -> list[str]:
+    """Return all task/metric pairs that results have and people compare, the declared one included."""
+    frame = runs[0].items
+    found = []
+    for task in frame["task"].unique(maintain_order=True):
+        part = frame.filter(frame["task"] == task)
+        wanted = dict.fromkeys((*EXPLORATORY, declared.split("/")[1]))
+        found += [f"{task}/{m}" for m in wanted if m in part.columns and part[m].null_count() < part.height]
+    return found
+
+
+def task_scores(result: Artifact | None) -> list[TaskScore]:
+    """Return the aggregates of a result; nothing where there is none."""
+    return [TaskScore.model_validate(score) for score in result.record.data["scores"]] if result else []
