@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,22 +23,15 @@ PATIENCE = 180  # seconds: starting a node takes two, on a machine that has noth
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes with one core each, labelled as unlike hardware; this process is connected to the first.
-
-    ``clients`` is the address for drivers that are no part of it, ``ray://...``.
-    """
+    """Two nodes with one core each, labelled as unlike hardware; this process is connected to the first."""
     pytest.importorskip("ray", reason="needs the ray extra")
     import ray
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
     os.environ.update(environment(**QUIET))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    first = {"num_cpus": 1, "labels": {"hardware": "big"}, "resources": {"spot": 1}, "ray_client_server_port": port}
+    first = {"num_cpus": 1, "labels": {"hardware": "big"}, "resources": {"spot": 1}}
     made = Cluster()
-    made.clients = f"ray://127.0.0.1:{port}"
     try:
         made.add_node(wait=False, **first, **SMALL)
         made.add_node(wait=False, num_cpus=1, labels={"hardware": "small"}, **SMALL)

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.engines.config import RayConfig
@@ -19,8 +20,9 @@ from harness.errors import RequestError, StepError
 from harness.store import Store
 from tests.bucket import CREDENTIALS
 from tests.command import ROOT, argv, environment, harness
-from tests.engines.conftest import PATIENCE, QUIET, SMALL, gone
+from tests.engines.conftest import PATIENCE, QUIET, SMALL, gone, of_ray
 from tests.engines.told import Told
+from tests.tracking.shown import free_port
 
 ONE_MACHINE = ROOT / "configs" / "engines" / "ray-one-machine.yaml"
 
@@ -299,10 +301,19 @@ def test_stopped_or_killed_it_leaves_nothing_running_and_goes_on_from_what_is_fi
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_driver_that_is_no_part_of_the_cluster(cluster: Any, study_folder: Path, alone: dict[str, str]) -> None:
+def test_a_driver_that_is_no_part_of_the_cluster(study_folder: Path, alone: dict[str, str]) -> None:
     """Through Ray's client server: killed, its workers go; asked again, it goes on; planned, it sees the cluster."""
+    pytest.importorskip("ray", reason="needs the ray extra")
     pytest.importorskip("grpc", reason="needs ray[client]")
-    where = ("--engine", "ray", "--address", cluster.clients)
+    alone |= {"RAY_AUTH_MODE": "disabled"}
+    port, clients = free_port(), free_port()
+    ray = Path(sys.executable).with_name("ray")
+    options = f"--port {port} --ray-client-server-port {clients} --num-cpus 2 --object-store-memory {80 * 2**20}"
+    subprocess.run(
+        [ray, "start", "--head", "--include-dashboard=false", *options.split()], env=environment(**alone), check=True,
+        capture_output=True, timeout=PATIENCE,
+    )  # fmt: skip
+    where = ("--engine", "ray", "--address", f"ray://127.0.0.1:{clients}")
     store = Store(study_folder / ".harness")
     with (study_folder / "err").open("w") as err:
         driver = subprocess.Popen(
@@ -314,9 +325,12 @@ def test_a_driver_that_is_no_part_of_the_cluster(cluster: Any, study_folder: Pat
         assert time.monotonic() - started < 300, (study_folder / "err").read_text()
         assert driver.poll() is None, (study_folder / "err").read_text()
         time.sleep(0.02)
+    workers = [process for process in of_ray(study_folder) if "Actor" in "".join(process.cmdline())]
+    assert workers
     driver.kill()
     driver.wait()
-    gone(study_folder, limit=120)  # Ray waits half a minute for a client that may come back
+    _, left = psutil.wait_procs(workers, timeout=120)  # Ray waits half a minute for a client that may come back
+    assert not left
     done = {one.record.key: one.record.created for one in store.artifacts("adapter")}
     called = harness("run", "study.yaml", *where, "--no-track", "--json", cwd=study_folder, **alone)
     assert called.code == 0, called.err
@@ -326,4 +340,4 @@ def test_a_driver_that_is_no_part_of_the_cluster(cluster: Any, study_folder: Pat
     assert {key: after[key] for key in done} == done
     planned = harness("plan", "study.yaml", *where, "--json", cwd=study_folder, **alone)
     assert planned.code == 0, planned.err
-    assert {node["hardware"] for node in planned.json["engine"]["nodes"]} == {"big", "small"}
+    assert [node["slots"] for node in planned.json["engine"]["nodes"]] == [2]

@@ -54,6 +54,8 @@ def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path, near: bool
     read = local.read("s", source, tmp_path, None, None), pools.read("s", source, tmp_path, None, None)
     same(*read)
     assert read[0].data["dropped"] > ROWS // 3
+    if near:
+        return
     rule = Decontaminate()
     clean = tuple(p.decontaminated(Made(r), SUITE, rule) for p, r in zip((local, pools), read, strict=True))
     same(*clean)

@@ -118,8 +118,9 @@ def repeats(spread: Spread, parts: Sequence[Part], rule: Dedupe, whose: str, fol
     """
     before = starts(parts)
     items = list(zip(parts, before[:-1].tolist(), strict=True))
-    keys = partial(_keys, field=rule.field, whose=whose, buckets=int(before[-1]) // BUCKET + 1, folder=folder)
-    same = spread.meet(spread.map(keys, items), _later).sort("number")
+    buckets = int(before[-1]) // BUCKET + 1
+    keys = partial(_keys, field=rule.field, whose=whose, buckets=buckets, folder=folder)
+    same = spread.meet(spread.map(keys, items), buckets, _later).sort("number")
     if rule.method != "near":
         return same["number"].to_numpy(), same["first"].to_numpy()
     threshold = dedupe.THRESHOLDS["near"] if rule.threshold is None else rule.threshold

@@ -105,13 +105,15 @@ def _round(spread: Spread, items: Sequence[Some], rule: Rule, count: int) -> pl.
         return pl.DataFrame(schema=FOUND)
     buckets = count * BANDS // BUCKET + 1
     where = spread.map(partial(_where, rule=rule, buckets=buckets), items)
-    files = spread.meet(where, partial(_meetings, folder=rule.folder))
+    files = spread.meet(where, buckets, partial(_meetings, folder=rule.folder))
     if not files["lines"].sum():
         return pl.DataFrame(schema=FOUND)
     named = files.filter(pl.col("lines") > 0).sort("file")["file"].to_list()
     buckets = int(files["lines"].sum()) // WORDS + 1
     given = spread.map(partial(_words, rule=rule, meetings=named, buckets=buckets), items)
-    return spread.meet([file for file in given if file is not None], partial(_measured, threshold=rule.threshold))
+    return spread.meet(
+        [file for file in given if file is not None], buckets, partial(_measured, threshold=rule.threshold)
+    )
 
 
 def _where(some: Some, rule: Rule, buckets: int) -> Path:

@@ -32,11 +32,12 @@ class Spread(Protocol):
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Return what some work gives for each item, in their order."""
 
-    def meet(self, files: Sequence[Path], settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    def meet(self, files: Sequence[Path], buckets: int, settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
         """Bring together what belongs together.
 
         Args:
             files: Hold lines with a column ``bucket``.
+            buckets: How many there are: 0, 1 and so on.
             settle: Gets all lines of a bucket, in any order.
 
         Returns:

@@ -24,6 +24,7 @@ from rich.progress import Progress
 
 from harness.errors import HarnessError, StepError
 
+PARTITIONS = 200  # at most, into which keys are shuffled: each takes a task that is up all the while
 BLOCK = 16 * 2**20  # bytes of a block of keys; larger ones would not fit the object store of a small cluster
 
 
@@ -80,7 +81,7 @@ class RayData:
                 raise answer
         return in_order
 
-    def meet(self, files: Sequence[Path], settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    def meet(self, files: Sequence[Path], buckets: int, settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
         """Bring together the lines of files that have the same ``bucket`` (see ``data.spread.Spread``).
 
         Raises:
@@ -90,12 +91,12 @@ class RayData:
         lines = ray.data.from_items(named, override_num_blocks=len(files)).map_batches(
             _read, batch_size=None, batch_format="pyarrow", **self.options
         )
-        settled = lines.groupby("bucket").map_groups(
+        settled = lines.groupby("bucket", num_partitions=min(buckets, PARTITIONS)).map_groups(
             _settled, fn_kwargs={"settle": settle}, batch_format="pyarrow", **self.options
         )
-        return pl.concat(
-            [_frame(batch) for batch in _batches(settled, "pyarrow") if batch.num_rows or batch.num_columns]
-        )
+        found = [_frame(batch) for batch in _batches(settled, "pyarrow") if batch.num_rows or batch.num_columns]
+        # Where no bucket came to anything, Ray has no columns either.
+        return pl.concat(found) if found else settle(pl.read_parquet(files[0], n_rows=0))
 
 
 def _batches(made: Any, form: str) -> Any:

@@ -20,7 +20,8 @@ class Here:
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         return [sent(sent(work)(sent(item))) for item in items]
 
-    def meet(self, files: Sequence[Path], settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    def meet(self, files: Sequence[Path], buckets: int, settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
         lines = pl.read_parquet(list(reversed(files)))
         groups = lines.partition_by("bucket")
+        assert not lines.height or lines["bucket"].is_between(0, buckets - 1).all()
         return pl.concat([sent(settle)(group.sample(fraction=1, shuffle=True, seed=1)) for group in groups])
