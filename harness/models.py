@@ -13,6 +13,7 @@ import importlib.util
 import json
 import re
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +103,25 @@ def prepare(model: Model, store: Store) -> Path:
     if model.folder is None:
         return _download(model.name, model.trust_remote_code)
     return model.folder
+
+
+def recognize(model: Model) -> None:
+    """Make sure that a model in a folder is the one that was planned with, on whatever machine this is.
+
+    Raises:
+        StepError: There is no such folder here, or another model is in it.
+    """
+    if model.kind != "folder" or model.folder is None:
+        return
+    where = f"on {socket.gethostname()}; all machines need the same folder"
+    try:
+        found = _in_folder(model.name, model.folder, model.trust_remote_code)
+    except RequestError as error:
+        raise StepError(f"{error} ({where})") from error
+    if found.digest != model.digest:
+        raise StepError(
+            f"model: {model.name}: {model.folder} is not the model that the study was planned with ({where})"
+        )
 
 
 def load(

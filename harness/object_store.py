@@ -322,11 +322,12 @@ class ObjectStore(Store):
         old = datetime.now(UTC) - KEPT
         for parts, info in self._objects():
             modified = info.get("LastModified") or info.get("updated") or info.get("last_modified")
-            if len(parts) < 3 or not isinstance(modified, datetime) or modified > old:
+            if not isinstance(modified, datetime) or modified > old:
                 continue
-            if parts[0] == WORK:
+            folder = None
+            if parts[0] == WORK and len(parts) > 1:
                 folder = self.root / WORK / parts[1] if parts[1] not in used else None
-            else:
+            elif len(parts) > 2:
                 if parts[:2] not in homes:
                     record = self._read(self.root / parts[0] / parts[1])
                     homes[parts[:2]] = record.seal[:PREFIX] if record else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -213,3 +214,16 @@ def test_free_space_of_a_folder_to_be_made(tmp_path: Path) -> None:
     there, to_be = models.free_space(tmp_path), models.free_space(tmp_path / "not" / "yet")
     assert there > 0
     assert to_be == pytest.approx(there, rel=0.05)
+
+
+def test_a_model_that_is_another_on_a_node_is_not_trained(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    model = models.resolve("model", tmp_path, Store(tmp_path / "store"))
+    models.recognize(model)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    with pytest.raises(StepError, match=r"is not the model that the study was planned with \(on .*; all machines need"):
+        models.recognize(model)
+    shutil.rmtree(folder)
+    with pytest.raises(StepError, match=r"model: model: the folder has no config\.json \(on "):
+        models.recognize(model)

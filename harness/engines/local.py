@@ -180,19 +180,7 @@ class Engine:
                 process.child.stdin.flush()
 
     def _start(self, slot: int) -> _Process:
-        threads = str(self.slots.threads)
-        environment = {
-            **ALLOCATOR,
-            **REPRODUCIBLE,
-            **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "POLARS_MAX_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-            "HARNESS_DEVICE": self.slots.device,
-            "HARNESS_COMMIT": self.commit,
-            "PYTHONUNBUFFERED": "1",
-        }
+        environment = {**ALLOCATOR, **REPRODUCIBLE, **os.environ, **settings(self.slots, self.commit)}
         if self.slots.device == "cuda":
             environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, gpus())))
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -218,6 +206,20 @@ class Engine:
             if line.startswith("{") and line.endswith("\n"):
                 self._events.put((process, Event.model_validate_json(line)))
         self._events.put((process, None))
+
+
+def settings(slots: Slots, commit: str) -> dict[str, str]:
+    """Return the part of a worker's environment that tells it how to run."""
+    threads = str(slots.threads)
+    return {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "POLARS_MAX_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HARNESS_DEVICE": slots.device,
+        "HARNESS_COMMIT": commit,
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def not_started(job: Job, why: Event) -> Event:

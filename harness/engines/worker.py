@@ -216,6 +216,7 @@ class Worker:
             self._device = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
             if self._device == "cpu":
                 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+            models.recognize(model)
             folder = models.prepare(model, self._store(job))
             loaded = models.load(folder, self._device, trust_remote_code=model.trust_remote_code)
             self._loaded = (model.digest, *loaded)

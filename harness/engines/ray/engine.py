@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import harness
 from harness.engines.config import RayConfig
 from harness.engines.jobs import Event, Job
-from harness.engines.local import ALLOCATOR, REPRODUCIBLE, Listener
+from harness.engines.local import ALLOCATOR, REPRODUCIBLE, Listener, settings
 from harness.engines.placement import Node, fits, labelled, largest, room
 from harness.engines.ray.actor import Actor
 from harness.engines.ray.cluster import connect, node_name
@@ -181,7 +181,6 @@ class RayEngine:
 
     def environment(self) -> dict[str, str]:
         """Return the environment that Ray gives to a worker's process before it starts."""
-        threads = str(self.slots.threads)
         passed = {name: os.environ[name] for name in PASSED if name in os.environ}
         own = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
         root = str(Path(harness.__file__).parents[1])
@@ -192,12 +191,6 @@ class RayEngine:
             **REPRODUCIBLE,
             **passed,
             **own,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "POLARS_MAX_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-            "HARNESS_DEVICE": self.slots.device,
-            "HARNESS_COMMIT": self.commit,
-            "PYTHONUNBUFFERED": "1",
+            **settings(self.slots, self.commit),
             **self.config.env,
         }
