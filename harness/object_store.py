@@ -93,6 +93,11 @@ def _copies(url: str) -> Path:
     return Path(copies).absolute() / f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
+def _harmless(parts: Sequence[str]) -> list[str]:
+    """Return parts of an object's name as names of files: such a name may hold what leads out of a folder."""
+    return [part if part.strip(".") else part.replace(".", "%2E") or "%" for part in parts]
+
+
 class ObjectStore(Store):
     """A store in an object store.
 
@@ -131,13 +136,13 @@ class ObjectStore(Store):
 
     def kinds(self) -> list[str]:
         """Return the kinds that there are artifacts of."""
-        return sorted(name for name in self._list("") if name != WORK)
+        return sorted(name for name in self._list("") if name != WORK and name.strip("."))
 
     def prefetch(self, *kinds: str) -> None:
         """Copy the records of some kinds that are not here yet, many at once: one by one they take a while."""
         for kind in kinds:
-            folders = [self.root / kind / name for name in self._listing(kind) and self._listings[kind].seen]
-            wanted = {self._path(self._place(path), RECORD): path for path in folders if not (path / RECORD).exists()}
+            folders = [path for path in self._folders(kind) if not (path / RECORD).exists()]
+            wanted = {self._path(self._place(path), RECORD): path for path in folders}
             with self._asking():
                 found = self._fs.cat(list(wanted), on_error="omit") if wanted else {}
             for place, raw in found.items():
@@ -163,8 +168,8 @@ class ObjectStore(Store):
         return Artifact(folder, record, self._fetch)
 
     def _folders(self, kind: str) -> list[Path]:
-        self._listing(kind)
-        return [self.root / kind / name for name in sorted(self._listings[kind].seen)]
+        names = sorted(name for names in self._listing(kind).values() for name in names)
+        return [self.root / kind / name for name in names]
 
     def _listing(self, kind: str, within: float = 0.0) -> dict[str, list[str]]:
         """Return a kind's folders by key, asked for anew unless that was done within some seconds."""
@@ -292,7 +297,7 @@ class ObjectStore(Store):
         found: dict[Path, int] = {}
         for parts, info in self._objects():
             if parts[0] != WORK and len(parts) > 1:
-                place = self.root / parts[0] / parts[1]
+                place = self.root.joinpath(*_harmless(parts[:2]))
                 found[place] = found.get(place, 0) + int(info["size"] or 0)
         return dict(sorted(found.items()))
 
@@ -305,10 +310,10 @@ class ObjectStore(Store):
             record = parsed(raw)[0] if raw is not None else None
             home = record.seal[:PREFIX] if record is not None else ""
             taken: dict[str, Path] = {}
-            for parts, _ in self._objects(self._place(folder)):
+            for parts, info in self._objects(self._place(folder)):
                 if parts[0] in (home, RECORD) or not re.fullmatch(rf"[0-9a-f]{{{PREFIX}}}", parts[0]):
                     name = "/".join(parts[1:] if parts[0] == home else parts)
-                    taken[self._path(self._place(folder), *parts)] = copy / name
+                    taken[info["name"]] = copy.joinpath(*_harmless(name.split("/")))
             for path in taken.values():
                 path.parent.mkdir(parents=True, exist_ok=True)
             with self._asking():

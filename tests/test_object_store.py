@@ -223,6 +223,25 @@ def test_damage_is_found_and_not_used(here: ObjectStore, there: ObjectStore, wha
         found.checked()
 
 
+@pytest.mark.parametrize("name", ["../../../../../evil", "..", "a/../../../../../../evil", "./x", "//x"])
+def test_names_of_objects_do_not_lead_out_of_the_folder_of_copies(here: ObjectStore, tmp_path: Path, name: str) -> None:
+    mine = publish(here)
+    before = {path for path in tmp_path.rglob("*") if here.root not in path.parents}
+    for place in (
+        f"result/{mine.folder.name}/{name}",
+        f"result/{name}",
+        f"{name}/x",
+        f"{name}/x-{STEP.key}/record.json",
+    ):
+        here._fs.pipe_file(f"{here._located[1]}/{place}", b"{}")
+    found = upkeep.verify(here)
+    assert any("does not belong here" in problem.text for problem in found)
+    here.artifacts(damaged=[])
+    here.remains(set())
+    assert {path for path in tmp_path.rglob("*") if here.root not in path.parents} == before
+    assert not (tmp_path / "evil").exists()
+
+
 def test_a_folder_from_elsewhere_does_not_choose_whom_to_ask(tmp_path: Path, bucket: str) -> None:
     (tmp_path / COPY_OF).write_text(f"{bucket}\n")
     assert not isinstance(located(tmp_path), ObjectStore)
