@@ -85,6 +85,39 @@ def test_a_lost_worker_is_tried_again_as_often_as_allowed_and_the_reason_is_kept
 
 
 @pytest.mark.ray
+def test_a_preempted_node_is_told_so_and_its_run_goes_on_elsewhere(cluster: Any, tmp_path: Path) -> None:
+    """As a cloud takes a spot machine away: Ray is warned, then the machine is gone."""
+    doomed = cluster.add_node(wait=False, num_cpus=2, labels={"hardware": "big"}, **SMALL)
+    cluster.wait_for_nodes(timeout=PATIENCE)
+    made = engine(cluster, tmp_path / "logs", workers=1, retries=1, worker={"cpus": 2})
+    gate = tmp_path / "gate"
+    notes: list[str] = []
+    spare: list[Any] = []
+
+    def listen(slot: int, one: Job, event: Event) -> None:
+        if event.event == "stage" and doomed in cluster.worker_nodes:
+            ray = Path(sys.executable).with_name("ray")
+            reason = "--reason DRAIN_NODE_REASON_PREEMPTION --deadline-remaining-seconds 30"
+            subprocess.run(
+                [ray, "drain-node", "--address", cluster.address, "--node-id", doomed.node_id, *reason.split(),
+                 "--reason-message", "spot"], check=False, timeout=60,  # it may be gone before it answers
+            )  # fmt: skip
+            spare.append(cluster.add_node(wait=False, num_cpus=2, labels={"hardware": "big"}, **SMALL))
+            cluster.remove_node(doomed, allow_graceful=False)
+        if event.event == "note":
+            notes.append(event.message)
+            gate.touch()
+
+    gave: list[Event] = []
+    failed = made.run([job("a", f"until {gate}")], lambda *heard: (listen(*heard), gave.append(heard[2])))
+    assert not failed
+    assert notes == ["its node was preempted; tried again"]
+    (place,) = [event.data["place"] for event in gave if event.event == "done"]
+    assert [reason.partition(": ")[2] for reason in place["tried_again_after"]] == ["its node was preempted"]
+    cluster.remove_node(spare[0])
+
+
+@pytest.mark.ray
 def test_seeds_stay_on_one_kind_of_hardware_and_go_back_to_where_they_were_begun(cluster: Any, tmp_path: Path) -> None:
     jobs = [job(f"{seed}/{arm}", "waits", f"seed {seed}") for seed in range(4) for arm in range(3)]
     jobs += [job(f"5/{arm}", "waits", "seed 5", "small") for arm in range(2)]

@@ -21,6 +21,10 @@ class Told(Worker):
             raise SystemExit(7)
         if job.label == "waits":
             time.sleep(0.3)
+        if job.label.startswith("until "):
+            self.say(event="stage", id=job.id, stage="waiting")
+            while not Path(job.label.removeprefix("until ")).exists():
+                time.sleep(0.05)
         pairs = [item.split("=", 1) for item in Path("/proc/self/environ").read_text().split("\0") if "=" in item]
         started_with = dict(pairs)
         self.say(event="stage", id=job.id, stage="told")
