@@ -21,6 +21,7 @@ from harness.errors import RequestError, StepError
 # Bytes, of a cluster started here. Events are too small to be put there; of data, some blocks at a time are.
 OBJECT_STORE = {"local": 100 * 2**20, "ray": 512 * 2**20}
 REACH = 10.0  # seconds in which a cluster's address has to answer
+GUESTS = 4  # attempts through ray://, whose server may lose what it starts for a guest (ray-project/ray#63202)
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
@@ -33,15 +34,29 @@ def connect(config: RayConfig) -> str:
             try:
                 if wanted != "local":
                     _reach(os.environ.get("RAY_ADDRESS", "auto") if wanted == "auto" else wanted)
-                    ray.init(address=wanted, **QUIET)
+                    _join(wanted)
             except (OSError, ImportError, RuntimeError, ValueError) as error:
                 if named or not isinstance(error, ConnectionError):
-                    reason = str(error).strip().split("\n")[0] + _token_hint()
+                    reason = _reason(error) + _token_hint()
                     raise RequestError(f"--address: {wanted}: no Ray cluster can be reached ({reason})") from error
             if not ray.is_initialized():
                 _start_here(config)
                 started = " (started here)"
     return wanted if "://" in wanted else f"{ray.get_runtime_context().gcs_address}{started}"
+
+
+def _join(address: str) -> None:
+    for _ in range(GUESTS - 1):
+        with contextlib.suppress(ConnectionAbortedError):
+            ray.init(address=address, **QUIET)
+            return
+    ray.init(address=address, **QUIET)
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that says why: Ray's server sends its guests a traceback, whose cause stands last."""
+    lines = str(error).strip().split("\n")
+    return lines[-1 if isinstance(error, ConnectionAbortedError) else 0].strip()
 
 
 def _token_hint() -> str:
