@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 
 from harness import answer, upkeep
+from harness.answer.reading import read
 from harness.errors import RequestError, StepError
 from harness.identity import canonical_json
 from harness.records import Comparison, TrustCheck
 from harness.steps import result_step
+from harness.store import Store
 from tests import planted
 from tests.conftest import TINY_STUDY
 
@@ -116,6 +118,22 @@ def test_the_view_holds_every_run(finished: Path) -> None:
     assert answer.progress(made) == "12 of 12 runs are done"
     assert answer.complete(made)
     assert json.loads(view.model_dump_json())["resolved"] == json.loads(canonical_json(made.study.identity()))
+
+
+def test_what_runs_say_alike_is_held_once_and_nothing_else_is(study: Path) -> None:
+    replace(study, "aa", 2, packages=planted.PACKAGES | {"torch": "2.11.0"})
+    runs = read(planted.plan(study))
+    assert len({id(run.adapter.record.provenance["packages"]) for run in runs if run.adapter}) == 2
+    for run in runs:
+        if run.result is None:
+            assert (run.planned.variant, run.planned.seed) == ("aa", 2)
+            continue
+        assert run.items.equals(pl.read_parquet(run.result.folder / "items.parquet"))
+        assert run.adapter is not None
+        stored = Store(study.parent / ".harness").find("adapter", run.adapter.record.key)
+        assert stored is not None
+        del stored.record.data["curve"]
+        assert run.adapter.record == stored.record
 
 
 def test_noise_is_split(finished: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness import decisions
 from harness.answer.comparing import compare, gather
-from harness.answer.reading import Run, load, score_table, scores_of, task_scores
+from harness.answer.reading import Run, read, score_table, scores_of, task_scores
 from harness.plan import Plan
 from harness.records import RunView, StudyView, VariantView
 from harness.statistics.paired import noise
@@ -37,7 +37,7 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
         RequestError: When the declared metric is none that the suite's results have.
         StepError: When an item of a result has no number for it.
     """
-    runs = [load(plan, planned) for planned in plan.runs]
+    runs = read(plan)
     base = plan.store.find("result", plan.base.key)
     comparison, decided = None, None
     usable = [run for run in runs if run.result is not None]
@@ -71,7 +71,7 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
 
 def measured_noise(plan: Plan) -> dict[str, float | None]:
     """Return the seed and item noise of a finished study's contrasts."""
-    runs = [load(plan, planned) for planned in plan.runs]
+    runs = read(plan)
     scores = scores_of(plan, runs, plan.study.decide.metric, "selection")
     return noise(scores, "baseline") if scores is not None else {}
 

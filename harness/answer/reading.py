@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +14,33 @@ from harness.plan import Plan, PlannedRun
 from harness.records import TaskScore
 from harness.statistics.scores import Scores
 from harness.steps import result_step
-from harness.store import Artifact
+from harness.store import Artifact, Step
 
 if TYPE_CHECKING:
     import polars as pl
 
 EXPLORATORY = ("acc", "acc_norm", "exact_match", "gold_logprob_per_token", "gold_logprob_per_byte", "margin")
+
+
+class Alike:
+    """What runs say in the same words, held once: thousands of results repeat their items and their packages."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, pl.Series] = {}
+        self._provenance: dict[str, Any] = {}
+
+    def items(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame, made of columns that are held already where they hold the same."""
+        return frame.with_columns(self._column(column) for column in frame)
+
+    def _column(self, column: pl.Series) -> pl.Series:
+        known = self._columns.setdefault(column.name, column)
+        return known if known.equals(column, check_dtypes=True) else column
+
+    def provenance(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Return the provenance, made of parts that are held already where they are the same."""
+        self._provenance = self._provenance or value
+        return {name: known if (known := self._provenance.get(name)) == part else part for name, part in value.items()}
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,7 @@ class Run:
     planned: PlannedRun
     adapter: Artifact | None
     result: Artifact | None
+    alike: Alike
 
     @cached_property
     def items(self) -> pl.DataFrame:
@@ -36,22 +58,31 @@ class Run:
         import polars as pl
 
         assert self.result is not None
-        return pl.read_parquet(self.result.checked("items.parquet") / "items.parquet")
+        return self.alike.items(pl.read_parquet(self.result.checked("items.parquet") / "items.parquet"))
 
 
-def load(plan: Plan, planned: PlannedRun) -> Run:
-    """Return what the store holds of a run."""
+def read(plan: Plan) -> list[Run]:
+    """Return what the store holds of all runs of a plan."""
+    alike = Alike()
+    return [_load(plan, planned, alike) for planned in plan.runs]
+
+
+def _load(plan: Plan, planned: PlannedRun, alike: Alike) -> Run:
     adapter = plan.store.find("adapter", planned.adapter.key)
     if adapter is None:
-        return Run(planned, None, None)
+        return Run(planned, None, None, alike)
     step = result_step(planned.adapter.name, plan.suite.digest, plan.model.digest, adapter.record.digest)
-    return Run(planned, _without_curve(adapter), plan.store.find("result", step.key))
+    result = plan.store.find("result", step.key)
+    light = _light(adapter, planned.adapter, alike)
+    return Run(planned, light, result and _light(result, step, alike), alike)
 
 
-def _without_curve(adapter: Artifact) -> Artifact:
-    """Return an adapter without its training curve, most of its record: thousands of runs are held at a time."""
-    data = {name: value for name, value in adapter.record.data.items() if name != "curve"}
-    return replace(adapter, record=adapter.record.model_copy(update={"data": data}))
+def _light(artifact: Artifact, step: Step, alike: Alike) -> Artifact:
+    """Return an artifact without what is known of its step, and without its training curve, most of its record."""
+    record = artifact.record
+    data = {name: value for name, value in record.data.items() if name != "curve"}
+    known = {"spec": step.spec, "inputs": step.inputs, "data": data, "provenance": alike.provenance(record.provenance)}
+    return replace(artifact, record=record.model_copy(update=known))
 
 
 def scores_of(plan: Plan, runs: list[Run], metric: str, half: str) -> Scores | None:
