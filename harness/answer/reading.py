@@ -31,7 +31,7 @@ class Alike:
 
     def items(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the frame, made of columns that are held already where they hold the same."""
-        return frame.with_columns(self._column(column) for column in frame)
+        return type(frame)([self._column(column) for column in frame])
 
     def _column(self, column: pl.Series) -> pl.Series:
         known = self._columns.setdefault(column.name, column)
