@@ -68,6 +68,7 @@ class Builder:
         materialize: Lists the items of lm-eval tasks.
         perplexities: Measures rows with the model.
         pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
+        tell: Told of every step that is not in the store, before it is built.
     """
 
     def __init__(
@@ -78,12 +79,13 @@ class Builder:
         materialize: Materialize,
         perplexities: Perplexities | None = None,
         pools: Pools | None = None,
+        tell: Callable[[Step], None] = lambda step: None,
     ) -> None:
         from harness.data.pools import LocalPools
 
         self.pools: Pools = pools or LocalPools()
         self.loaded, self.study, self.store, self.model = loaded, loaded.study, store, model
-        self.materialize = materialize
+        self.materialize, self.tell = materialize, tell
         self.outputs: list[Output] = []
         self._known: dict[tuple[str, str], Output] = {}
         self.measure = Measure(model, loaded.study, perplexities, self._output)
@@ -92,6 +94,8 @@ class Builder:
         if (known := self._known.get((step.kind, step.key))) is not None:
             return known
         stored = self.store.find(step.kind, step.key)
+        if stored is None:
+            self.tell(step)
         output = Output(step, stored.record.digest, stored.record.data, stored) if stored else build()
         self.outputs.append(output)
         self._known[step.kind, step.key] = output

@@ -6,6 +6,7 @@ a wrong request leaves nothing behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -66,6 +67,7 @@ def make_plan(
     materialize: Materialize,
     perplexities: Perplexities | None = None,
     pools: Pools | None = None,
+    tell: Callable[[Step], None] = lambda step: None,
 ) -> Plan:
     """Resolve a study against a store.
 
@@ -75,13 +77,14 @@ def make_plan(
         materialize: Called for suites with lm-eval tasks that the store does not hold yet.
         perplexities: Called for rows that an operation keeps or drops by perplexity.
         pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
+        tell: Told of every data step that the store does not hold yet, before it is built.
 
     Raises:
         RequestError: When anything about the study, its data or its suite is wrong.
     """
     study = loaded.study
     model = models.resolve(study.model, loaded.model_folder, store, trust_remote_code=study.trust_remote_code)
-    builder = Builder(loaded, store, model, materialize, perplexities, pools)
+    builder = Builder(loaded, store, model, materialize, perplexities, pools, tell)
     suite = builder.suite()
     _check_metric(study, suite)
     used = {name for variant in (study.baseline, *study.arms.values()) for name in variant.mix or {}}
@@ -104,10 +107,11 @@ def refreshed(plan: Plan) -> Plan:
     return replace(plan, runs=runs)
 
 
-def publish(plan: Plan) -> None:
-    """Write the data that ``make_plan`` built to the store."""
+def publish(plan: Plan, tell: Callable[[Step], None] = lambda step: None) -> None:
+    """Write the data that ``make_plan`` built to the store; ``tell`` is told of every step before it is written."""
     for output in plan.outputs:
         if output.stored is None:
+            tell(output.step)
             with plan.store.attempt(output.step) as attempt:
                 for path, content in output.extra.items():
                     (attempt.folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ import pytest
 
 from harness.build import PlannedVariant
 from harness.loading import load_study
-from harness.plan import Plan, make_plan
-from harness.store import Store
+from harness.plan import Plan, make_plan, publish
+from harness.store import Step, Store
 
 
 def plan(folder: Path, change: dict[str, str] | None = None) -> Plan:
@@ -38,6 +38,27 @@ def rows(made: Plan, name: str, seed: int = 1) -> pl.DataFrame:
 def test_nothing_is_written_by_planning(study_folder: Path) -> None:
     plan(study_folder)
     assert not (study_folder / "store").exists()
+
+
+def test_what_is_built_is_told_before_and_what_is_stored_is_not(study_folder: Path) -> None:
+    told: list[Step] = []
+    written: list[Step] = []
+
+    def planned() -> Plan:
+        loaded = load_study(study_folder / "study.yaml")
+        store = Store(study_folder / ".harness")
+        return make_plan(loaded, store, lambda *_: [], tell=told.append)
+
+    made = planned()
+    assert [(step.kind, step.name) for step in told[:3]] == [
+        ("suite", "held-out"), ("source", "scraped"), ("pool", "scraped")
+    ]  # fmt: skip
+    assert told == [output.step for output in made.outputs]
+    publish(made, tell=written.append)
+    assert written == told
+    told.clear()
+    publish(planned(), tell=told.append)
+    assert told == []
 
 
 def test_arms_share_draws_and_order_at_a_seed(study_folder: Path) -> None:

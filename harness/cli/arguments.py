@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.working import working
+
 if TYPE_CHECKING:
     from harness.engines import Engine
+    from harness.loading import Loaded
     from harness.plan import Plan
     from harness.store import Store
 
@@ -42,6 +47,11 @@ Address = Annotated[
 ]
 
 DEFAULT_STORE = ".harness"
+# What is done to make an artifact of a kind, as people are told while it is.
+BUILDING = {
+    "suite": "Making suite", "source": "Reading source", "pool": "Decontaminating", "variant": "Drawing variant",
+    "tokens": "Encoding",
+}  # fmt: skip
 
 
 def open_store(place: str) -> Store:
@@ -95,7 +105,8 @@ def open_engine(
         raise RequestError("--engine: Ray is not installed; pip install 'ablation-harness[ray]'") from error
     chosen |= {"address": address} if address is not None else {}
     url = "" if store.location == str(store.root) else store.location
-    made = RayEngine(config.model_copy(update=chosen), logs, git_commit(), url=url)
+    with working("Connecting to Ray"):
+        made = RayEngine(config.model_copy(update=chosen), logs, git_commit(), url=url)
     note(f"Ray at {made.address}: {made.slots.workers} slots ({made.config.worker.shown()} each), {made.free} free now")
     return made
 
@@ -117,10 +128,12 @@ def open_plan(study: Path, place: str, engine: Engine | None = None) -> Plan:
     from harness.loading import load_study
     from harness.plan import make_plan
     from harness.spec import Suite
+    from harness.store import Step
     from harness.tokens import Encoded
 
     loaded = load_study(study)
     store = open_store(place)
+    at = "Resolving the study"
 
     def ask(job: Job) -> dict[str, Any]:
         # Not the store's logs: nothing is written there before the whole study turns out to be sound.
@@ -156,28 +169,54 @@ def open_plan(study: Path, place: str, engine: Engine | None = None) -> Plan:
             values: list[float] = json.loads((Path(scratch) / "perplexities.json").read_text())
         return values
 
-    try:
+    def building(step: Step) -> None:
+        nonlocal at
+        at = f"{BUILDING.get(step.kind, 'Making ' + step.kind)} {step.name}"
+        show(at)
+
+    def part(text: str) -> None:
+        show(f"{at}: {text}")
+
+    with working(at) as show, placing(loaded):
         trusted = loaded.study.trust_remote_code
         model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
         if model.folder is None and reads_model(loaded.study):
             note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
             ask(Job(job="model", id="model", label=model.name, store=store.location, model=model_fields(model)))
-        return make_plan(loaded, store, materialize, perplexities, engine.pools(store) if engine else None)
-    except RequestError as error:  # whoever found it knows the field; here it is known where that is written
+        pools = engine.pools(store, part) if engine else None
+        return make_plan(loaded, store, materialize, perplexities, pools, building)
+
+
+@contextlib.contextmanager
+def placing(loaded: Loaded) -> Iterator[None]:
+    """Put the line of the study before a message: whoever found it knows the field, here it is known where that is."""
+    from harness.errors import RequestError
+
+    try:
+        yield
+    except RequestError as error:
         raise RequestError(loaded.placed(str(error))) from error
+
+
+def write_data(made: Plan) -> None:
+    """Write the data that a plan built to the store."""
+    from harness.plan import publish
+
+    with working("Writing to the store") as show:
+        publish(made, lambda step: show(f"Writing {step.kind} {step.name} to the store"))
 
 
 def with_model(made: Plan, study: Path, place: str, engine: Engine) -> Plan:
     """Make the base model ready and resolve the study again: from then on its tokens can be counted."""
     from harness.engines.jobs import Job, model_fields
-    from harness.plan import publish
 
     if made.model.folder is not None:
         return made
     note(f"Preparing {made.model.name} (once, about half a minute)")
-    publish(made)
+    write_data(made)
     fields = model_fields(made.model)
-    engine.call(Job(job="model", id="model", label=made.model.name, store=made.store.location, model=fields))
+    with working(f"Preparing {made.model.name}"):
+        engine.call(Job(job="model", id="model", label=made.model.name, store=made.store.location, model=fields))
     return open_plan(study, place, engine)
 
 

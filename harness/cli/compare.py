@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json
 from harness.cli.schemas import json_schema
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from harness.records import ArmEffect, Comparison, MetricComparison
@@ -29,7 +30,8 @@ def compare(
     from harness.errors import StepError
 
     made = open_plan(study, store)
-    view = answer.view(made)
+    with working("Comparing"):
+        view = answer.view(made)
     if view.comparison is None:
         raise StepError(f"nothing to compare yet: {answer.progress(made)}. Run: harness run {study}")
     if json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json
 from harness.cli.schemas import json_schema
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from harness.records import Decisions, StudyView
@@ -30,7 +31,8 @@ def decide(
     from harness.errors import StepError
 
     made = open_plan(study, store)
-    view = answer.view(made)
+    with working("Comparing"):
+        view = answer.view(made)
     if view.decisions is None:
         raise StepError(f"nothing to decide yet: {answer.progress(made)}. Run: harness run {study}")
     if json:

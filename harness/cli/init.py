@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_store, print_json, shown_store
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from harness.scaffold import Machine, Written
@@ -55,7 +54,7 @@ def init(
     asked = Asked(
         tuple(files), out, name, model, evaluation, suite, metric, declared_fields(field), minutes, force
     )  # fmt: skip
-    with _progress() as tell:
+    with working("Reading") as tell:
         made = first_study(asked, opened, _machine(opened), tell)
     if json:
         print_json(_as_json(made))
@@ -176,16 +175,3 @@ def _show(made: Written, minutes: float) -> None:
     check += ["ten of the held-out items"] if draft.held else []
     check += ["smallest_effect: the gain that would matter to you"]
     out.print(f"Check       {', '.join(check)}")
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Say what is being done, where there is a terminal to say it on."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status("Reading") as status:
-        yield status.update

@@ -18,6 +18,7 @@ from harness.cli.arguments import (
     open_store,
     print_json,
     with_model,
+    write_data,
 )
 
 if TYPE_CHECKING:
@@ -41,13 +42,12 @@ def plan(
     Builds the datasets (they are needed anyway, and are kept), but trains and evaluates nothing.
     """
     from harness import forecast
-    from harness.plan import publish
 
     engine = open_engine(open_store(store), workers, device, on, address)
     made = open_plan(study, store, engine)
     if made.model.kind == "embedded":  # a model of the Hub is not downloaded for a plan: its tokens stay uncounted
         made = with_model(made, study, store, engine)
-    publish(made)
+    write_data(made)
     slots = engine.slots
     expected = forecast.forecast(made, slots.workers, slots.device)
     packed = packing(made, engine)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, note, open_plan
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, note, open_plan, write_data
 from harness.cli.schemas import json_schema
+from harness.cli.working import working
 
 Format = Literal["html", "md", "json"]
 
@@ -37,7 +36,6 @@ def report(
     """
     from harness import answer
     from harness.errors import RequestError
-    from harness.plan import publish
     from harness.report import gather, html, markdown
 
     if json and format not in (None, "json"):
@@ -47,13 +45,11 @@ def report(
         raise RequestError(f"--out: {out}: there is no folder {out.parent}")
     if out is not None and out.is_dir():
         raise RequestError(f"--out: {out} is a folder, expected a file")
-    with _stages() as progress:
-        progress("Reading the study")
-        made = open_plan(study, store)
-        publish(made)
-        progress("Comparing")
+    made = open_plan(study, store)
+    write_data(made)
+    with working("Comparing") as show:
         view = answer.view(made)
-        progress("Writing the report")
+        show("Writing the report")
         gathered = gather(made, view)
         if kind == "json":
             text = gathered.model_dump_json(indent=1) + "\n"
@@ -80,16 +76,3 @@ def _write(target: Path, text: str) -> None:
         scratch.replace(target)
     except OSError as error:
         raise RequestError(f"--out: {target} cannot be written ({error.strerror})") from error
-
-
-@contextlib.contextmanager
-def _stages() -> Iterator[Callable[[str], None]]:
-    """Show what is under way, where there is a terminal to show it on."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda stage: None
-        return
-    with console.status("Starting") as status:
-        yield status.update

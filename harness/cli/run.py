@@ -24,8 +24,10 @@ from harness.cli.arguments import (
     print_json,
     shown_store,
     with_model,
+    write_data,
 )
 from harness.cli.stopping import gently, interruptible
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +73,7 @@ def run(
     from harness import answer
     from harness.engines.jobs import jobs_to_do
     from harness.errors import HarnessError
-    from harness.plan import commit, publish
+    from harness.plan import commit
 
     started = time.perf_counter()
     opened = open_store(store)
@@ -79,7 +81,7 @@ def run(
     opened.clear_dead()
     engine = open_engine(opened, workers, device, on, address)
     made = with_model(open_plan(study, store, engine), study, store, engine)
-    publish(made)
+    write_data(made)
     commit(made)
 
     todo = [job.model_copy(update={"system_metrics": system_metrics}) for job in jobs_to_do(made)]
@@ -111,7 +113,8 @@ def run(
     else:
         made = open_plan(study, store, engine) if todo else made
 
-    view = answer.view(made)
+    with working("Comparing"):
+        view = answer.view(made)
     tracked = "not logged to MLflow (--no-track)"
     broken = False
     if track:

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.arguments import AsJson, print_json
 from harness.cli.schemas import json_schema
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from harness.records import ScoreComparison
@@ -38,7 +39,6 @@ def compare(
 
     Every arm needs the same seeds and items. Items of one group stand or fall together (questions on one text).
     """
-    from rich.console import Console
 
     from harness.cli.scores_file import read_scores
     from harness.decisions.table import judge
@@ -48,7 +48,7 @@ def compare(
         raise RequestError(f"--alpha: {alpha:g} is no level; expected a number between 0 and 0.5")
     if smallest_effect is not None and not 0 < smallest_effect < float("inf"):
         raise RequestError(f"--smallest-effect: {smallest_effect:g} is not above 0")
-    with Console(stderr=True).status(f"Reading {scores.name}"):
+    with working(f"Reading {scores.name}"):
         read = read_scores(scores, baseline)
         found = judge(
             read.scores, baseline, alpha, smallest_effect, source=str(scores), item_slices=read.slices,

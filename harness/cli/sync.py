@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json, shown_store
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -33,7 +34,9 @@ def sync(
     from harness import answer
 
     made = open_plan(study, store)
-    report = write(made, answer.view(made), study, store, uri)
+    with working("Comparing"):
+        view = answer.view(made)
+    report = write(made, view, study, store, uri)
     if json:
         print_json(
             {

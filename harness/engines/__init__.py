@@ -56,5 +56,8 @@ class Engine(Protocol):
             StepError: With the worker's message when the job failed.
         """
 
-    def pools(self, store: Store) -> Pools:
-        """Return what makes pools of sources and training sets of pools; work in progress is in the store."""
+    def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
+        """Return what makes pools of sources and training sets of pools; work in progress is in the store.
+
+        ``tell`` is told how far a long piece of that work is.
+        """

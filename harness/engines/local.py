@@ -62,8 +62,8 @@ class Engine:
     commit: str = ""
     _events: queue.SimpleQueue[tuple[_Process | None, Event | None]] = field(default_factory=queue.SimpleQueue)
 
-    def pools(self, store: Store) -> Pools:
-        """Return what makes pools in memory; the store has no part in it."""
+    def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
+        """Return what makes pools in memory; the store has no part in it, and nothing is told."""
         from harness.data.pools import LocalPools
 
         return LocalPools()

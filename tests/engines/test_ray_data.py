@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from operator import truediv
 from pathlib import Path
@@ -36,15 +37,21 @@ def files(folder: Path) -> None:
 
 
 @pytest.fixture
-def pools(cluster: Any, tmp_path: Path) -> Any:
+def told() -> list[str]:
+    """How far the pools say that they are."""
+    return []
+
+
+@pytest.fixture
+def pools(cluster: Any, tmp_path: Path, told: list[str]) -> Any:
     from harness.engines.ray import RayEngine
 
     engine = RayEngine(RayConfig(address=cluster.address, data="ray"), tmp_path / "logs", "abc")
-    return engine.pools(Store(tmp_path / "store"))
+    return engine.pools(Store(tmp_path / "store"), told.append)
 
 
 @pytest.mark.parametrize("near", [False, True], ids=["exact", "near"])
-def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path, near: bool) -> None:
+def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path, told: list[str], near: bool) -> None:
     files(tmp_path / "data")
     chain: list[Any] = ["clean", {"dedupe": {}}, {"filter": {"max_words": 40}}, {"sample": {"fraction": 0.9}}]
     if near:
@@ -54,6 +61,7 @@ def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path, near: bool
     read = local.read("s", source, tmp_path, None, None), pools.read("s", source, tmp_path, None, None)
     same(*read)
     assert read[0].data["dropped"] > ROWS // 3
+    assert any(re.fullmatch(r"(\d+) of \1 parts done on the cluster", text) for text in told)
     if near:
         return
     rule = Decontaminate()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, print_json
 from harness.cli.data.targets import Columns, Fields, Opened, OpenedVariant, open_target
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     from harness.data.card import Card
@@ -52,12 +52,12 @@ def card(
 
     if out is not None and (out.suffix not in (".html", ".json") or not out.absolute().parent.is_dir()):
         raise RequestError(f"--out: {out}: expected a file in an existing folder, ending in .html or .json")
-    with _stages() as progress:
-        opened = open_target(target, store, seed, field, column)
+    opened = open_target(target, store, seed, field, column)
+    with working("Measuring") as show:
         given = _of_variant(opened, model) if isinstance(opened, OpenedVariant) else _of_file(opened, model)
         made = measure(
             Path(target).name, opened.rows, near=near, embeddings=embeddings, sample=sample, seed=seed or 0,
-            progress=progress, **given,
+            progress=lambda stage: show(f"Measuring {stage}"), **given,
         )  # fmt: skip
     if out is not None:
         page = render(made) if out.suffix == ".html" else made.model_dump_json(indent=1) + "\n"
@@ -155,19 +155,6 @@ def _perplexities(opened: OpenedVariant) -> Any:
         return None
     known = pl.concat(tables).unique("row_id", keep="first")
     return opened.rows.select("row_id").join(known, on="row_id", how="left", maintain_order="left")["perplexity"]
-
-
-@contextlib.contextmanager
-def _stages() -> Iterator[Callable[[str], None]]:
-    """Show which stage is under way, where there is a terminal to show it on."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda stage: None
-        return
-    with console.status("Reading") as status:
-        yield lambda stage: status.update(f"Measuring {stage}")
 
 
 def _print(made: Card) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.arguments import open_plan
+from harness.cli.working import working
 
 if TYPE_CHECKING:
     import polars as pl
@@ -146,7 +147,8 @@ def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) ->
     name = Path(target).name.split(".")[0] or "rows"
     spec = Source(path=target, fields=fields, columns=columns, on_bad_row="drop", operations=())
     try:
-        built = sources.load(name, spec, Path.cwd())
+        with working(f"Reading {target}"):
+            built = sources.load(name, spec, Path.cwd())
     except RequestError as error:  # there is no study here to declare anything in
         said = str(error).replace(f"sources.{name}.fields", "--field").replace(f"sources.{name}: ", f"{target}: ")
         raise RequestError(said) from error

@@ -19,8 +19,6 @@ import polars as pl
 import ray
 import ray.data
 from ray.exceptions import RayError
-from rich.console import Console
-from rich.progress import Progress
 
 from harness.errors import HarnessError, StepError
 
@@ -41,10 +39,14 @@ class RayData:
     Args:
         folder: Holds the parts; every node must see it.
         environment: Of the processes that do the work.
+
+    Attributes:
+        tell: Told how much of a piece of work is done.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
+        self.tell: Callable[[str], None] = lambda text: None
         self.options: dict[str, Any] = {"num_cpus": 1, "runtime_env": {"env_vars": environment}}
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -68,13 +70,10 @@ class RayData:
             _each, fn_kwargs=given, batch_size=None, batch_format="numpy", **self.options
         )
         found: dict[int, Any] = {}
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task("Data on the cluster", total=len(items))
-            for batch in _batches(answers, "numpy"):
-                for number, answer in zip(batch["number"], batch["value"], strict=True):
-                    found[int(number)] = answer.value
-                    progress.advance(task)
+        for batch in _batches(answers, "numpy"):
+            for number, answer in zip(batch["number"], batch["value"], strict=True):
+                found[int(number)] = answer.value
+            self.tell(f"{len(found):,} of {len(items):,} parts done on the cluster")
         in_order = [found[number] for number in range(len(items))]
         for answer in in_order:
             if isinstance(answer, HarnessError):

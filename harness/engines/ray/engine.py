@@ -33,6 +33,8 @@ from harness.store import WORK
 
 if TYPE_CHECKING:
     from harness.data.pools import Pools
+    from harness.data.spread import SpreadPools
+    from harness.engines.ray.data import RayData
     from harness.store import Store
 
 # Of the driver's environment, what workers elsewhere need too. Tokens and keys stay where they are: Ray shows a job's
@@ -68,7 +70,7 @@ class RayEngine:
     ) -> None:
         self.config, self.logs, self.commit, self.make, self.url = config, logs, commit, make, url
         self.stopping = False
-        self._pools: Pools | None = None
+        self._spread: tuple[RayData, SpreadPools] | None = None
         self.address = connect(config)
         self._rooms = [(node, room(node, config.worker)) for node in ray.nodes() if node["Alive"]]
         rooms = sum(slots for _, slots in self._rooms)
@@ -133,8 +135,10 @@ class RayEngine:
             raise StepError(failed[0][1].message)
         return next(event.data for event in results if event.event == "done")
 
-    def pools(self, store: Store) -> Pools:
+    def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
         """Return what makes pools: in this process's memory, or in parts by Ray Data, in the store's ``work``.
+
+        ``tell`` is told how many parts are done.
 
         Raises:
             RequestError: The parts would have to be in an object store.
@@ -148,15 +152,18 @@ class RayEngine:
                 "--engine: data: ray needs a store in a folder that all nodes share, for parts of sources; "
                 f"{self.url} is none. Leave out `data`, or give another --store"
             )
-        if self._pools is None:  # kept: it removes its folder when it goes
-            from harness.data.spread import SpreadPools
-            from harness.engines.ray.data import RayData
+        from harness.data.spread import SpreadPools
+        from harness.engines.ray.data import RayData
 
+        if self._spread is None:  # kept: it removes its folder when it goes
             scratch = store.root / WORK / "parts" / attempt_name()
             # Without the allocator's settings for training, by which a process keeps all memory it ever had.
             environment = {name: value for name, value in self.environment().items() if name not in ALLOCATOR}
-            self._pools = SpreadPools(RayData(scratch, environment), scratch)
-        return self._pools
+            data = RayData(scratch, environment)
+            self._spread = data, SpreadPools(data, scratch)
+        data, pools = self._spread
+        data.tell = tell
+        return pools
 
     def place(self, slot: int, token: str) -> Any:
         """Ask Ray for a worker; return its handle at once."""
