@@ -38,7 +38,7 @@ from harness.visible import redacted
 URL = re.compile(r"^(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>[^:?#]*)$")
 COPY_OF = "copy-of.txt"  # in a folder of copies: the URL of the store
 FAILURE = "failure.json"
-KEPT = timedelta(days=1)  # an upload may still be going on when its objects are younger
+KEPT = timedelta(days=1)  # what is younger may be in use on another machine: a study being planned, an upload
 PREFIX = 16  # digits of a seal
 
 
@@ -319,6 +319,13 @@ class ObjectStore(Store):
             with self._asking():
                 self._fs.get(list(taken), [str(path) for path in taken.values()])
             yield copy
+
+    def settled(self, record: Record) -> bool:
+        """Tell whether an artifact that no study stands on may go: on another machine a study may just be planned."""
+        try:
+            return datetime.fromisoformat(record.created) < datetime.now(UTC) - KEPT
+        except (ValueError, TypeError):  # no date, or one without a time zone: not ours
+            return True
 
     def remains(self, used: set[str]) -> dict[Path, int]:
         """Return what attempts left behind (see ``Store.remains``), here and in the object store."""

@@ -420,6 +420,10 @@ class Store:
         """Give a folder with all there is of an artifact, as it is kept, to be looked through."""
         yield folder
 
+    def settled(self, record: Record) -> bool:
+        """Tell whether an artifact that no study stands on may go: here locks tell whether a run is at work."""
+        return True
+
     def remains(self, used: set[str]) -> dict[Path, int]:
         """Return what attempts left behind whose process is gone, and how many bytes it has.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.object_store import located
 from harness.seals import problems
-from harness.store import LOCKS, WORK, Store
+from harness.store import LOCKS, WORK, Artifact, Store
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,14 @@ def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]
     return found
 
 
-def garbage(store: Store) -> dict[Path, int]:
+def garbage(store: Store, young: list[Artifact] | None = None) -> dict[Path, int]:
     """Return the folders that no study stands on, and what is left of attempts whose process is gone, with their bytes.
 
     Prepared models stay. So do failures and checkpoints of a study's runs, and work of other machines: whether
     that goes on cannot be told from here.
+
+    Args:
+        young: Takes the artifacts that no study stands on and that stay all the same, as they were only just made.
 
     Raises:
         RequestError: A record is damaged, so that what it refers to is not known.
@@ -121,7 +124,13 @@ def garbage(store: Store) -> dict[Path, int]:
     used = uses(store)
     unused = [one for one in store.artifacts() if one.record.key not in used and one.record.kind != "model"]
     places = store.places()
-    return {one.folder: places.get(one.folder, 0) for one in unused} | store.remains(set(used))
+    found = {}
+    for one in unused:
+        if store.settled(one.record):
+            found[one.folder] = places.get(one.folder, 0)
+        elif young is not None:
+            young.append(one)
+    return found | store.remains(set(used))
 
 
 def at_work(store: Store) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import threading
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from harness import object_store, upkeep
+from harness.cli import app
 from harness.errors import RequestError, StepError
 from harness.object_store import COPY_OF, ObjectStore, located
 from harness.records import Failure
@@ -321,8 +324,9 @@ def test_killed_at_any_moment_a_study_comes_out_as_in_a_folder(
 
 @pytest.mark.slow
 def test_every_verb_takes_an_object_store(
-    nursery: Nursery, reference: dict[str, Any], tiny: Path, tmp_path: Path, store_in_bucket: str
-) -> None:
+    nursery: Nursery, reference: dict[str, Any], tiny: Path, tmp_path: Path, store_in_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """A second machine, on which nothing was run, sees the finished study, and may clean up."""
     folder = faults.prepare(tmp_path / "study", tiny)
     done = nursery.call("run", "study.yaml", "--workers", "2", cwd=folder)
@@ -343,9 +347,15 @@ def test_every_verb_takes_an_object_store(
     store = of(located(store_in_bucket))
     (study,) = store.artifacts("study")
     store.remove(study.folder)
-    dry = nursery.call("store", "gc", "--dry-run", "--json", cwd=folder)
-    assert dry.code == 0, dry.err
-    assert dry.json["bytes"] > 0
-    assert nursery.call("store", "gc", "--json", cwd=folder).json["folders"] == dry.json["folders"]
+    there = len(store.artifacts())
+    kept = nursery.call("store", "gc", "--json", cwd=folder)
+    assert kept.code == 0, kept.err
+    assert (kept.json["young"], kept.json["folders"], len(store.artifacts())) == (there, {}, there)
+    monkeypatch.setattr(object_store, "KEPT", timedelta(0))  # as if it were a day later
+    gc = ["store", "gc", "--json", "--store", store.url]
+    dry = json.loads(CliRunner().invoke(app, [*gc, "--dry-run"]).stdout)
+    assert (dry["young"], len(dry["folders"])) == (0, there)
+    assert dry["bytes"] > 0
+    assert json.loads(CliRunner().invoke(app, gc).stdout)["folders"] == dry["folders"]
     assert not objects(store)
     assert nursery.call("store", "verify", "--json", cwd=folder).json["ok"]

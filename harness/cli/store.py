@@ -14,7 +14,7 @@ import typer
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store, print_json
 
 if TYPE_CHECKING:
-    from harness.store import Store
+    from harness.store import Artifact, Store
     from harness.upkeep import Problem
 
 app = typer.Typer(no_args_is_help=True, help="List, verify and clean the store.")
@@ -186,7 +186,8 @@ def gc(
         raise RequestError(
             f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run says what would go"
         )
-    found = upkeep.garbage(opened)
+    young: list[Artifact] = []
+    found = upkeep.garbage(opened, young)
     sizes = {str(folder.relative_to(opened.root)): bytes_ for folder, bytes_ in found.items()}
     if not dry_run:
         kept = set(upkeep.uses(opened))  # looked up again: a study may have come since
@@ -194,7 +195,7 @@ def gc(
             if folder.name.rpartition("-")[2] not in kept:
                 opened.remove(folder)
     if json:
-        print_json({"removed": not dry_run, "bytes": sum(sizes.values()), "folders": sizes})
+        print_json({"removed": not dry_run, "bytes": sum(sizes.values()), "folders": sizes, "young": len(young)})
         return
     from harness.cli import tables
 
@@ -202,6 +203,8 @@ def gc(
         _say(f"{name}  {tables.size(bytes_)}")
     count = f"{len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
     print(f"{count}, {tables.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
+    if young:
+        print(f"{len(young)} made within a day stay: a study on another machine may be about to stand on them")
 
 
 def _say(text: str, *, error: bool = False) -> None:
