@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -103,48 +104,58 @@ def test_a_server_that_is_away_is_said_once(
     assert "Runs go on, and it is tried again." in said
 
 
-@pytest.fixture
-def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+class Deaf:
     """A server that takes calls and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        calls: list[socket.socket] = []
 
-        def take() -> None:
-            try:
-                while True:
-                    calls.append(server.accept()[0])
-            except OSError:  # closed
-                return
+    def __init__(self) -> None:
+        self.calls: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._taker = threading.Thread(target=self._take, daemon=True)
+        self._taker.start()
 
-        taker = threading.Thread(target=take, daemon=True)
-        taker.start()
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-        yield
-        server.shutdown(socket.SHUT_RDWR)
-        for call in calls:
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                self.calls.append(self._server.accept()[0])
+
+    def close(self) -> None:
+        """Hang up on everybody."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._taker.join()
+        for call in self.calls:
             call.close()
-    taker.join(5)
 
 
-@pytest.mark.usefixtures("deaf")
-def test_a_server_that_hangs_holds_nothing_up(study: Path) -> None:
-    made = planted.plan(study)
-    tracker = Tracker(made, period=0.01, share=1.0)
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deaf]:
+    server = Deaf()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
+    yield server
+    server.close()
 
-    ended = 0.0
+
+def test_a_server_that_hangs_holds_nothing_up(study: Path, deaf: Deaf) -> None:
+    """Who waited for it anywhere would wait for ten minutes."""
+    started = time.monotonic()
+    tracker = Tracker(planted.plan(study), period=0.01, share=1.0)
     with pytest.raises(KeyboardInterrupt), tracker:  # noqa: PT012
-        started = time.monotonic()
-        for _ in range(100):
+        while not deaf.calls:
             tracker.hear()
-        assert time.monotonic() - started < 0.5
-        time.sleep(0.5)
-        ended = time.monotonic()
+            time.sleep(0.01)
+        tracker.hear()
         raise KeyboardInterrupt
-    assert time.monotonic() - ended < 2.5
-    assert tracker._thread is not None
-    tracker._thread.join(30)  # else it would still be at it in the next test
+    assert time.monotonic() - started < 120
+    thread = tracker._thread
+    assert thread is not None
+    assert thread.is_alive()  # still waiting, alone
+    deaf.close()
+    thread.join(120)  # else it would be at it in the next test
+    assert not thread.is_alive()
 
 
 def test_without_tracking_nothing_is_written(study: Path) -> None:
@@ -156,18 +167,20 @@ def test_without_tracking_nothing_is_written(study: Path) -> None:
 
 def test_a_large_study_is_looked_at_less_often(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand runs take a minute to look at: not every half minute."""
-    looks: list[float] = []
+    looks: list[tuple[float, float]] = []
 
     def look(self: Tracker) -> str:
-        looks.append(time.monotonic())
-        time.sleep(0.1)
+        began = time.monotonic()
+        time.sleep(0.02)
+        looks.append((began, time.monotonic()))
         return ""
 
     monkeypatch.setattr(Tracker, "_write", look)
     with Tracker(planted.plan(study), period=0.0, share=0.1) as tracker:
-        until = time.monotonic() + 2.5
-        while time.monotonic() < until:
+        until = time.monotonic() + 120
+        while len(looks) < 4:
             tracker.hear()
-            time.sleep(0.01)
-    assert 2 <= len(looks) <= 3  # one a second: a tenth of the time
-    assert min(later - earlier for earlier, later in itertools.pairwise(looks)) > 0.95
+            time.sleep(0.001)
+            assert time.monotonic() < until
+    for (began, ended), (again, _) in itertools.pairwise(looks):
+        assert again - began > 0.95 * (ended - began) / 0.1  # at most a tenth of the time
