@@ -259,6 +259,33 @@ def test_wrong_options(study_folder: Path, options: list[str], words: str) -> No
     assert called.err.count("\n") == 1
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("wanted", "error", "hinted"),
+    [
+        ("ray://host:10001", RuntimeError("no answer"), True),
+        ("host:6379", TimeoutError(), True),
+        ("host:6379", ConnectionRefusedError(), False),  # nobody is there to ask for a token
+        ("auto", ConnectionError("none is running"), False),
+    ],
+)
+def test_the_token_is_named_where_it_may_be_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, error: Exception, hinted: bool
+) -> None:
+    pytest.importorskip("ray", reason="needs the ray extra")
+    from harness.engines.ray import cluster
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster._token_hint(error, wanted) == ""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").touch()
+    assert ("RAY_AUTH_MODE=token" in cluster._token_hint(error, wanted)) == hinted
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert cluster._token_hint(error, wanted) == ""
+
+
 @pytest.mark.parametrize("command", ["--help", "plan study.yaml", "doctor"])
 def test_who_does_not_ask_for_ray_never_imports_it(study_folder: Path, command: str) -> None:
     code = (

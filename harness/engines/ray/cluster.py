@@ -37,7 +37,7 @@ def connect(config: RayConfig) -> str:
                     _join(wanted)
             except (OSError, ImportError, RuntimeError, ValueError) as error:
                 if named or not isinstance(error, ConnectionError):
-                    reason = _reason(error) + _token_hint()
+                    reason = _reason(error) + _token_hint(error, wanted)
                     raise RequestError(f"--address: {wanted}: no Ray cluster can be reached ({reason})") from error
             if not ray.is_initialized():
                 _start_here(config)
@@ -55,13 +55,18 @@ def _join(address: str) -> None:
 
 def _reason(error: Exception) -> str:
     """Return the line that says why: Ray's server sends its guests a traceback, whose cause stands last."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = str(error).strip().split("\n")
     return lines[-1 if isinstance(error, ConnectionAbortedError) else 0].strip()
 
 
-def _token_hint() -> str:
+def _token_hint(error: Exception, wanted: str) -> str:
     """Name the cause that Ray keeps to itself: its nodes ask for a token, which it does not send to a given address."""
-    if "RAY_AUTH_MODE" in os.environ or not (Path.home() / ".ray" / "auth_token").is_file():
+    given = wanted != "auto" or "RAY_ADDRESS" in os.environ
+    nobody = isinstance(error, (ConnectionRefusedError, socket.gaierror))
+    there = "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file()
+    if not given or nobody or not there:
         return ""
     return "; if it was started on a machine with ~/.ray/auth_token, as this one is, set RAY_AUTH_MODE=token"
 
