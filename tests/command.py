@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+# Seconds after which what has not come or ended hangs. Speed is never measured so: a busy machine may take long.
+HANGS = 240
 
 
 @dataclass(frozen=True)

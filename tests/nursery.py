@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.bucket import CREDENTIALS
-from tests.command import ROOT, Called
+from tests.command import HANGS, ROOT, Called
 
 # Of the test's environment, what says where the store is.
 STORE = ("HARNESS_STORE", "HARNESS_COPIES", "AWS_ENDPOINT_URL", *CREDENTIALS)
@@ -53,7 +53,7 @@ class Child:
                 self._ended(self._line.recv(32, socket.MSG_DONTWAIT))
         return self._code
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = HANGS) -> int:
         if self._code is None:
             self._line.settimeout(timeout)
             self._ended(self._line.recv(32))

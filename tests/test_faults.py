@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from tests import faults
-from tests.command import argv, environment
+from tests.command import HANGS, argv, environment
 from tests.nursery import Child, Nursery, alive
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def folder(tmp_path: Path, tiny: Path) -> Path:
     return faults.prepare(tmp_path / "study", tiny, STUDY)
 
 
-def until(condition: Callable[[], bool], child: Child, limit: float = 120) -> None:
+def until(condition: Callable[[], bool], child: Child, limit: float = HANGS) -> None:
     began = time.monotonic()
     while not condition():
         assert child.poll() is None, "it ended before that"
@@ -218,7 +218,7 @@ def test_a_terminal_that_closes(folder: Path) -> None:
     began = time.monotonic()
     while not faults.stamps(folder, "adapter"):
         assert child.poll() is None
-        assert time.monotonic() - began < 180
+        assert time.monotonic() - began < HANGS
         os.set_blocking(main, False)
         try:
             os.read(main, 1 << 16)
@@ -226,8 +226,8 @@ def test_a_terminal_that_closes(folder: Path) -> None:
             time.sleep(0.02)
     workers = psutil.Process(child.pid).children()
     os.close(main)  # the kernel sends SIGHUP
-    assert child.wait(60) == 129
-    psutil.wait_procs(workers, timeout=20)
+    assert child.wait(HANGS) == 129
+    psutil.wait_procs(workers, timeout=HANGS)
     assert not [worker for worker in workers if alive(worker.pid)]
 
 

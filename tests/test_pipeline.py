@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.store import Store
-from tests.command import argv, environment, harness
+from tests.command import HANGS, argv, environment, harness
 from tests.conftest import TINY_STUDY
 
 pytestmark = pytest.mark.slow
@@ -142,7 +142,7 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def _until(condition: Callable[[], bool], child: subprocess.Popen[str], limit: float = 120) -> None:
+def _until(condition: Callable[[], bool], child: subprocess.Popen[str], limit: float = HANGS) -> None:
     started = time.monotonic()
     while not condition():
         assert child.poll() is None, f"ended before it could be killed: {child.stderr.read() if child.stderr else ''}"
@@ -199,7 +199,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(study_folder: Path) -> 
     child = _start(study_folder)
     _until(lambda: _count(study_folder, "result") >= 2, child)
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=HANGS)
     assert child.returncode == 130
     assert "Go on: harness run study.yaml" in err
     assert "Traceback" not in err

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.command import environment
+from tests.command import HANGS, environment
 
 # A node takes 30 s to start at most, says Ray, and a busy machine of two cores takes longer for all its helpers.
 SMALL = {
@@ -64,7 +64,11 @@ def alone(study_folder: Path) -> Iterator[dict[str, str]]:
         process.kill()
 
 
-def gone(folder: Path, limit: float = 60) -> None:
+def gone(folder: Path, limit: float = HANGS) -> None:
+    """Wait until nothing of Ray is left of calls made in a folder.
+
+    A process of Ray that is just starting looks for its cluster for half a minute, or a minute, before it gives up.
+    """
     started = time.monotonic()
     while left := of_ray(folder):
         assert time.monotonic() - started < limit, [process.cmdline() for process in left]

@@ -30,7 +30,7 @@ from harness.store import Store
 from harness.tracking.projection import project
 from tests import planted
 from tests.bucket import CREDENTIALS
-from tests.command import environment
+from tests.command import HANGS, environment
 from tests.engines.conftest import PATIENCE, SMALL
 
 Make = Callable[[Path], Engine]  # folder for logs -> an engine with two slots, which tries a lost run once more
@@ -75,7 +75,7 @@ class Held:
     job: Job
     pipe: Path
 
-    def reached(self, limit: float = 90) -> tuple[int, int]:
+    def reached(self, limit: float = HANGS) -> tuple[int, int]:
         """Wait until a worker is at the pipe; return its process, and our end of the pipe."""
         started = time.monotonic()
         while time.monotonic() - started < limit:
@@ -156,7 +156,7 @@ def test_a_worker_that_dies_twice_is_reported_and_kept_and_the_rest_is_done(
     heard: list[tuple[int, Job, Event]] = []
     jobs = [held.job, *(cheap(tmp_path, f"job-{i}") for i in range(5))]
     failed = make(tmp_path / "logs").run(jobs, lambda *event: heard.append(event))
-    killer.join(timeout=5)
+    killer.join(HANGS)
     assert len(set(killed)) == 2
     ((job, event),) = failed
     assert job.id == "held"
@@ -186,9 +186,9 @@ def test_asked_to_stop_it_starts_nothing_and_leaves_nobody(make: Make, tmp_path:
     waiting = [held.job.model_copy(update={"id": f"held-{i}"}) for i in range(4)]
     with pytest.raises(KeyboardInterrupt):
         engine.run([held.job, *waiting], lambda *event: heard.append(event[2]))
-    asker.join(timeout=10)
+    asker.join(HANGS)
     assert not {event.id for event in heard if event.event == "done"}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANGS
     while _running(found[0]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _running(found[0])

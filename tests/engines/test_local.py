@@ -26,7 +26,7 @@ from harness.errors import StepError
 from harness.models import Model
 from harness.spec import Suite
 from harness.steps import result_step
-from tests.command import environment
+from tests.command import HANGS, environment
 
 Heard = list[tuple[int, Job, Event]]
 
@@ -73,7 +73,7 @@ class Held:
     job: Job
     pipe: Path
 
-    def reached(self, limit: float = 60) -> int:
+    def reached(self, limit: float = HANGS) -> int:
         """Wait until a worker is at the pipe; return our end of it."""
         started = time.monotonic()
         while True:
@@ -185,7 +185,7 @@ def test_a_worker_that_dies_twice_is_reported_in_words(tmp_path: Path, held: Hel
     heard: Heard = []
     jobs = [held.job, *(cheap(tmp_path, f"job-{i}") for i in range(5))]
     failed = engine.run(jobs, lambda *event: heard.append(event))
-    killer.join(timeout=5)
+    killer.join(HANGS)
     assert len(set(killed)) == ATTEMPTS == 2
     assert [(job.id, event.message) for job, event in failed] == [("held", "the worker was killed (out of memory?)")]
     assert len([event for _, _, event in heard if event.event == "done"]) == 5
@@ -259,7 +259,7 @@ def test_a_worker_leaves_when_its_input_closes(worker: subprocess.Popen[str], tm
     worker.stdin.write(cheap(tmp_path, "job").model_dump_json() + "\n")
     worker.stdin.close()
     worker.stdin = None
-    assert worker.wait(timeout=30) in (0, 3)  # 3: the input closed while it was still at the job
+    assert worker.wait(HANGS) in (0, 3)  # 3: the input closed while it was still at the job
     events = [Event.model_validate_json(line) for line in worker.stdout]
     assert {event.id for event in events} <= {"job"}
 
@@ -271,7 +271,7 @@ def test_a_busy_worker_leaves_too(worker: subprocess.Popen[str], held: Held) -> 
     end = held.reached()
     worker.stdin.close()
     worker.stdin = None
-    assert worker.wait(timeout=30) == 3
+    assert worker.wait(HANGS) == 3
     os.close(end)
 
 

@@ -21,7 +21,7 @@ from harness.engines.jobs import Event, Job
 from harness.errors import RequestError, StepError
 from harness.store import Store
 from tests.bucket import CREDENTIALS
-from tests.command import ROOT, argv, environment, harness
+from tests.command import HANGS, ROOT, argv, environment, harness
 from tests.engines.conftest import PATIENCE, QUIET, SMALL, gone, of_ray
 from tests.engines.told import Told
 from tests.tracking.shown import free_port
@@ -102,7 +102,7 @@ def test_a_preempted_node_is_told_so_and_its_run_goes_on_elsewhere(cluster: Any,
             reason = "--reason DRAIN_NODE_REASON_PREEMPTION --deadline-remaining-seconds 30"
             subprocess.run(
                 [ray, "drain-node", "--address", cluster.address, "--node-id", doomed.node_id, *reason.split(),
-                 "--reason-message", "spot"], check=False, timeout=60,  # it may be gone before it answers
+                 "--reason-message", "spot"], check=False, timeout=HANGS,  # it may be gone before it answers
             )  # fmt: skip
             spare.append(cluster.add_node(wait=False, num_cpus=2, labels={"hardware": "big"}, **SMALL))
             cluster.remove_node(doomed, allow_graceful=False)
@@ -394,7 +394,7 @@ def test_a_driver_that_is_no_part_of_the_cluster(study_folder: Path, alone: dict
     assert workers
     driver.kill()
     driver.wait()
-    _, left = psutil.wait_procs(workers, timeout=120)  # Ray waits half a minute for a client that may come back
+    _, left = psutil.wait_procs(workers, timeout=HANGS)  # Ray waits half a minute for a client that may come back
     assert not left
     done = {one.record.key: one.record.created for one in store.artifacts("adapter")}
     called = harness("run", "study.yaml", *where, "--no-track", "--json", cwd=study_folder, **alone)

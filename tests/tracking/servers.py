@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.tracking import ui_command
+from tests.command import HANGS
 from tests.tracking.shown import free_port
 
 
@@ -49,5 +50,5 @@ class Server:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(30)
+            self.process.wait(HANGS)
             self.process = None

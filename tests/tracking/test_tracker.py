@@ -18,6 +18,7 @@ from harness.cli.tracker import Tracker
 from harness.plan import refreshed
 from harness.tracking import default_uri
 from tests import planted
+from tests.command import HANGS
 from tests.tracking.shown import assert_same, by_key, free_port, snapshot
 
 # MLflow uses what SQLAlchemy 2.1 deprecates.
@@ -33,7 +34,7 @@ def study(tmp_path: Path, tiny: Path, empty_database: bytes) -> Path:
     return file
 
 
-def until(uri: str, runs: int, limit: float = 300) -> None:
+def until(uri: str, runs: int, limit: float = HANGS) -> None:
     started = time.monotonic()
     while sum("harness.digest" in run.data.tags for run in by_key(uri).values()) < runs:
         assert time.monotonic() - started < limit, f"{len(by_key(uri))} of {runs} runs"
@@ -98,7 +99,7 @@ def test_a_server_that_is_away_is_said_once(
         while len(tries) < 3:
             tracker.hear()
             time.sleep(0.05)
-            assert time.monotonic() - started < 120
+            assert time.monotonic() - started < HANGS
     said = capsys.readouterr().err
     assert said.count("could not be written") == 1
     assert "Runs go on, and it is tried again." in said
@@ -149,12 +150,12 @@ def test_a_server_that_hangs_holds_nothing_up(study: Path, deaf: Deaf) -> None:
             time.sleep(0.01)
         tracker.hear()
         raise KeyboardInterrupt
-    assert time.monotonic() - started < 120
+    assert time.monotonic() - started < HANGS
     thread = tracker._thread
     assert thread is not None
     assert thread.is_alive()  # still waiting, alone
     deaf.close()
-    thread.join(120)  # else it would be at it in the next test
+    thread.join(HANGS)  # else it would be at it in the next test
     assert not thread.is_alive()
 
 
@@ -177,7 +178,7 @@ def test_a_large_study_is_looked_at_less_often(study: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Tracker, "_write", look)
     with Tracker(planted.plan(study), period=0.0, share=0.1) as tracker:
-        until = time.monotonic() + 120
+        until = time.monotonic() + HANGS
         while len(looks) < 4:
             tracker.hear()
             time.sleep(0.001)
