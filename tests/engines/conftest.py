@@ -67,7 +67,7 @@ def alone(study_folder: Path) -> Iterator[dict[str, str]]:
 def gone(folder: Path, limit: float = HANGS) -> None:
     """Wait until nothing of Ray is left of calls made in a folder.
 
-    A process of Ray that is just starting looks for its cluster for half a minute, or a minute, before it gives up.
+    Ray's agents, or a worker that was just starting, may look for a cluster that is gone for a minute before they end.
     """
     started = time.monotonic()
     while left := of_ray(folder):
