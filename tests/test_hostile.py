@@ -36,7 +36,7 @@ from harness.store import Store
 from harness.tokens import RowEncoder
 from harness.tracking import notes, ui_command
 from harness.visible import HIDDEN, redacted, visible
-from tests.command import HANGS, argv, environment, harness
+from tests.command import argv, environment, harness
 from tests.conftest import ROOT, SECRETS, TINY_STUDY, Ran
 
 EVIL = "<img src=http://x/a> ![b](http://x/b.png) [c](javascript:d) | e \x1b[31mred\x1b]0;title\x07 \u202etxt.exe\u200b"
@@ -718,7 +718,7 @@ def test_a_pattern_that_takes_for_ever_is_stopped_by_ctrl_c(study_folder: Path) 
         time.sleep(0.2)
     assert child.poll() is None
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=HANGS)
+    _, err = child.communicate(timeout=20)
     assert child.returncode == 130
     assert "Traceback" not in err
     assert not (study_folder / ".harness").exists()
