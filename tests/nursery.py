@@ -160,6 +160,9 @@ def serve(place: str, marks: str) -> None:
         with contextlib.suppress(TimeoutError):
             line, _ = server.accept()
             asked, streams, _, _ = socket.recv_fds(line, 1 << 16, 3)
+            if not asked:  # who came was killed before it could ask
+                line.close()
+                continue
             pid = os.fork()
             if pid == 0:
                 server.close()
@@ -169,7 +172,8 @@ def serve(place: str, marks: str) -> None:
             for stream in streams:
                 os.close(stream)
             lines[pid] = line
-            line.send(str(pid).encode())
+            with contextlib.suppress(ConnectionError):  # who asked was killed; its worker finds its input closed
+                line.send(str(pid).encode())
         while lines:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
