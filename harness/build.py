@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from harness import designs, models
 from harness.decisions import subject
 from harness.errors import RequestError
-from harness.identity import sequence_digest
+from harness.identity import canonical_json, sequence_digest
 from harness.loading import Loaded
 from harness.measure import Measure, Perplexities
+from harness.records import ASKED
 from harness.spec import FilterFactorial, Operation, Sample, Study, Suite, Variant
 from harness.steps import Output, make_step, tokens_step
 from harness.store import Step, Store
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 AA_OFFSET = 1_000_000  # the A/A arm is the baseline under seeds that no arm uses
 
-# lm-eval tasks -> items, in another process; leaves the names of their metrics in <folder>/metrics.json
+# lm-eval tasks -> items, in another process; leaves the names of their metrics in <folder>/metrics.json, and how they
+# are asked in <folder>/asked.json
 Materialize = Callable[[Suite, Path], list[dict[str, Any]]]
 
 
@@ -120,19 +122,24 @@ class Builder:
             suites.copy_local(suite, self.loaded.suite_folder, folder)
             items = suites.generate(suite, folder)
             metrics: dict[str, Any] = {n: list(suites.GENERATED_METRICS) for n, t in suite.tasks.items() if t.generator}
+            asked: dict[str, str] = {}
             if suites.needs_lm_eval(suite):
                 items += self.materialize(suite, folder)
                 metrics |= json.loads((folder / "metrics.json").read_text())
+                asked = json.loads((folder / ASKED).read_text())
             frame = suites.finish(suite, items, folder)
-            data = {
+            data: dict[str, Any] = {
                 "items": frame.height,
                 "tasks": {name: int((frame["task"] == name).sum()) for name in suite.tasks},
                 "characters": int(frame["question"].str.len_chars().sum()),
                 "metrics": metrics,
+                "items_digest": suites.items_digest(frame),
             }
             tasks = sorted(path for path in (folder / "tasks").rglob("*") if path.is_file())
             files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in tasks}
-            return Output(step, suites.items_digest(frame), data, tables={"items": frame}, extra=files)
+            content = suites.content_digest(suite, data["items_digest"], files, asked)
+            files[ASKED] = canonical_json(asked).encode()
+            return Output(step, content, data, tables={"items": frame}, extra=files)
 
         return self._output(step, build)
 
@@ -157,7 +164,7 @@ class Builder:
         """A source without the rows that overlap the suite."""
         source = self.source(name)
         rule = self.study.decontaminate
-        inputs = {"source": source.digest, "suite": suite.digest}
+        inputs = {"source": source.digest, "items": suite.data["items_digest"]}
         if rule.semantic is not None:
             from harness.data import embeddings
 

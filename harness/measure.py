@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,7 @@ class Counter:
         chat_template: As in the recipe.
         max_length: Tokens at which a row is cut.
         objective: As in the recipe.
+        date: As in the recipe.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Counter:
     chat_template: bool
     max_length: int
     objective: str
+    date: datetime.date
 
     def __call__(self, rows: pl.DataFrame) -> list[int]:
         """Return the number of tokens of each row."""
@@ -62,6 +65,7 @@ def _encoder(counter: Counter) -> RowEncoder:
         chat_template=counter.chat_template,
         max_length=counter.max_length,
         objective=counter.objective,
+        date=counter.date,
     )
 
 
@@ -106,6 +110,7 @@ class Measure:
             "chat_template": str(recipe.chat_template),
             "objective": recipe.objective,
             "max_length": str(recipe.max_length),
+            "date": recipe.date.isoformat(),
         }
 
     def encode(self, rows: pl.DataFrame) -> list[Encoded]:
@@ -120,7 +125,9 @@ class Measure:
         if self._model.folder is None:
             raise StepError(f"{self._model.name} is not ready yet: harness doctor --prepare")
         recipe = self._study.recipe
-        return Counter(self._model.folder, self._model.digest, recipe.chat_template, max_length, recipe.objective)
+        return Counter(
+            self._model.folder, self._model.digest, recipe.chat_template, max_length, recipe.objective, recipe.date
+        )
 
     def _measure(self, rows: pl.DataFrame) -> list[float]:
         import polars as pl

@@ -60,6 +60,10 @@ class Plan:
         """The study itself."""
         return self.loaded.study
 
+    def result(self, name: str, adapter: str) -> Step:
+        """Return the step that evaluates an adapter, by its name and content digest."""
+        return result_step(name, self.suite.digest, self.model.digest, adapter, self.study.recipe.date.isoformat())
+
 
 def make_plan(
     loaded: Loaded,
@@ -94,7 +98,8 @@ def make_plan(
     runs = [
         _planned_run(study, store, variant, seed, model, suite) for seed in study.seed_list() for variant in variants
     ]
-    base = result_step(f"base-{study.suite.suite}", suite.digest, model.digest, None)
+    date = study.recipe.date.isoformat()
+    base = result_step(f"base-{study.suite.suite}", suite.digest, model.digest, None, date)
     return Plan(
         loaded, store, model, suite, cleaned, variants, runs, base, builder.outputs, _study_step(study, runs, base)
     )
@@ -103,7 +108,10 @@ def make_plan(
 def refreshed(plan: Plan) -> Plan:
     """Return the plan with its runs' states as the store shows them now."""
     plan.store.prefetch("adapter", "result")
-    runs = [replace(run, state=_state(plan.store, run.key, run.adapter, plan.suite, plan.model)) for run in plan.runs]
+    date = plan.study.recipe.date.isoformat()
+    runs = [
+        replace(run, state=_state(plan.store, run.key, run.adapter, plan.suite, plan.model, date)) for run in plan.runs
+    ]
     return replace(plan, runs=runs)
 
 
@@ -182,14 +190,14 @@ def _planned_run(
     adapter = adapter_step(name, study.recipe, drawn, content, model.digest)
     tokens = tokens_step(name, study.recipe, content, model.digest)
     key = run_key(adapter.key, suite.digest)
-    state = _state(store, key, adapter, suite, model)
+    state = _state(store, key, adapter, suite, model, study.recipe.date.isoformat())
     return PlannedRun(variant.name, seed, key, adapter, rows, tokens, state)
 
 
-def _state(store: Store, key: str, adapter: Step, suite: Output, model: models.Model) -> State:
+def _state(store: Store, key: str, adapter: Step, suite: Output, model: models.Model, date: str) -> State:
     trained = store.find("adapter", adapter.key)
     if trained is not None:
-        result = result_step(adapter.name, suite.digest, model.digest, trained.record.digest)
+        result = result_step(adapter.name, suite.digest, model.digest, trained.record.digest, date)
         if store.find("result", result.key):
             return "done"
     if store.failure(key):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+ASKED = "asked.json"  # in a stored suite: lm-eval task -> digest of how it is asked and scored
 
 # Column name -> type, of the tables kept as parquet. `str?` may be null.
 ROW_COLUMNS = {

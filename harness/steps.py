@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 # Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
 VERSIONS = {
     "source": 3,
-    "suite": 1,
-    "pool": 3,
+    "suite": 2,
+    "pool": 4,
     "variant": 3,
     "perplexity": 1,
-    "tokens": 2,
+    "tokens": 3,
     "adapter": 2,
-    "result": 2,
+    "result": 3,
     "study": 1,
 }
 
@@ -92,10 +92,18 @@ def adapter_step(name: str, recipe: Recipe, seed: int, rows: str, model: str) ->
     return make_step("adapter", name, spec, inputs)
 
 
-def result_step(name: str, suite: str, model: str, adapter: str | None) -> Step:
-    """Return the step that evaluates an adapter (or the base model) on a suite."""
+def result_step(name: str, suite: str, model: str, adapter: str | None, date: str) -> Step:
+    """Return the step that evaluates an adapter (or the base model) on a suite.
+
+    Args:
+        name: For people.
+        suite: Content digest of the suite: its items, and everything that says how they are asked and scored.
+        model: Digest of the base model, its tokenizer and chat template.
+        adapter: Content digest of the adapter.
+        date: What a chat template that asks for the date is told (``Recipe.date``).
+    """
     inputs = {"suite": suite, "model": model, "adapter": adapter or "none"}
-    return make_step("result", name, {}, inputs)
+    return make_step("result", name, {"date": date}, inputs)
 
 
 def tokens_step(name: str, recipe: Recipe, rows: str, model: str) -> Step:
@@ -104,6 +112,7 @@ def tokens_step(name: str, recipe: Recipe, rows: str, model: str) -> Step:
         "chat_template": recipe.chat_template,
         "max_length": recipe.max_length,
         "objective": recipe.objective,
+        "date": recipe.date.isoformat(),
     }
     inputs = {"rows": rows, "model": model}
     return make_step("tokens", name, spec, inputs)

@@ -8,6 +8,7 @@ lm-eval; ``evaluation/tasks.py`` lists the items of tasks that do.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
@@ -36,7 +37,10 @@ _TWO_TERMS = re.compile(r"(\d+) ([+-]) (\d+)")
 
 
 def inputs(suite: Suite, base: Path) -> dict[str, str]:
-    """Return role -> content digest of the local folders a suite reads, and the generator's version.
+    """Return role -> content digest of the local folders a suite reads, and the versions of what makes its tasks.
+
+    lm-eval's own tasks come with the package, so its version says which they are; for tasks in folders it is part of
+    how something was run, as with any other package.
 
     Args:
         suite: The suite.
@@ -52,6 +56,8 @@ def inputs(suite: Suite, base: Path) -> dict[str, str]:
     }
     if any(task.generator is not None for task in suite.tasks.values()):
         found["generator"] = f"reasoning-gym=={version('reasoning-gym')}"
+    if any(task.generator is None and task.path is None for task in suite.tasks.values()):
+        found["registry"] = f"lm-eval=={version('lm-eval')}"
     return found
 
 
@@ -343,6 +349,19 @@ def finish(suite: Suite, items: list[dict[str, Any]], folder: Path) -> pl.DataFr
 
 
 def items_digest(frame: pl.DataFrame) -> str:
-    """Return the content digest of pinned items, in order."""
+    """Return the content digest of pinned items, in order: what rows are decontaminated against."""
     rows = frame.select(list(ITEM_COLUMNS)).iter_rows(named=True)
     return sequence_digest(canonical_json(row) for row in rows)
+
+
+def content_digest(suite: Suite, items: str, files: Mapping[str, bytes], asked: Mapping[str, str]) -> str:
+    """Return the content digest of a suite: all that decides what an answer to it scores.
+
+    Args:
+        suite: The suite; every field counts.
+        items: Digest of the pinned items.
+        files: Path in the stored suite -> content, of the tasks that are not lm-eval's own.
+        asked: lm-eval task -> digest of how it is asked and scored (``evaluation.tasks.asked``).
+    """
+    parts = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return digest({"suite": suite.identity(), "items": items, "files": parts, "asked": dict(asked)})

@@ -5,6 +5,7 @@ Uses only the ``tokenizers`` library, so that a plan can count tokens, and a per
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError
+from harness.spec import DATE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,13 +73,22 @@ class RowEncoder:
         chat_template: Render prompt and completion as a conversation through the model's chat template.
         max_length: Longer sequences are cut at the end.
         objective: What rows are for: ``sft``, ``text`` (never cut: rows are packed) or ``dpo``.
+        date: What a chat template that asks for the date is told.
 
     Raises:
         RequestError: When the folder has no fast tokenizer or no end-of-text token, or no chat template where one is
             asked for.
     """
 
-    def __init__(self, folder: Path, *, chat_template: bool, max_length: int, objective: str = "sft") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        chat_template: bool,
+        max_length: int,
+        objective: str = "sft",
+        date: datetime.date = DATE,
+    ) -> None:
         from tokenizers import Tokenizer
 
         if not (folder / "tokenizer.json").is_file():
@@ -105,7 +116,7 @@ class RowEncoder:
         self.eos = eos
         self._as_chat, self._objective = chat_template, objective
         self._max_length = max_length
-        self._template = _template(folder, config)
+        self._template = _template(folder, config, date)
         if chat_template and self._template is None:
             raise RequestError(f"{folder}: the recipe asks for chat_template, but the model has none")
 
@@ -214,10 +225,11 @@ def _content(token: Any) -> str | None:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _template(folder: Path, config: dict[str, Any]) -> Any:
+def _template(folder: Path, config: dict[str, Any], date: datetime.date) -> Any:
     """Compile the chat template the way transformers does: sandboxed, blocks trimmed.
 
-    ``strftime_now`` is left out on purpose: what a row is made into must not change from day to day.
+    Templates may ask for the date (``strftime_now``), and are told the same one every day: what a row is made into must
+    not change from day to day.
     """
     path = folder / "chat_template.jinja"
     try:
@@ -246,6 +258,7 @@ def _template(folder: Path, config: dict[str, Any]) -> Any:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = datetime.datetime(date.year, date.month, date.day).strftime
     try:
         return environment.from_string(source)
     except TemplateError as error:

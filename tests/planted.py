@@ -12,7 +12,6 @@ import polars as pl
 
 from harness.loading import load_study
 from harness.plan import Plan, commit, make_plan, publish
-from harness.steps import result_step
 from harness.store import Artifact, Step, Store
 from tests.conftest import TINY_STUDY
 
@@ -55,7 +54,7 @@ def plant(study: Path, score: Score = scores) -> Plan:
     for run in made.runs:
         adapter(made.store, run.adapter)
         name, digest = run.adapter.name, f"weights of {run.adapter.key}"
-        step = result_step(name, made.suite.digest, made.model.digest, digest)
+        step = made.result(name, digest)
         result(made, step, score(run.variant, run.seed, made.suite.data["items"]))
     result(made, made.base, np.zeros(made.suite.data["items"]))
     return plan(study)
@@ -105,7 +104,7 @@ def forget(made: Plan, variant: str, seed: int, kind: str = "adapter") -> None:
     run = next(run for run in made.runs if (run.variant, run.seed) == (variant, seed))
     step = run.adapter
     if kind == "result":
-        step = result_step(step.name, made.suite.digest, made.model.digest, f"weights of {step.key}")
+        step = made.result(step.name, f"weights of {step.key}")
     found = made.store.find(kind, step.key)
     assert found is not None
     shutil.rmtree(found.folder)

@@ -15,7 +15,6 @@ from harness.answer.reading import read
 from harness.errors import RequestError, StepError
 from harness.identity import canonical_json
 from harness.records import Comparison, TrustCheck
-from harness.steps import result_step
 from harness.store import Store
 from tests import planted
 from tests.conftest import TINY_STUDY
@@ -285,7 +284,7 @@ def put(study: Path, variant: str, seed: int, values: np.ndarray, metric: str = 
     made = planted.plan(study)
     run = next(run for run in made.runs if (run.variant, run.seed) == (variant, seed))
     planted.forget(made, variant, seed, "result")
-    step = result_step(run.adapter.name, made.suite.digest, made.model.digest, f"weights of {run.adapter.key}")
+    step = made.result(run.adapter.name, f"weights of {run.adapter.key}")
     planted.result(made, step, values, metric)
 
 

@@ -335,7 +335,7 @@ def test_garbage_is_exactly_what_no_study_stands_on(
         fill(store, step=ADAPTERS[run], digest=digest_of(ADAPTERS[run]))
 
     def result(run: int, suite: int) -> Step:
-        return result_step(f"run{run}", digest_of(SUITES[suite]), "m", digest_of(ADAPTERS[run]))
+        return result_step(f"run{run}", digest_of(SUITES[suite]), "m", digest_of(ADAPTERS[run]), "2024-07-26")
 
     for run, suite in others:
         fill(store, step=result(run, suite), digest="r")

@@ -13,7 +13,6 @@ from harness.errors import RequestError
 from harness.plan import Plan, PlannedRun
 from harness.records import TaskScore
 from harness.statistics.scores import Scores
-from harness.steps import result_step
 from harness.store import Artifact, Step
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _load(plan: Plan, planned: PlannedRun, alike: Alike) -> Run:
     adapter = plan.store.find("adapter", planned.adapter.key)
     if adapter is None:
         return Run(planned, None, None, alike)
-    step = result_step(planned.adapter.name, plan.suite.digest, plan.model.digest, adapter.record.digest)
+    step = plan.result(planned.adapter.name, adapter.record.digest)
     result = plan.store.find("result", step.key)
     light = _light(adapter, planned.adapter, alike)
     return Run(planned, light, result and _light(result, step, alike), alike)

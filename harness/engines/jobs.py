@@ -55,6 +55,7 @@ class Job(Message):
     suite: dict[str, Any] = {}
     suite_key: str = ""
     suite_digest: str = ""
+    date: str = ""  # what a chat template that asks for the date is told
     recipe: dict[str, Any] = {}
     seed: int = 0
     rows_digest: str = ""
@@ -164,4 +165,5 @@ def _suite_job(plan: Plan, kind: Literal["run", "base"], key: str, label: str) -
         suite=plan.study.suite.identity(),
         suite_key=plan.suite.step.key,
         suite_digest=plan.suite.digest,
+        date=plan.study.recipe.date.isoformat(),
     )

@@ -8,6 +8,7 @@ leaves, in the middle of a step if need be: nothing is published but by rename.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import importlib.metadata
 import json
@@ -104,7 +105,7 @@ class Worker:
 
     def _base(self, job: Job) -> dict[str, Any]:
         store = self._store(job)
-        step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None)
+        step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None, job.date)
         with store.lock(step.key):
             if store.find("result", step.key, step.name) is None:
                 self._evaluate(job, store, step, None)
@@ -117,7 +118,7 @@ class Worker:
         with store.lock(step.key):
             adapter = store.find("adapter", step.key, step.name) or self._train(job, store, step)
             _clear(store.checkpoints(step.key))
-            result = result_step(step.name, job.suite_digest, job.model["digest"], adapter.record.digest)
+            result = result_step(step.name, job.suite_digest, job.model["digest"], adapter.record.digest, job.date)
             if store.find("result", result.key, result.name) is None:
                 self._evaluate(job, store, result, adapter)
         store.forget_failure(job.id)
@@ -171,7 +172,7 @@ class Worker:
         from harness.training.run import adapted
 
         self._enter(job, "evaluating")
-        suite = Suite.model_validate(job.suite)
+        suite, date = Suite.model_validate(job.suite), datetime.date.fromisoformat(job.date)
         pinned = store.find("suite", job.suite_key)
         if pinned is None:
             raise StepError(f"{job.label}: suite {suite.suite} is not in the store; run `harness run` again")
@@ -181,10 +182,10 @@ class Worker:
             self.say(event="items", id=job.id, done=done, total=total)
 
         if adapter is None:
-            outcome = evaluate(base, tokenizer, suite, folder, on_progress=report)
+            outcome = evaluate(base, tokenizer, suite, folder, date=date, on_progress=report)
         else:
             with adapted(base, adapter.checked()) as model:
-                outcome = evaluate(model, tokenizer, suite, folder, on_progress=report)
+                outcome = evaluate(model, tokenizer, suite, folder, date=date, on_progress=report)
         with self.keeping, store.attempt(step) as attempt:
             outcome.items.write_parquet(attempt.folder / "items.parquet")
             attempt.digest = sequence_digest([outcome.items.write_ndjson()])

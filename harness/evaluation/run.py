@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import math
 import time
 from collections import Counter
@@ -18,8 +20,8 @@ from lm_eval.tasks import TaskManager
 from harness.errors import RequestError, StepError
 from harness.evaluation import tasks
 from harness.evaluation.scorer import Scorer
-from harness.records import TaskScore
-from harness.spec import Suite
+from harness.records import ASKED, TaskScore
+from harness.spec import DATE, Suite
 
 KEPT = ("item_id", "task", "subtask", "slice", "group", "half")
 Loaded = Mapping[str, tuple[str, Any]]
@@ -50,6 +52,7 @@ def evaluate(
     suite: Suite,
     folder: Path,
     *,
+    date: datetime.date = DATE,
     batch_tokens: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
@@ -67,13 +70,15 @@ def evaluate(
         tokenizer: Its tokenizer; its ``eos_token`` ends generated answers.
         suite: The suite.
         folder: The stored suite.
+        date: What a chat template that asks for the date is told: as in the recipe of the training.
         batch_tokens: Tokens per forward pass; by default 1024 on a CPU (4096 took 10-25% longer there), else 16384.
             Changes speed and memory, and scores only by float rounding.
         on_progress: Called with items done and items in all.
 
     Raises:
         RequestError: When a task's metric does not exist, or the tokenizer lacks what the suite asks for.
-        StepError: When a task's docs are no longer the pinned ones, or the model's scores are not numbers.
+        StepError: When a task's docs, examples or configuration are no longer the pinned ones, or the model's scores
+            are not numbers.
     """
     started = time.monotonic()
     if suite.chat_template and not tokenizer.chat_template:
@@ -81,11 +86,12 @@ def evaluate(
     pinned = pl.read_parquet(folder / "items.parquet")
     loaded = tasks.load(suite, folder, tokenizer.eos_token)
     indices = _check_pins(suite, pinned, loaded)
+    _check_asked(suite, folder, loaded)
     batch_tokens = batch_tokens or (1024 if model.device.type == "cpu" else 16384)
     training = model.training
     try:
         with tasks.quiet():
-            scorer = Scorer(model, tokenizer, batch_tokens, on_progress, len(pinned))
+            scorer = Scorer(model, tokenizer, batch_tokens, on_progress, len(pinned), date)
             results = lm_eval.simple_evaluate(
                 model=scorer,
                 tasks=[loaded[subtask][1] for subtask in indices],
@@ -121,6 +127,17 @@ def _check_pins(suite: Suite, pinned: pl.DataFrame, loaded: Loaded) -> dict[str,
         indices.setdefault(subtask, []).append(index)
     # lm-eval numbers the docs it takes by their place in a sorted list.
     return {subtask: sorted(found) for subtask, found in indices.items()}
+
+
+def _check_asked(suite: Suite, folder: Path, loaded: Loaded) -> None:
+    """Compare how tasks are asked and scored with what the stored suite says, where its files do not say it."""
+    for subtask, expected in json.loads((folder / ASKED).read_text()).items():
+        name, lm_task = loaded[subtask]
+        if tasks.asked(suite.tasks[name], lm_task) != expected:
+            raise StepError(
+                f"suite {suite.suite}: {subtask} is no longer asked as it was when the suite was stored: its "
+                "configuration, the docs of its examples, or lm-eval's version changed"
+            )
 
 
 def _first_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

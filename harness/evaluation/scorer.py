@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from transformers.utils import chat_template_utils
 
 from harness.errors import StepError
 from harness.evaluation.trees import Tokens, Tree, batches, plant, shared
+from harness.spec import DATE
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 CACHED = 16  # tokens that all inputs must share for a cache of them to pay
@@ -33,6 +37,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         batch_tokens: Tokens per forward pass, padding included.
         on_progress: Called with items done and items in all.
         items: Items in all.
+        date: What a chat template that asks for the date is told.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         batch_tokens: int,
         on_progress: Callable[[int, int], None] | None,
         items: int,
+        date: datetime.date = DATE,
     ) -> None:
         super().__init__(
             pretrained=model,
@@ -52,6 +58,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.batch_tokens = batch_tokens
         self.on_progress = on_progress
         self.items = items
+        self._date = date
         self.items_done = 0.0
         self._items_per_request = 0.0
         self.tokens = 0
@@ -62,6 +69,15 @@ class Scorer(HFLM):  # type: ignore[misc]
     def get_model_info(self) -> dict[str, Any]:
         """Return nothing: lm-eval would ask the Hub about a model that is not there."""
         return {}
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Return a conversation as the model's template writes it, on the same date as in training.
+
+        transformers tells a template that asks (``strftime_now``) what day it is, and has no hook for another.
+        """
+        with patch.object(chat_template_utils, "datetime", _Fixed(self._date)):
+            text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        return text
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """Score (context, continuation) requests."""
@@ -260,6 +276,16 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.items_done += requests * self._items_per_request
         if self.on_progress is not None:
             self.on_progress(round(self.items_done), self.items)
+
+
+class _Fixed:
+    """A clock that stands: what transformers takes the date from."""
+
+    def __init__(self, date: datetime.date) -> None:
+        self._now = datetime.datetime(date.year, date.month, date.day)
+
+    def now(self) -> datetime.datetime:
+        return self._now
 
 
 def _items(requests: list[Any]) -> int:

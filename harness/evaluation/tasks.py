@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import inspect
 import json
 import logging
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,7 +26,8 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from harness.errors import RequestError, did_you_mean
-from harness.identity import digest
+from harness.identity import canonical_json, digest, sequence_digest
+from harness.records import ASKED
 from harness.spec import Suite, Task
 
 # Per-item scores that the harness adds to lm-eval's, by the task's output type.
@@ -205,7 +209,7 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """List the items of all tasks that are not generated, in lm-eval's order.
 
     Writes ``<folder>/metrics.json`` as well: task -> the names of its metrics, or null where only the task's own
-    code knows them.
+    code knows them; and ``<folder>/asked.json``: lm-eval task -> digest of how it is asked and scored (``asked``).
 
     Args:
         suite: The suite. ``limit`` counts per lm-eval task, as in lm-eval.
@@ -221,7 +225,8 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     names = [name for name, task in suite.tasks.items() if task.generator is None]
     items: list[dict[str, Any]] = []
     metrics: dict[str, set[str] | None] = {name: set() for name in names}
-    for subtask, (name, lm_task) in _load(suite, names, folder, None).items():
+    loaded = _load(suite, names, folder, None)
+    for subtask, (name, lm_task) in loaded.items():
         task = suite.tasks[name]
         place = f"suite {suite.suite}: tasks.{name}"
         own, known = _metrics(place, task, lm_task), metrics[name]
@@ -247,7 +252,43 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
             )
     listed = {name: None if known is None else sorted(known) for name, known in metrics.items()}
     (folder / "metrics.json").write_text(json.dumps(listed))
+    (folder / ASKED).write_text(json.dumps({sub: asked(suite.tasks[name], one) for sub, (name, one) in loaded.items()}))
     return items
+
+
+def asked(task: Task, lm_task: Any) -> str:
+    """Return the digest of how a task is asked and scored, as far as the stored suite does not hold it.
+
+    Of lm-eval's own tasks that is the resolved configuration (prompt, description, delimiters, filters, generation
+    settings, metrics, ...) and the package's version, whose code it calls. Of every task that is shown with examples
+    it is also the docs that the examples are drawn from: a data set on the Hub can change.
+    """
+    parts: dict[str, Any] = {}
+    if task.path is None:
+        parts = {"configuration": _described(vars(lm_task.config)), "lm-eval": version("lm-eval")}
+    if lm_task.get_config("num_fewshot"):
+        parts["examples"] = sequence_digest(doc_digest(doc) for doc in lm_task.fewshot_docs() or ())
+    return digest(parts)
+
+
+def _described(value: Any) -> Any:
+    """Return a configuration as JSON values; a function counts by its name and source."""
+    if isinstance(value, partial):
+        return ["partial", _described(value.func), _described(value.args), _described(value.keywords)]
+    if callable(value):
+        try:
+            source = inspect.getsource(value)
+        except (OSError, TypeError):  # not written in Python; the version of its package says what it does
+            source = ""
+        return [getattr(value, "__qualname__", type(value).__qualname__), source]
+    if dataclasses.is_dataclass(value):
+        return _described(vars(value))
+    if isinstance(value, Mapping):
+        return {str(key): _described(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [_described(inner) for inner in value]
+        return parts if isinstance(value, list | tuple) else sorted(parts, key=canonical_json)
+    return _plain(value)
 
 
 def read(place: str, lm_task: Any, doc: Mapping[str, Any]) -> tuple[str, str, list[str]]:

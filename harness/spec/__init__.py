@@ -17,11 +17,12 @@ from harness.spec.designs import (
 )
 from harness.spec.operations import OPERATIONS, Clean, Dedupe, Filter, Operation, Operations, Pii, Sample, Verify
 from harness.spec.study import Control, Decide, Decontaminate, Study, Track
-from harness.spec.training import Lora, Recipe, Suite, Task
+from harness.spec.training import DATE, Lora, Recipe, Suite, Task
 
 __all__ = [
     "CANONICAL_FIELDS",
     "COMMIT",
+    "DATE",
     "DESIGNS",
     "NAME",
     "OPERATIONS",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.spec.base import Spec, named
+
+# What Llama 3's own template falls back on where it cannot ask for the date.
+DATE = datetime.date(2024, 7, 26)
 
 
 class Lora(Spec):
@@ -36,6 +40,16 @@ class Recipe(Spec):
     epochs: float | None = Field(None, gt=0)
     max_length: int = Field(1024, ge=8, description="tokens; longer rows are cut at the end")
     chat_template: bool = Field(False, description="render rows through the model's chat template")
+    date: datetime.date = Field(
+        DATE, description="what a chat template that asks for the date is told, in training and in evaluation"
+    )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _written_out(cls, value: Any) -> Any:
+        if not isinstance(value, str | datetime.date):  # a number would be taken for seconds since 1970
+            raise ValueError("expected a date such as 2024-07-26")
+        return value
 
     @model_validator(mode="after")
     def _one_budget(self) -> Recipe:

@@ -91,7 +91,7 @@ def held(tmp_path: Path) -> Held:
         job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
         suite={"suite": "s"}, suite_digest="suite",
     )  # fmt: skip
-    key = result_step("base-s", job.suite_digest, job.model["digest"], None).key
+    key = result_step("base-s", job.suite_digest, job.model["digest"], None, job.date).key
     pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)

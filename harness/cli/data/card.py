@@ -126,7 +126,8 @@ def _of_variant(opened: OpenedVariant, model: Path | None) -> dict[str, Any]:
     folder = made.model.folder
     return {
         "facts": {name: value for name, value in facts.items() if value},
-        "encoder": RowEncoder(folder, chat_template=recipe.chat_template, max_length=UNCUT) if folder else None,
+        "encoder": folder
+        and RowEncoder(folder, chat_template=recipe.chat_template, max_length=UNCUT, date=recipe.date),
         "max_length": recipe.max_length,
         "perplexity": _perplexities(opened),
         "ledger": ledger(

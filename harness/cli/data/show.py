@@ -176,7 +176,9 @@ def _renderer(opened: Opened, model: Path | None, chat_template: bool, *, needed
             raise StepError(
                 f"{made.model.name} is not ready yet, so rows cannot be shown as it sees them: harness doctor --prepare"
             )
-        encoder = RowEncoder(made.model.folder, chat_template=recipe.chat_template, max_length=recipe.max_length)
+        encoder = RowEncoder(
+            made.model.folder, chat_template=recipe.chat_template, max_length=recipe.max_length, date=recipe.date
+        )
     elif model is not None:
         encoder = RowEncoder(model, chat_template=chat_template, max_length=1_000_000_000)
     else:
