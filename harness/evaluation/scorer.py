@@ -14,13 +14,18 @@ from lm_eval.models.huggingface import HFLM
 from transformers.utils import chat_template_utils
 
 from harness.errors import StepError
+from harness.evaluation.attention import reach
 from harness.evaluation.trees import Tokens, Tree, batches, plant, shared
 from harness.spec import DATE
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 CACHED = 16  # tokens that all inputs must share for a cache of them to pay
 TOLERANCE = {torch.float32: 1e-4}  # nats per token; two ways to compute one log-likelihood differ by 1e-6 in float32
-TRIED: dict[str, bool] = {}  # model's configuration -> whether it takes masks; the trial costs as much as some items
+# Model's configuration -> the length at which a tree was found to score as its sequences do apart; 0: it does not. The
+# trial costs as much as an item or two.
+TRIED: dict[str, int] = {}
+LAST = 8  # tokens of a sequence that a trial scores
+LONGEST = 8192  # tokens; the mask of a trial grows with the square, and longer sequences go alone
 GENERATION = 8  # times the token budget: answers grow a token at a time, and the rest stands in a cache
 
 
@@ -127,18 +132,25 @@ class Scorer(HFLM):  # type: ignore[misc]
             if texts is not None:
                 self.continuation_tokens[texts] = len(continuation)
         answers = [(0.0, False)] * len(requests)
-        prefix = self._common_prefix(requests, sharing)
-        planted = plant([tokens[len(prefix) :] for tokens in sharing], self.batch_tokens, share=self._shares(sharing))
+        bound = reach(self.model)
+        limit = self._limit(sharing, bound)
+        short = {tokens: numbers for tokens, numbers in sharing.items() if len(tokens) <= limit}
+        prefix = self._common_prefix(requests, short)
+        most = self.batch_tokens if bound is None else min(self.batch_tokens, bound - len(prefix))
+        together = plant([tokens[len(prefix) :] for tokens in short], most)
+        apart = plant([tokens for tokens in sharing if tokens not in short], self.batch_tokens, share=False)
         cache = self._cache(prefix)
-        for batch in batches(planted, self.batch_tokens, len(prefix)):
+        planted = [(prefix, cache, batch) for batch in batches(together, self.batch_tokens, len(prefix))]
+        planted += [((), None, batch) for batch in batches(apart, self.batch_tokens)]
+        for before, behind, batch in planted:
             # A request's tokens are predicted at its last nodes, the first of them at the last of its context.
             spans = [
                 (row, path[len(path) - len(requests[number][2]) :], number)
                 for row, tree in enumerate(batch)
                 for tokens, path in tree.paths.items()
-                for number in sharing[prefix + tokens]
+                for number in sharing[before + tokens]
             ]
-            scored = self._score(batch, [(row, nodes, requests[number][2]) for row, nodes, number in spans], cache)
+            scored = self._score(batch, [(row, nodes, requests[number][2]) for row, nodes, number in spans], behind)
             for (_, _, number), answer in zip(spans, scored, strict=True):
                 answers[number] = answer
             if requests[spans[0][2]][0] is not None:  # windows of a rolling request have no texts
@@ -150,7 +162,7 @@ class Scorer(HFLM):  # type: ignore[misc]
 
         At least one token of every context stays outside, since the first token of an answer is predicted there.
         """
-        if len(sharing) < 2 or not self._shares(sharing):
+        if len(sharing) < 2:
             return ()
         common = shared(min(sharing), max(sharing))
         outside = max(len(requests[n][2]) for numbers in sharing.values() for n in numbers)
@@ -172,43 +184,54 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.tokens += len(prefix)
         return cache
 
-    def _shares(self, sequences: Collection[Tokens]) -> bool:
-        """Tell whether the model sees only the nodes it is shown, tried once: some kinds of attention take no mask.
+    def _limit(self, sequences: Collection[Tokens], bound: int | None) -> int:
+        """Return the length up to which sequences may share nodes and stand behind a cache; longer ones go alone.
 
-        Two inputs that share their start are scored in one tree behind a cache, and apart.
+        That is ``bound``, what all layers of the model see, as far as it was tried: at the longest of these inputs.
         """
         attention = getattr(self.model.config, "_attn_implementation", "")
         kind = f"{self.model.dtype} {attention} {self.model.config.to_json_string()}"
-        if self.shared_context is None:
-            self.shared_context = TRIED.get(kind)
-        if self.shared_context is None:
-            pair = next((p for p in itertools.pairwise(sorted(sequences)) if 8 <= shared(*p) < min(map(len, p))), None)
-            if pair is None:
-                return False
-            start = pair[0][:4]
-            together = plant([tokens[4:] for tokens in pair], self.batch_tokens)
-            alone = plant(pair, self.batch_tokens, share=False)
-            spans = [(0, path, list(tokens)) for tree in together for tokens, path in tree.paths.items()]
-            counted, tolerance = (self.tokens, self.scored), TOLERANCE.get(self.model.dtype, 0.02)
-            try:
-                one = self._score(together, spans, self._cache(start))
-                other = self._score(
-                    alone,
-                    [
-                        (row, path[4:], list(tokens[4:]))
-                        for row, tree in enumerate(alone)
-                        for tokens, path in tree.paths.items()
-                    ],
-                )
-                self.shared_context = all(
-                    abs(a[0] - b[0]) <= tolerance * len(path)
-                    for a, b, (_, path, _) in zip(one, other, spans, strict=True)
-                )
-            except (TypeError, ValueError, RuntimeError):  # a model that refuses positions, masks or caches like these
-                self.shared_context = False
+        most = LONGEST if bound is None else min(LONGEST, bound)
+        within = sorted(tokens for tokens in sequences if len(tokens) <= most)
+        longest = max(within, key=len, default=())
+        shares = any(shared(*pair) >= LAST for pair in itertools.pairwise(within))
+        if bound == 0:
+            TRIED[kind] = 0
+        elif shares and 2 * LAST <= len(longest) > TRIED.get(kind, 1) > 0:
+            TRIED[kind] = len(longest) if self._exact(longest) else 0
+        tried = TRIED.get(kind)
+        self.shared_context = None if tried is None else tried > 0
+        return tried or 0
+
+    def _exact(self, sequence: Tokens) -> bool:
+        """Tell whether two sequences score in one tree behind a cache as they do apart.
+
+        The second is the first with its second half turned round: one of the two branches then lies far from its trunk,
+        which shows in models that take a place in the input for a position. Scored are the last tokens: they see most.
+        """
+        half = len(sequence) // 2
+        turned = next((at for at in range(len(sequence) - 1, half, -1) if sequence[at] != sequence[half]), None)
+        if turned is None:
+            return False  # all the same token: there is nothing to tell by
+        other = (*sequence[:half], *reversed(sequence[half : turned + 1]), *sequence[turned + 1 :])
+        start, counted = sequence[: half // 2], (self.tokens, self.scored)
+
+        def scores(sequences: Sequence[Tokens], cache: Any = None) -> list[float]:
+            tree = Tree()
+            for tokens in sequences:
+                tree.add(tokens)
+            ends = [(path[at], tokens[at]) for tokens, path in tree.paths.items() for at in range(-LAST, 0)]
+            return [value for value, _ in self._score([tree], [(0, [node], [token]) for node, token in ends], cache)]
+
+        try:
+            pair = sorted((sequence, other))
+            together = scores([tokens[len(start) :] for tokens in pair], self._cache(start))
+            apart = [value for tokens in pair for value in scores([tokens])]
+        except Exception:  # whatever a model's own code does when it is given positions, masks or caches like these
+            return False
+        finally:
             self.tokens, self.scored = counted
-            TRIED[kind] = self.shared_context
-        return self.shared_context
+        return all(abs(a - b) <= TOLERANCE.get(self.model.dtype, 0.02) for a, b in zip(together, apart, strict=True))
 
     def _score(
         self, batch: list[Tree], continuations: list[tuple[int, list[int], list[int]]], cache: Any = None

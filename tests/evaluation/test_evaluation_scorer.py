@@ -89,16 +89,43 @@ def test_whether_a_model_takes_masks_is_tried_once_per_kind_of_model(
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     asked = requests(EXAMPLES)
-    calls = []
-    trial = scorer.Scorer._cache
-    monkeypatch.setattr(scorer.Scorer, "_cache", lambda self, prefix: calls.append(len(prefix)) or trial(self, prefix))
+    tried = []
+    trial = scorer.Scorer._exact
+    monkeypatch.setattr(scorer.Scorer, "_exact", lambda self, one: tried.append(len(one)) or trial(self, one))
     model = model_of("llama", len(tokenizer))
     for _ in range(2):
         Scorer(model, tokenizer, 256, None, len(asked)).loglikelihood(asked)
-    assert calls.count(4) == 1  # the trial stands behind four tokens
+    assert len(tried) == 1
     model.set_attn_implementation("eager")  # another kind: nothing is known of it
     Scorer(model, tokenizer, 256, None, len(asked)).loglikelihood(asked)
-    assert calls.count(4) == 2
+    assert len(tried) == 2
+    longer = requests(EXAMPLES * 2)  # at this length nothing is known of it either
+    Scorer(model, tokenizer, 256, None, len(asked)).loglikelihood(longer)
+    assert tried[2] > tried[1]
+    Scorer(model, tokenizer, 256, None, len(asked)).loglikelihood(asked)
+    assert len(tried) == 3
+
+
+@pytest.mark.parametrize("error", [AttributeError, RuntimeError, KeyError, AssertionError, NotImplementedError])
+def test_a_model_that_fails_at_masks_is_scored_input_by_input(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = model_of("llama", len(tokenizer))
+    asked = requests(EXAMPLES)
+    stock = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4).loglikelihood(asked, disable_tqdm=True)
+    forward = model.forward
+
+    def refusing(*args: Any, **options: Any) -> Any:
+        if options.get("use_cache") or options.get("attention_mask") is not None:
+            raise error("not with me")
+        return forward(*args, **options)
+
+    monkeypatch.setattr(model, "forward", refusing)
+    ours = Scorer(model, tokenizer, 256, None, len(asked))
+    found = ours.loglikelihood(asked)
+    assert ours.shared_context is False
+    assert [ll for ll, _ in found] == pytest.approx([ll for ll, _ in stock], abs=1e-4)
 
 
 def test_a_long_context_loses_its_start_as_in_stock(tiny: Path) -> None:
