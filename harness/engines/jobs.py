@@ -16,7 +16,7 @@ from harness.records import Failure
 
 STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
 UNKEPT = (OSError, StepError)  # why a failure could not be written down: the disk, or the object store
-FULL = "full"  # in the data of a failed event: the store cannot be written, and other runs would fare no better
+COMMON = "common"  # in the data of a failed event: other runs would fail at the same (a full disk, the suite itself)
 
 
 class Message(BaseModel):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.engines.jobs import FULL, STOP, UNKEPT, Event, Job, keep_failure
+from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.placement import Node
 from harness.engines.slots import Slots, gpus, processor
 from harness.errors import StepError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 ATTEMPTS = 2  # a worker that dies (killed, out of memory) is replaced, and its run tried once more
-NOT_STARTED = "waiting"  # the stage of runs that were not begun because the store cannot be written
+NOT_STARTED = "waiting"  # the stage of runs that were not begun because they would fail as another one did
 Listener = Callable[[int, Job, Event], None]
 
 # Large tensors come and go every step: without these two settings glibc returns their pages to the kernel each time,
@@ -128,7 +128,7 @@ class Engine:
                     if event.event == "failed":
                         failed.append((job, event))
                     listen(process.slot, job, event)
-                    if FULL in event.data:  # the others would train, and fail where this one did
+                    if COMMON in event.data:  # the others would train, and fail where this one did
                         failed += [(job, not_started(job, event)) for job, _ in waiting]
                         waiting.clear()
                 if waiting:
@@ -223,7 +223,7 @@ def settings(slots: Slots, commit: str) -> dict[str, str]:
 
 
 def not_started(job: Job, why: Event) -> Event:
-    """Return how a job is reported that was not begun because the store cannot be written."""
+    """Return how a job is reported that was not begun because it would fail as another one did."""
     return Event(event="failed", id=job.id, stage=NOT_STARTED, message=why.message)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness import models
-from harness.engines.jobs import FULL, STOP, UNKEPT, Event, Job, keep_failure
+from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
 from harness.errors import STORAGE, HarnessError, StepError, storage_problem
@@ -37,6 +37,7 @@ from harness.tokens import Encoded, from_table
 from harness.visible import redacted
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
+REHEARSING = "rehearsing the evaluation"
 NO_ROOM = tuple(STORAGE[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
@@ -50,6 +51,7 @@ class Worker:
         self._device = ""
         self.place: dict[str, Any] = {}  # where an engine put this worker: goes into the provenance
         self.stage = ""
+        self._rehearsed: set[tuple[str, str, str]] = set()  # suite, model, date: the base model can be evaluated
         self.stopping = threading.Event()  # asked to leave: training ends with a checkpoint after its current step
         self.keeping = threading.Lock()  # held while there is something to keep; who ends the process takes it first
 
@@ -67,7 +69,7 @@ class Worker:
             message = redacted(_words(error))
             failed = Event(
                 event="failed", id=job.id, stage=self.stage, message=message, detail=redacted(traceback.format_exc()),
-                data={FULL: True} if message.startswith(NO_ROOM) else {},
+                data={COMMON: True} if message.startswith(NO_ROOM) or self.stage == REHEARSING else {},
             )  # fmt: skip
             try:
                 keep_failure(job, failed)
@@ -116,7 +118,10 @@ class Worker:
         store = self._store(job)
         step = Step(**job.adapter.model_dump())
         with store.lock(step.key):
-            adapter = store.find("adapter", step.key, step.name) or self._train(job, store, step)
+            adapter = store.find("adapter", step.key, step.name)
+            if adapter is None:
+                self._rehearse(job, store)
+                adapter = self._train(job, store, step)
             _clear(store.checkpoints(step.key))
             result = result_step(step.name, job.suite_digest, job.model["digest"], adapter.record.digest, job.date)
             if store.find("result", result.key, result.name) is None:
@@ -166,17 +171,39 @@ class Worker:
             attempt.provenance = self._provenance()
         return _found(store, step)
 
+    def _rehearse(self, job: Job, store: Store) -> None:
+        """Make sure that the suite can be evaluated before a training is paid for.
+
+        The base model's result says so, where it is there; else the base model is evaluated on a few items, once.
+        """
+        about = (job.suite_key, job.model["digest"], job.date)
+        known = result_step("", job.suite_digest, job.model["digest"], None, job.date)
+        if about in self._rehearsed or store.find("result", known.key, f"base-{job.suite['suite']}"):
+            return
+        self._enter(job, "loading")
+        base, tokenizer = self._base_model(job)
+        from harness.evaluation.run import rehearse
+
+        self._enter(job, REHEARSING)
+        suite, folder = self._suite_of(job, store)
+        rehearse(base, tokenizer, suite, folder, date=datetime.date.fromisoformat(job.date))
+        self._rehearsed.add(about)
+
+    def _suite_of(self, job: Job, store: Store) -> tuple[Suite, Path]:
+        suite = Suite.model_validate(job.suite)
+        pinned = store.find("suite", job.suite_key)
+        if pinned is None:
+            raise StepError(f"{job.label}: suite {suite.suite} is not in the store; run `harness run` again")
+        return suite, pinned.checked()
+
     def _evaluate(self, job: Job, store: Store, step: Step, adapter: Artifact | None) -> None:
         base, tokenizer = self._base_model(job)
         from harness.evaluation.run import evaluate
         from harness.training.run import adapted
 
         self._enter(job, "evaluating")
-        suite, date = Suite.model_validate(job.suite), datetime.date.fromisoformat(job.date)
-        pinned = store.find("suite", job.suite_key)
-        if pinned is None:
-            raise StepError(f"{job.label}: suite {suite.suite} is not in the store; run `harness run` again")
-        folder = pinned.checked()
+        suite, folder = self._suite_of(job, store)
+        date = datetime.date.fromisoformat(job.date)
 
         def report(done: int, total: int) -> None:
             self.say(event="items", id=job.id, done=done, total=total)

@@ -80,10 +80,41 @@ def evaluate(
         StepError: When a task's docs, examples or configuration are no longer the pinned ones, or the model's scores
             are not numbers.
     """
+    pinned = pl.read_parquet(folder / "items.parquet")
+    return _evaluate(model, tokenizer, suite, folder, pinned, date, batch_tokens, on_progress)
+
+
+def rehearse(model: Any, tokenizer: Any, suite: Suite, folder: Path, *, date: datetime.date = DATE) -> None:
+    """Evaluate a model on the longest and the shortest item of every task, and throw the scores away.
+
+    What an evaluation is bound to fail at (a kind of layer, a task's own code, a metric, memory) fails here, in
+    seconds, and not after a training.
+
+    Raises:
+        As ``evaluate``, or whatever a model's or a task's own code raises.
+    """
+    pinned = pl.read_parquet(folder / "items.parquet")
+    length = pl.col("question").str.len_chars() + pl.col("choices").list.join("").str.len_chars()
+    ranked = pinned.with_row_index("at").sort(length, "at")
+    chosen = ranked.group_by("subtask").agg(pl.col("at").first(), pl.col("at").last().alias("last"))
+    some = pinned[sorted({*chosen["at"], *chosen["last"]})]
+    _evaluate(model, tokenizer, suite, folder, some, date)
+
+
+def _evaluate(
+    model: Any,
+    tokenizer: Any,
+    suite: Suite,
+    folder: Path,
+    pinned: pl.DataFrame,
+    date: datetime.date,
+    batch_tokens: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Evaluate a model on the given items of a suite."""
     started = time.monotonic()
     if suite.chat_template and not tokenizer.chat_template:
         raise RequestError(f"suite {suite.suite}: chat_template: the tokenizer has none; set it to false")
-    pinned = pl.read_parquet(folder / "items.parquet")
     loaded = tasks.load(suite, folder, tokenizer.eos_token)
     indices = _check_pins(suite, pinned, loaded)
     _check_asked(suite, folder, loaded)

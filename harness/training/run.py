@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn import Linear
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig
 
@@ -94,7 +95,7 @@ def train(
     micro = order.micro_batch([row.length for row in sequence], recipe.batch, device)
 
     set_seed(seed)  # the adapter's first weights: equal over arms at equal seeds
-    model = get_peft_model(base, lora(recipe))
+    model = get_peft_model(base, lora(recipe, base))
     curve = _Curve(len(batches), [sum(row.length for row in batch) for batch in batches], on_step)
     resumed = latest(checkpoints, device) if checkpoints is not None else None
     before = 0.0
@@ -179,17 +180,34 @@ class _Curve(TrainerCallback):  # type: ignore[misc]
             self._on_step(step, self._steps, float(logs["loss"]), self.entries[-1]["tokens_per_second"])
 
 
-def lora(recipe: Recipe) -> LoraConfig:
-    """Return PEFT's configuration of a recipe's adapter."""
+def lora(recipe: Recipe, base: PreTrainedModel) -> LoraConfig:
+    """Return PEFT's configuration of a recipe's adapter on a base model."""
     targets = recipe.lora.targets
     return LoraConfig(
         r=recipe.lora.r,
         lora_alpha=recipe.lora.alpha,
         lora_dropout=recipe.lora.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        exclude_modules=_no_targets(base) if targets == "all-linear" else None,
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def _no_targets(base: PreTrainedModel) -> list[str] | None:
+    """Return the linear layers that an adapter must leave alone, or None where there are none.
+
+    A Mamba layer (known by its parameters A_log and D) hands the weights of its last projection to a fused kernel,
+    past the adapter; PEFT refuses it in some models. A router of experts may return more than a tensor.
+    """
+    names = []
+    for name, module in base.named_modules():
+        if hasattr(module, "A_log") and hasattr(module, "D") and hasattr(module, "out_proj"):
+            names.append(f"{name}.out_proj")
+        own = type(module).__module__.startswith("transformers.models.")
+        if isinstance(module, Linear) and own and type(module).forward is not Linear.forward:
+            names.append(name)
+    return names or None
 
 
 def arguments(recipe: Recipe, seed: int, steps: int, micro: int, folder: Path, device: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from harness.engines.jobs import FULL, UNKEPT, Event, Job, keep_failure
+from harness.engines.jobs import COMMON, UNKEPT, Event, Job, keep_failure
 from harness.engines.local import Listener, not_started
 from harness.engines.placement import Blocks
 from harness.errors import StepError
@@ -138,7 +138,7 @@ class Sweep:
         if event.event == "failed":
             self.failed.append((job, event))
         self.listen(seat.slot, job, event)
-        if FULL in event.data:  # the others would train, and fail where this one did
+        if COMMON in event.data:  # the others would train, and fail where this one did
             self.failed += [(other, not_started(other, event)) for other in self.blocks.clear()]
 
     def _gone(self, seat: _Seat, error: RayError) -> None:
