@@ -50,7 +50,7 @@ def test_loss_and_adapter_equal_the_stock_trainer(tiny: Path, base: Any, rows: l
     drawn = order.schedule(IDS, RECIPE, 3)
     sequence = [rows[i] for i in drawn]  # as drawn: neither sorted nor cut into micro-batches
     set_seed(3)
-    adapted = get_peft_model(model, run.lora(RECIPE))
+    adapted = get_peft_model(model, run.lora(RECIPE, model))
     trainer = SFTTrainer(
         model=adapted,
         args=SFTConfig(
@@ -237,7 +237,7 @@ def test_text_equals_the_stock_trainer_on_the_same_blocks(
     blocks = [block.input_ids for batch in order.blocks(rows, IDS, TEXT, 3) for block in batch]
     set_seed(3)
     trainer = SFTTrainer(
-        model=get_peft_model(model, run.lora(TEXT)),
+        model=get_peft_model(model, run.lora(TEXT, model)),
         args=SFTConfig(
             **run.arguments(TEXT, 3, 5, 2, tmp_path / "stock", "cpu"), max_length=16,
             dataset_kwargs={"skip_prepare_dataset": True},
@@ -263,7 +263,7 @@ def test_dpo_equals_the_stock_trainer_on_the_same_text(tiny: Path, base: Any, tm
     model, tokenizer = models.load(tiny, "cpu")
     drawn = order.schedule(IDS[:8], DPO, 3)
     set_seed(3)
-    adapted = get_peft_model(model, run.lora(DPO))
+    adapted = get_peft_model(model, run.lora(DPO, model))
     trainer = DPOTrainer(
         model=adapted,
         args=DPOConfig(**run.arguments(DPO, 3, 6, 4, tmp_path / "stock", "cpu"), beta=0.5, max_length=1024),
