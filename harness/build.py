@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import designs, models
+from harness import designs, models, outside
 from harness.decisions import subject
 from harness.errors import RequestError
 from harness.identity import canonical_json, sequence_digest
@@ -105,6 +105,7 @@ class Builder:
 
     # ------------------------------------------------------------------------------------------------------ suite
 
+    @outside.watched()
     def suite(self) -> Output:
         """Return the study's suite, its items listed and pinned."""
         from harness import suites
@@ -145,13 +146,15 @@ class Builder:
 
     # ------------------------------------------------------------------------------------------------------ pools
 
+    @outside.watched()
     def source(self, name: str) -> Output:
         """Return a source's rows as they were read."""
         from harness.data import sources
 
-        source, base = self.study.sources[name], self.loaded.source_folders[name]
+        written, base = self.study.sources[name], self.loaded.source_folders[name]
+        source = sources.settled(name, written, base)
         inputs = sources.inputs(name, source, base) | self._tools(source.operations)
-        spec = {"name": name, "source": source.identity()}
+        spec = {"name": name, "source": written.identity()}
         step = make_step("source", name, spec, inputs)
 
         def build() -> Output:

@@ -85,9 +85,3 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def tree_digest(folder: Path) -> str:
-    """Return a digest over the names and bytes of all files below a folder."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return sequence_digest(f"{p.relative_to(folder).as_posix()}={file_digest(p)}" for p in files)

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness import outside
 from harness.errors import RequestError, StepError, did_you_mean
-from harness.identity import file_digest, sequence_digest, step_key
+from harness.identity import sequence_digest, step_key
 from harness.spec import COMMIT
 from harness.store import Artifact, Step, Store
 
@@ -68,7 +69,7 @@ def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = Fa
     """
     if name in EMBEDDED:
         weights = _embedded_file(name)
-        digest = file_digest(weights)
+        digest = outside.digest(weights)
         found = store.find("model", _embedded_step(name, digest).key)
         return Model(name, "embedded", digest, _without_weights(found) if found else None)
     hub = HUB.fullmatch(name)
@@ -213,14 +214,15 @@ def _in_folder(name: str, folder: Path, trusted: bool) -> Model:
         raise RequestError(f"model: {name}: the folder holds an adapter; merge it into its base model and name that")
     if not (folder / "config.json").is_file():
         raise RequestError(f"model: {name}: the folder has no config.json")
-    files = [path for pattern in FILES for path in folder.glob(pattern)]
+    outside.digest(folder)  # so that a file that comes while the others are read, and goes again, is noticed too
+    files = [path for pattern in FILES for path in folder.glob(pattern) if not path.name.startswith(".")]
     if not any(path.suffix == ".safetensors" for path in files):
         raise RequestError(f"model: {name}: no .safetensors file in the folder (pickled weights are not loaded)")
     if missing := _missing_weights(name, folder):
         raise RequestError(f"model: {name}: {missing[0]} is missing from the folder")
     _check_code(name, folder, trusted)
-    files += folder.rglob(CODE) if trusted else []
-    parts = (f"{path.relative_to(folder).as_posix()}={file_digest(path)}" for path in sorted(files))
+    files += (path for path in outside.walk(folder, f"model: {name}: ") if path.match(CODE)) if trusted else ()
+    parts = (f"{path.relative_to(folder).as_posix()}={outside.digest(path)}" for path in sorted(files))
     return Model(name, "folder", sequence_digest(parts), folder, trusted)
 
 
@@ -232,8 +234,8 @@ def _missing_weights(name: str, folder: Path) -> list[str]:
     if not isinstance(shards, dict) or not shards or not all(isinstance(shard, str) for shard in shards.values()):
         raise RequestError(f"model: {name}: {INDEX} has no weight_map of tensors to files")
     names = sorted(set(shards.values()))
-    if outside := [shard for shard in names if Path(shard).name != shard]:
-        raise RequestError(f"model: {name}: {INDEX} names {outside[0]!r}, which is no file beside it")
+    if elsewhere := [shard for shard in names if Path(shard).name != shard]:
+        raise RequestError(f"model: {name}: {INDEX} names {elsewhere[0]!r}, which is no file beside it")
     return [shard for shard in names if not (folder / shard).is_file()]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness import models
+from harness import models, outside
 from harness.build import AA_OFFSET, Builder, Materialize, PlannedVariant
 from harness.errors import RequestError, did_you_mean
 from harness.identity import digest
@@ -65,6 +65,7 @@ class Plan:
         return result_step(name, self.suite.digest, self.model.digest, adapter, self.study.recipe.date.isoformat())
 
 
+@outside.watched()
 def make_plan(
     loaded: Loaded,
     store: Store,
@@ -84,7 +85,8 @@ def make_plan(
         tell: Told of every data step that the store does not hold yet, before it is built.
 
     Raises:
-        RequestError: When anything about the study, its data or its suite is wrong.
+        RequestError: When anything about the study, its data or its suite is wrong, or a file of theirs changes
+            while it is read.
     """
     study = loaded.study
     model = models.resolve(study.model, loaded.model_folder, store, trust_remote_code=study.trust_remote_code)

@@ -20,16 +20,15 @@ from typing import Any
 import polars as pl
 import yaml
 
-from harness import packing
+from harness import outside, packing
 from harness.errors import RequestError, did_you_mean
-from harness.identity import canonical_json, digest, sequence_digest, tree_digest, unit_hash
+from harness.identity import canonical_json, digest, sequence_digest, unit_hash
 from harness.records import ITEM_COLUMNS
 from harness.spec import Suite, Task
 
 ID_LENGTH = 16
 TRIES_PER_ITEM = 20
 GENERATED_METRICS = ("exact_match", "acc", "gold_logprob", "gold_logprob_per_token", "gold_logprob_per_byte")
-IGNORED = ("__pycache__", ".ipynb_checkpoints", ".git")
 _TYPES: dict[str, pl.DataType] = {
     "str": pl.String(), "str?": pl.String(), "int": pl.Int64(), "list[str]": pl.List(pl.String()),
 }  # fmt: skip
@@ -50,7 +49,7 @@ def inputs(suite: Suite, base: Path) -> dict[str, str]:
         RequestError: When a task's folder does not exist.
     """
     found = {
-        f"tasks/{name}": tree_digest(_local_folder(suite, name, base))
+        f"tasks/{name}": outside.tree_digest(_local_folder(suite, name, base), f"{_place(suite, name)}: ")
         for name, task in suite.tasks.items()
         if task.path is not None
     }
@@ -72,9 +71,14 @@ def _local_folder(suite: Suite, name: str, base: Path) -> Path:
     folder = base / path
     if not folder.is_dir():
         near = did_you_mean(folder.name, (p.name for p in folder.parent.glob("*") if p.is_dir()))
-        place = f"suite {suite.suite}: tasks.{name}.path"
-        raise RequestError(f"{place}: no such folder: {path} (from {base}).{near}")
+        if trouble := outside.problem(folder):
+            raise RequestError(f"{_place(suite, name)}: {path} {trouble}")
+        raise RequestError(f"{_place(suite, name)}: no such folder: {path} (from {base}).{near}")
     return folder
+
+
+def _place(suite: Suite, name: str) -> str:
+    return f"suite {suite.suite}: tasks.{name}.path"
 
 
 # ------------------------------------------------------------------------------------------------- generating
@@ -245,25 +249,22 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
     for name, task in suite.tasks.items():
         if task.path is None:
             continue
-        source = _local_folder(suite, name, base).resolve()
-        place = f"suite {suite.suite}: tasks.{name}.path"
-        if not any(source.rglob("*.yaml")):
-            raise RequestError(f"{place}: no .yaml file (an lm-eval task) in {task.path}")
-        for file in sorted(source.rglob("*.yaml")):
-            if any(part in IGNORED for part in file.relative_to(source).parts):
-                continue
-            _check_references(place, file, source, set())
-        for path in sorted(source.rglob("*")):
-            relative = path.relative_to(source)
-            if any(part in IGNORED for part in relative.parts):
-                continue
+        source, place = _local_folder(suite, name, base).resolve(), _place(suite, name)
+        there = outside.walk(source, f"{place}: ")
+        for path in there:
             if not path.resolve().is_relative_to(source):
-                raise RequestError(f"{place}: {relative} is a link out of the folder; put a copy there")
-            if path.is_file():
-                packing.check(path, f"{place}: {relative}")
-                target = folder / "tasks" / name / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                raise RequestError(f"{place}: {path.relative_to(source)} is a link out of the folder; put a copy there")
+        tasks = [path for path in there if path.suffix == ".yaml"]
+        if not tasks:
+            raise RequestError(f"{place}: no .yaml file (an lm-eval task) in {task.path}")
+        for path in tasks:
+            _check_references(place, path, source, set())
+        for path in there:
+            relative = path.relative_to(source)
+            packing.check(path, f"{place}: {relative}")
+            target = folder / "tasks" / name / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _check_references(place: str, file: Path, folder: Path, seen: set[Path]) -> None:
@@ -298,9 +299,10 @@ def _check_references(place: str, file: Path, folder: Path, seen: set[Path]) -> 
             waiting += node.value
     for one in included:
         target = (file.parent / str(one.value)).resolve()
-        if not target.is_relative_to(folder) or not target.is_file():
+        if not target.is_relative_to(folder) or not target.is_file() or outside.hidden(target.relative_to(folder)):
             raise RequestError(
-                f"{place}: {shown}:{one.start_mark.line + 1}: include: no file {one.value} in the folder"
+                f"{place}: {shown}:{one.start_mark.line + 1}: include: no file {one.value} in the folder (hidden ones "
+                "are left out)"
             )
         if target not in seen:
             _check_references(place, target, folder, seen)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.identity import canonical_json, digest, file_digest, sequence_digest, step_key, tree_digest, unit_hash
+from harness.identity import canonical_json, digest, file_digest, sequence_digest, step_key, unit_hash
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -80,11 +80,6 @@ def test_unit_hash_depends_on_the_parts_only(parts: list[object]) -> None:
     assert 0 <= unit_hash(*parts) < 2**64
 
 
-def test_files_and_trees(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
+def test_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one")
-    (tmp_path / "sub" / "b").write_text("two")
-    whole = tree_digest(tmp_path)
     assert file_digest(tmp_path / "a") == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
-    (tmp_path / "sub" / "b").rename(tmp_path / "sub" / "c")
-    assert tree_digest(tmp_path) != whole

@@ -14,29 +14,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from harness import outside
 from harness.data.reading import File, Record, batches, read
 from harness.errors import RequestError, did_you_mean
 from harness.packing import FORMATS, PACKINGS, format_of, packing_of, printable
 
 __all__ = ["FORMATS", "File", "Record", "batches", "find", "read", "records", "write"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
+DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json")  # of the files beside them, as datasets of the Hub have it
 READABLE = f"{', '.join(FORMATS)} (or one of them with {' or '.join(PACKINGS)})"
 
 
 def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
     """Return the files that paths, globs and folders name: as listed, each glob or folder sorted, none twice.
 
+    What is hidden counts only where it is named.
+
     Raises:
-        RequestError: A path names nothing, or a file in a format that cannot be read.
+        RequestError: A path names nothing, a file in a format that cannot be read, or what is no file at all.
     """
     found: dict[str, File] = {}
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
-        paths = _matches(base, pattern)
+        place = f"sources.{name}.path: "
+        paths = _matches(base, pattern, place)
         if not paths:
-            raise RequestError(f'sources.{name}.path: no file "{pattern}" in {base}.{_nearest(base, pattern)}')
+            raise RequestError(f'{place}no file "{printable(pattern)}" in {base}.{_nearest(base, pattern)}')
         for path in paths:
             if format_of(path) not in FORMATS:
-                raise RequestError(f"sources.{name}.path: {printable(path.name)} is not {READABLE}")
+                raise RequestError(f"{place}{printable(path.name)} is not {READABLE}")
             if Path(pattern).is_absolute():  # where a machine keeps its data is no part of what the data is
                 shown, role = path.as_posix(), f"files/{path.name}"
             else:
@@ -49,20 +54,73 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
     return list(found.values())
 
 
-def _matches(base: Path, pattern: str) -> list[Path]:
+def settled(name: str, patterns: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
+    """Return paths that name the files which these name now, whatever comes to their folders later."""
+    return tuple(
+        file.path.as_posix() if Path(file.shown).is_absolute() else Path(os.path.relpath(file.path, base)).as_posix()
+        for file in find(name, patterns, base)
+    )
+
+
+def _matches(base: Path, pattern: str, place: str) -> list[Path]:
     path = base / pattern
+    if trouble := outside.problem(path):
+        raise RequestError(f"{place}{printable(pattern)} {trouble}")
     if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file() and format_of(p) in FORMATS)
+        return inside(path, f"{place}{printable(pattern.rstrip('/'))}/")
     if path.is_file():
         return [path]
-    named = glob.glob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 (takes absolute ones)
-    return sorted(base / p for p in named if (base / p).is_file())
+    parts = Path(pattern).parts
+    for above in (os.path.join(*parts[:n]) for n in range(1, len(parts))):  # noqa: PTH118 (a pattern is no path)
+        for named in glob.iglob(above, root_dir=base, recursive=True) if glob.has_magic(above) else ():  # noqa: PTH207
+            if trouble := outside.problem(base / named) or outside.circle(base / named):
+                raise RequestError(f"{place}{printable(named)} {trouble}")
+    found: list[Path] = []
+    for named in glob.iglob(pattern, root_dir=base, recursive=True):  # noqa: PTH207 (takes absolute ones)
+        path = base / named
+        if trouble := outside.problem(path):
+            raise RequestError(f"{place}{printable(named)} {trouble}")
+        if path.is_file() and path.name not in DESCRIPTIONS:
+            found.append(path)
+        elif path.is_dir() and format_of(path) in FORMATS:  # as Spark writes a table
+            found += inside(path, f"{place}{printable(named)}/")
+    return sorted(found)
+
+
+def inside(folder: Path, place: str) -> list[Path]:
+    """Return the files of rows below a folder, without those that are hidden or only describe others.
+
+    Args:
+        folder: The folder.
+        place: What messages begin with, before a path in the folder.
+
+    Raises:
+        RequestError: It holds what is neither a file nor a folder, or what ``save_to_disk`` writes.
+    """
+    there = outside.walk(folder, place)
+    marks = sorted(path for path in there if path.name in ("dataset_dict.json", "dataset_info.json"))
+    if marks and any(path.suffix == ".arrow" for path in there):
+        raise RequestError(place.removesuffix("/") + _saved(min(marks, key=lambda path: len(path.parts)).parent))
+    return [path for path in there if format_of(path) in FORMATS and path.name not in DESCRIPTIONS]
+
+
+def _saved(folder: Path) -> str:
+    """Say what to do with a folder that the datasets library wrote for itself."""
+    load, name = f'datasets.load_from_disk("{folder}")', folder.name
+    written = f'{load}.to_parquet("{name}.parquet")'
+    if (folder / "dataset_dict.json").is_file():
+        written = f'for split, rows in {load}.items(): rows.to_parquet(f"{name}-{{split}}.parquet")'
+    return f": a dataset written by save_to_disk, which is not read; write it as parquet, in Python: {written}"
 
 
 def _nearest(base: Path, pattern: str) -> str:
     """Say what is there instead, in the deepest folder of the path that exists."""
     folder = base
     for part in Path(pattern).parts:
+        if trouble := outside.problem(folder / part):
+            return f" There, {printable(part)} {trouble}."
+        if (folder / part).is_file():
+            return f" There, {printable(part)} is a file, no folder."
         if not (folder / part).is_dir():
             there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
             where = f" ({folder.name}/ is searched.)" if folder != base else ""
@@ -79,6 +137,8 @@ def records(path: Path) -> Iterator[Record]:
             record is yielded with its problem.
     """
     shown = printable(str(path))
+    if trouble := outside.problem(path):
+        raise RequestError(f"{shown} {trouble}")
     if not path.is_file():
         what = "is a folder, expected a file." if path.is_dir() else "no such file." + _nearest(path.parent, path.name)
         raise RequestError(f"{shown}: {what}")

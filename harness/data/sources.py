@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,19 +13,31 @@ from typing import Any, NoReturn
 
 import polars as pl
 
+from harness import outside
 from harness.data import columnar, fields, files, generators, operations
 from harness.data.fields import BadRow, Template
 from harness.data.reading import Batch, Block, Record, batched
 from harness.data.rows import Built, drops, frame, json_objects, table
 from harness.data.tabular import Item, arrow_rows
 from harness.errors import RequestError, did_you_mean
-from harness.identity import canonical_json, file_digest, tree_digest
+from harness.identity import canonical_json
 from harness.packing import printable, said
 from harness.records import CONTENT_COLUMNS
 from harness.spec import COMMIT, Source
 
 STREAM_FROM = 2 << 30  # bytes: larger Hub datasets are streamed
 HUB_BATCH = 1000
+
+
+def settled(name: str, source: Source, base: Path) -> Source:
+    """Return a source whose paths name the files that they name now: what is digested is what is read.
+
+    Raises:
+        RequestError: A path names nothing.
+    """
+    if source.path is None:
+        return source
+    return source.model_copy(update={"path": files.settled(name, source.path, base)})
 
 
 def inputs(name: str, source: Source, base: Path) -> dict[str, str]:
@@ -45,11 +58,11 @@ def inputs(name: str, source: Source, base: Path) -> dict[str, str]:
     """
     found = operations.inputs(source.operations, base)
     if source.path is not None:
-        return {file.role: file_digest(file.path) for file in files.find(name, source.path, base)} | found
+        return {file.role: outside.digest(file.path) for file in files.find(name, source.path, base)} | found
     if source.hub is not None:
         folder = Path(source.hub)
         if folder.is_dir():
-            return {"hub": tree_digest(folder)} | found
+            return {"hub": outside.tree_digest(folder, f"sources.{name}.hub: ")} | found
         if not COMMIT.match(source.revision or ""):
             raise RequestError(
                 f"sources.{name}.revision: {source.revision} is not a commit hash of 40 hex digits (a branch can move)"
@@ -312,39 +325,60 @@ def _hub(name: str, source: Source) -> Iterator[Item]:
         raise RequestError(f"sources.{name}.config: expected the name of the Hub dataset's configuration")
     if source.hub in _PACKAGED_DATASETS_MODULES:  # they read whatever files are in the current folder
         raise RequestError(f"sources.{name}.hub: {source.hub} is a file format, no dataset; name files with path")
+    local = Path(str(source.hub)).is_dir()
     number = 0
     try:
-        builder = datasets.load_dataset_builder(str(source.hub), name=source.config, revision=source.revision)
-        _check_inside(Path(str(source.hub)), builder)
-        # Streaming reads no more than is asked for and fills no disk, but cannot use what was downloaded before.
-        wanted = source.rows is not None or (builder.info.download_size or 0) > STREAM_FROM
-        if wanted and (Path(str(source.hub)).is_dir() or not datasets.config.HF_HUB_OFFLINE):
-            rows = builder.as_streaming_dataset(split=source.split)
-        else:
-            builder.download_and_prepare()
-            rows = builder.as_dataset(split=source.split)
-        for part in rows.with_format("arrow").iter(batch_size=HUB_BATCH):
-            for batch in part.to_batches():
-                for size, value, problem in arrow_rows(batch):
-                    yield number, size, value, problem
-                    number += 1
+        with _cache(local) as cache:
+            builder = datasets.load_dataset_builder(
+                str(source.hub), name=source.config, revision=source.revision, cache_dir=cache
+            )
+            _check_inside(Path(str(source.hub)), builder)
+            # Streaming reads no more than is asked for and fills no disk, but cannot use what was downloaded before.
+            wanted = source.rows is not None or (builder.info.download_size or 0) > STREAM_FROM
+            if wanted and (local or not datasets.config.HF_HUB_OFFLINE):
+                rows = builder.as_streaming_dataset(split=source.split)
+            else:
+                builder.download_and_prepare()
+                rows = builder.as_dataset(split=source.split)
+            for part in rows.with_format("arrow").iter(batch_size=HUB_BATCH):
+                for batch in part.to_batches():
+                    for size, value, problem in arrow_rows(batch):
+                        yield number, size, value, problem
+                        number += 1
     except Exception as error:  # the library raises whatever its file systems, parsers and HTTP clients raise
         place = f"{source.hub}@{source.revision}, split {source.split}"
         where = f"cannot be read beyond row {number:,}" if number else "cannot be loaded"
         raise RequestError(f"sources.{name}.hub: {place}, {where} ({said(error)})") from error
 
 
+@contextmanager
+def _cache(local: bool) -> Iterator[str | None]:
+    """Give the datasets library a cache of its own for a local folder: it knows one by its files' dates only."""
+    import datasets
+
+    if not local:
+        yield None
+        return
+    usual = Path(datasets.config.HF_DATASETS_CACHE)
+    usual.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="harness-", dir=usual) as cache:
+        yield cache
+
+
 def _check_inside(folder: Path, builder: Any) -> None:
-    """Refuse a dataset's folder whose README names files outside it: they are not part of its digest.
+    """Refuse a dataset's folder whose README names files outside it, or hidden ones: its digest does not cover them.
 
     Raises:
-        ValueError: A file is outside.
+        ValueError: A file is outside, or hidden.
     """
     if folder.is_dir():
         for files_ in (builder.config.data_files or {}).values():
             for file in files_:
-                if not Path(file).resolve().is_relative_to(folder.resolve()):
+                inner = Path(file).resolve()
+                if not inner.is_relative_to(folder.resolve()):
                     raise ValueError(f"its file {printable(os.path.relpath(file, folder))} is outside the folder")
+                if outside.hidden(inner.relative_to(folder.resolve())):
+                    raise ValueError(f"its file {printable(os.path.relpath(file, folder))} is hidden")
 
 
 def _first(source: Source, batch: Batch) -> Record | None:

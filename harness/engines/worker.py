@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import models
+from harness import models, outside
 from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
@@ -244,9 +244,10 @@ class Worker:
             self._device = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
             if self._device == "cpu":
                 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-            models.recognize(model)
-            folder = models.prepare(model, self._store(job))
-            loaded = models.load(folder, self._device, trust_remote_code=model.trust_remote_code)
+            with outside.watched():
+                models.recognize(model)
+                folder = models.prepare(model, self._store(job))
+                loaded = models.load(folder, self._device, trust_remote_code=model.trust_remote_code)
             self._loaded = (model.digest, *loaded)
         return self._loaded[1], self._loaded[2]
 

@@ -12,12 +12,12 @@ from typing import NoReturn
 
 import polars as pl
 
+from harness import outside
 from harness.data.operations import clean, filters, functions, pii, verify
 from harness.data.operations.content import WORD, texts
 from harness.data.operations.context import Context
 from harness.data.rows import DROP_SCHEMA, Built, drops, place, ranked
 from harness.errors import RequestError
-from harness.identity import file_digest
 from harness.spec import Clean, Dedupe, Filter, Operation, Pii, Sample, Verify
 
 __all__ = [
@@ -198,7 +198,7 @@ def inputs(chain: Sequence[Operation], folder: Path | None) -> dict[str, str]:
             found[f"library/{library}"] = _version(library, label(operation))
         if isinstance(operation, Filter | Verify) and operation.function is not None:
             file = functions.path(operation.function, folder, label(operation))
-            found[f"function/{file.stem}"] = file_digest(file)
+            found[f"function/{file.stem}"] = outside.digest(file)
     return found
 
 
