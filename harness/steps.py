@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
 VERSIONS = {
-    "source": 3,
+    "source": 4,
     "suite": 2,
     "pool": 4,
     "variant": 3,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from harness.data.tabular import Item, csv_rows, parquet_rows
+from harness.data.tabular import Item, csv_rows, parquet_rows, repeated
 from harness.errors import RequestError
 from harness.packing import format_of, opened, printable, said
 
@@ -305,8 +305,7 @@ def _refuse(constant: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = repeated(name for name, _ in pairs) or ""
         raise ValueError(f'the key "{printable(twice)}" is there twice')
     return found
 

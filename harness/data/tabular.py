@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,12 +39,16 @@ def csv_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
 
 
 def _check_header(header: list[str], place: str) -> None:
-    twice = {column for column in header if header.count(column) > 1}
-    if twice:
-        raise RequestError(f'{place}: column "{printable(min(twice))}" is there twice')
+    if (twice := repeated(header)) is not None:
+        raise RequestError(f'{place}: column "{printable(twice)}" is there twice')
     for position, column in enumerate(header, start=1):
         if problem := _undecoded(column):
             raise RequestError(f"{place}: the name of column {position} is {problem}")
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the name that is there more than once; the first in order, if there are several, and None if none."""
+    return min((name for name, count in Counter(names).items() if count > 1), default=None)
 
 
 def _cells(cells: Any, header: list[str], shown: str) -> Iterator[Item]:
@@ -97,8 +102,8 @@ def parquet_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
         source = pa.BufferReader(stream.read()) if packing_of(path) else path
         table = pq.ParquetFile(source, buffer_size=1 << 20, page_checksum_verification=True)
         names = table.schema_arrow.names
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise RequestError(f'{shown}: column "{min(twice)}" is there twice')
+        if (twice := repeated(names)) is not None:
+            raise RequestError(f'{shown}: column "{printable(twice)}" is there twice')
         groups = (table.metadata.row_group(index) for index in range(table.metadata.num_row_groups))
         if sum(group.total_byte_size for group in groups) > left:  # what the pages unpack to, before any is
             raise too_much(shown, left)
@@ -117,14 +122,17 @@ def parquet_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
 def arrow_rows(batch: Any) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """Yield size, columns and problem of every row of an Arrow record batch."""
     size = batch.nbytes // max(batch.num_rows, 1)
+    columns = batch.columns
     try:
+        batch.validate()
+        columns = [_own_precision(column) for column in columns]
         batch.validate(full=True)
-        columns = [column.to_pylist() for column in batch.columns]
+        lists = [column.to_pylist() for column in columns]
     except ValueError:  # text that is no UTF-8, or a time that Python cannot hold: find the rows that have it
         for index in range(batch.num_rows):
             row: dict[str, Any] | None = {}
             problem = ""
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            for name, column in zip(batch.schema.names, columns, strict=True):
                 try:
                     assert row is not None
                     row[name] = column[index].as_py()
@@ -133,5 +141,36 @@ def arrow_rows(batch: Any) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
                     break
             yield size, row, problem
         return
-    for values in zip(*columns, strict=True):
+    for values in zip(*lists, strict=True):
         yield size, dict(zip(batch.schema.names, values, strict=True)), ""
+
+
+def _own_precision(column: Any) -> Any:
+    """Return an Arrow column whose numbers are what they are written as: 44.99 in 32 bits is 44.9900016784668 in 64.
+
+    Lists of numbers stay as they are: no field of a row takes one, and vectors are long.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_float16(column.type):  # Arrow writes these out as if they had 64 bits
+        values = [None if value is None else float(str(np.float16(value))) for value in column.to_pylist()]
+        return pa.array(values, pa.float64())
+    written = _with_single(column.type, pa.string())
+    return column if written == column.type else column.cast(written).cast(_with_single(column.type, pa.float64()))
+
+
+def _with_single(kind: Any, other: Any) -> Any:
+    """Return an Arrow type with another one in the place of 32-bit numbers that are alone, or in objects."""
+    import pyarrow as pa
+
+    if pa.types.is_float32(kind):
+        return other
+    if pa.types.is_dictionary(kind) and pa.types.is_float32(kind.value_type):
+        return other
+    if pa.types.is_struct(kind):
+        inner = [kind.field(number) for number in range(kind.num_fields)]
+        return pa.struct([field.with_type(_with_single(field.type, other)) for field in inner])
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        return pa.list_(kind.value_field.with_type(_with_single(kind.value_type, other)))
+    return kind
