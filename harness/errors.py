@@ -61,7 +61,7 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     Returns:
         A sentence starting with a space, ready to append; empty when there are no valid names.
     """
-    names = sorted(set(valid))
+    names = sorted(set(valid) - {name})
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f' Did you mean "{close[0]}"?'

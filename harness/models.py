@@ -81,9 +81,11 @@ def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = Fa
         # The commit pins the code too; whether it is run makes another model.
         digest = f"hub:{name}" + ("+code" if trust_remote_code else "")
         return Model(name, "hub", digest, _hub_cached(name, trust_remote_code), trust_remote_code)
-    folder = (base / name).resolve()
+    folder = outside.real(base / name)
     if _is_folder(folder):
         return _in_folder(name, folder, trust_remote_code)
+    if trouble := outside.problem(base / name):
+        raise RequestError(f"model: {name} {trouble}")
     if re.match(r"^[\w.-]+/[\w.-]+$", name):
         raise RequestError(f"model: {name}: pin a revision, as in {name}@<commit>, or give an existing folder")
     nearby = folder.parent.iterdir() if _is_folder(folder.parent) else ()

@@ -51,6 +51,11 @@ def problem(path: Path) -> str:
     return f"is {kind}, expected a file"
 
 
+def real(path: Path) -> Path:
+    """Return where a path leads; unlike ``Path.resolve``, for links that lead in a circle too."""
+    return Path(os.path.realpath(path))
+
+
 def circle(folder: Path) -> str:
     """Say so where a folder is a link to one above it; empty otherwise."""
     leads_back = folder.is_symlink() and folder.is_dir() and folder.parent.resolve().is_relative_to(folder.resolve())

@@ -56,6 +56,7 @@ BUILDING = {
 
 def open_store(place: str) -> Store:
     """Return the store in a folder, or in an object store; nothing is created."""
+    from harness import outside
     from harness.errors import RequestError, StepError
     from harness.object_store import located
 
@@ -67,6 +68,8 @@ def open_store(place: str) -> Store:
             raise RequestError(f"--store: {error}") from error
         return found
     folder = Path(place)
+    if trouble := outside.problem(folder):
+        raise RequestError(f"--store: {folder} {trouble}")
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise RequestError(f"--store: {there} is a file, expected a folder")

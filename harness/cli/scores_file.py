@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import outside
 from harness.errors import RequestError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def read_scores(file: Path, baseline: str) -> ScoreTable:
     """
     if file.suffix not in FORMATS:
         raise RequestError(f"--scores: {file} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
+    if trouble := outside.problem(file):
+        raise RequestError(f"--scores: {file} {trouble}")
     if not file.is_file():
         raise RequestError(f"--scores: there is no file {file}")
     rows = _collect(file)

@@ -76,7 +76,7 @@ def _matches(base: Path, pattern: str, place: str) -> list[Path]:
             if trouble := outside.problem(base / named) or outside.circle(base / named):
                 raise RequestError(f"{place}{printable(named)} {trouble}")
     found: list[Path] = []
-    for named in glob.iglob(pattern, root_dir=base, recursive=True):  # noqa: PTH207 (takes absolute ones)
+    for named in sorted(glob.glob(pattern, root_dir=base, recursive=True)):  # noqa: PTH207 (takes absolute ones)
         path = base / named
         if trouble := outside.problem(path):
             raise RequestError(f"{place}{printable(named)} {trouble}")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness import outside
 from harness.errors import RequestError, did_you_mean
 
 NAMES = ("local", "ray")
@@ -93,6 +94,8 @@ def load_engine(name: str) -> LocalConfig | RayConfig:
     if path.suffix not in (".yaml", ".yml"):
         near = did_you_mean(name, NAMES)
         raise RequestError(f'--engine: "{name}" is no engine and no engine file (.yaml).{near}')
+    if trouble := outside.problem(path):
+        raise RequestError(f"--engine: {name} {trouble}")
     if not path.is_file():
         here = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = did_you_mean(path.name, [file for file in here if file.endswith((".yaml", ".yml"))])

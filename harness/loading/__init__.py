@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness import designs, spec
+from harness import designs, outside, spec
 from harness.errors import RequestError, did_you_mean
 from harness.loading.documents import Document, Lines, Place, is_file, parse, siblings
 from harness.loading.sentences import dotted, mentioned, sentence
@@ -102,6 +102,8 @@ def _one_line(message: str) -> str:
 def _load(path: Path) -> Loaded:
     if path.is_dir():
         raise RequestError(f"{path}: a folder, expected a study file (.yaml, or .py with a function study())")
+    if trouble := outside.problem(path):
+        raise RequestError(f"{path} {trouble}")
     if not is_file(path):
         near = did_you_mean(path.name, siblings(path, ".yaml", ".yml", ".py"))
         raise RequestError(f"{path}: no such study file.{near}")
@@ -192,6 +194,8 @@ def _reference(document: Document, place: Place, folder: Path) -> Path:
     target = folder / name
     if not is_file(target):
         file, line = document.lines[place]
+        if trouble := outside.problem(target):
+            raise RequestError(f"{file}:{line}: {dotted(place)}: {name} {trouble}")
         near = did_you_mean(target.name, {*siblings(target, ".yaml", ".yml")} - {file.name})
         raise RequestError(f"{file}:{line}: {dotted(place)}: no such file: {name}.{near}")
     target = target.resolve()

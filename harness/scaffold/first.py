@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from harness import designs, models
+from harness import designs, models, outside
 from harness.data import decontaminate, files, operations, sources
 from harness.data.rows import place, ranked
 from harness.errors import RequestError
@@ -146,7 +146,8 @@ def _check(asked: Asked, base: Path, data: Path) -> None:
             "Nothing was written."
         )
     if asked.suite is not None and not asked.suite.is_file():
-        raise RequestError(f"--suite: {asked.suite}: no such file")
+        trouble = outside.problem(asked.suite)
+        raise RequestError(f"--suite: {asked.suite} {trouble}" if trouble else f"--suite: {asked.suite}: no such file")
     if asked.suite is not None and asked.eval is not None:
         raise RequestError("--suite and --eval: items come from one of them")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import designs
 from harness.data import files, sources
 from harness.errors import RequestError
-from harness.packing import FORMATS, PACKINGS, format_of
+from harness.packing import FORMATS, PACKINGS
 from harness.spec import Source
 
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)")
@@ -24,12 +24,7 @@ def splits(given: Sequence[str], tested: str | None) -> tuple[list[tuple[str, tu
     tests: tuple[str, ...] = (tested,) if tested else ()
     for argument in given:
         folder = Path(argument)
-        if folder.is_dir() and any(folder.glob("*.arrow")) and (folder / "dataset_info.json").is_file():
-            raise RequestError(
-                f"{argument}: a dataset written by save_to_disk, which is not read; write it as parquet, in Python: "
-                f'datasets.load_from_disk("{argument}").to_parquet("{folder.name}.parquet")'
-            )
-        inside = sorted(p for p in folder.rglob("*") if format_of(p) in FORMATS) if folder.is_dir() else []
+        inside = files.inside(folder, f"{argument.rstrip('/')}/") if folder.is_dir() else []
         apart = [str(p) for p in inside if SPLIT.match(p.name)]
         if apart and len(apart) < len(inside) and not tests:
             first = SPLIT.match(Path(apart[-1]).name)
@@ -76,7 +71,7 @@ def source(argument: str, paths: tuple[str, ...], base: Path, name: str) -> Sour
             files.find(name, path, Path.cwd())
         except RequestError as error:
             said = str(error).removeprefix(f"sources.{name}.path: ")
-            if not Path(path).exists() and not glob.has_magic(path) and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+            if not os.path.lexists(path) and not glob.has_magic(path) and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
                 said += f" A dataset of the Hub is written {path}@<commit>."
             raise RequestError(said) from error
     shown = tuple(relative(path, base) for path in paths)

@@ -4,9 +4,11 @@ import io
 import json
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import packing
-from harness.data import files, reading
+from harness.data import files, reading, tabular
 from harness.data.sources import load
 from harness.errors import RequestError
 from harness.spec import Source
@@ -356,3 +358,88 @@ def test_whatever_the_bytes_are_nothing_is_lost_and_nothing_but_a_request_error_
                 load("s", stopping, tmp_path)
 
     mutated()
+
+
+# ---------------------------------------------------------------------------------------------- numbers of 32 bits
+
+SINGLE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(SINGLE | st.none(), min_size=1, max_size=20), st.sampled_from(["", "dictionary", "struct", "list"]))
+def test_numbers_of_32_bits_are_read_as_they_are_written(numbers: list[float | None], inside: str) -> None:
+    """As numpy, pandas and polars show them: the shortest number that is the same in 32 bits."""
+    expected = [None if number is None else float(str(np.float32(number))) for number in numbers]
+    column = pa.array(numbers, pa.float32())
+    if inside == "dictionary":
+        column = column.dictionary_encode()
+    elif inside in ("struct", "list"):
+        column = pa.StructArray.from_arrays([column, column], ["x", "y"])
+    if inside == "list":
+        column = pa.ListArray.from_arrays(list(range(len(numbers) + 1)), column)
+    batch = pa.record_batch([column], ["value"])
+    read: list[Any] = [value["value"] for _, value, _ in tabular.arrow_rows(batch) if value is not None]
+    if inside == "list":
+        read = [value for (value,) in read]
+    if inside in ("struct", "list"):
+        assert [value["y"] for value in read] == expected
+        read = [value["x"] for value in read]
+    assert read == expected
+    assert [None if value is None else np.float32(value) for value in read] == numbers
+
+
+def test_numbers_of_16_and_64_bits_and_vectors() -> None:
+    table = {
+        "half": pa.array([0.1, None, 44.98], pa.float16()),
+        "double": pa.array([0.1, None, 44.9900016784668]),
+        "vector": pa.array([[0.5, 0.25], None, []], pa.list_(pa.float32())),
+        "odd": pa.array([float("nan"), float("inf"), -0.0], pa.float32()),
+    }
+    read = [value for _, value, _ in tabular.arrow_rows(pa.record_batch(table)) if value is not None]
+    assert [value["half"] for value in read] == [0.1, None, 44.97]
+    assert [value["double"] for value in read] == [0.1, None, 44.9900016784668]
+    assert [value["vector"] for value in read] == [[0.5, 0.25], None, []]
+    assert str([value["odd"] for value in read]) == "[nan, inf, -0.0]"
+
+
+def test_a_broken_row_leaves_the_numbers_of_the_others_alone() -> None:
+    broken = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")]
+    )
+    read = list(tabular.arrow_rows(pa.record_batch([broken, pa.array([44.99, 0.1], pa.float32())], ["text", "value"])))
+    assert read[0][1] == {"text": "a", "value": 44.99}
+    assert read[1][1] is None
+
+
+def test_a_price_of_32_bits_is_trained_as_it_is_shown(tmp_path: Path) -> None:
+    """In a template and among further columns, from parquet, from a dataset's folder, whole and streamed."""
+    prices = pl.DataFrame({"item": ["a", "b"], "price": pl.Series([44.99, 37.5], dtype=pl.Float32)})
+    (tmp_path / "repo").mkdir()
+    prices.write_parquet(tmp_path / "repo" / "train.parquet")
+    fields = {"prompt": "What does {item} cost?", "completion": "{price}"}
+    for where in ({"path": "repo/*.parquet"}, {"hub": str(tmp_path / "repo"), "revision": "main"}):
+        for rows in (None, 2):
+            source = Source.model_validate({**where, "fields": fields, "columns": ["price"], "rows": rows})
+            built = load("s", source, tmp_path).rows
+            assert built["completion"].to_list() == ["44.99", "37.5"]
+            assert built["columns"].to_list() == ['{"price":44.99}', '{"price":37.5}']
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.parquet", "a.jsonl"])
+def test_many_columns_are_looked_at_once(tmp_path: Path, name: str) -> None:
+    """40,000 columns took a minute where each was compared with all others."""
+    columns = [f"column {number}" for number in range(40_000)]
+    row = dict.fromkeys(columns, "x")
+    started = time.process_time()
+    files.write([row], tmp_path / name)
+    assert values(tmp_path / name) == [row]
+    if name != "a.parquet":
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text.replace("column 39999", "column 39998", 1))
+        twice = r'"column 39998" is there twice'
+        if name == "a.jsonl":
+            assert [record.problem for record in files.records(tmp_path / name)] == [f"not JSON (the key {twice})"]
+        else:
+            with pytest.raises(RequestError, match=rf"{name}:1: column {twice}"):
+                values(tmp_path / name)
+    assert time.process_time() - started < 10

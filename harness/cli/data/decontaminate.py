@@ -39,21 +39,22 @@ def decontaminate(
     json: AsJson = False,
 ) -> None:
     """List the training rows that hold eval items, and write the others to a file of their own."""
+    from harness import outside
     from harness.data import decontaminate as engine
     from harness.data import files
     from harness.errors import RequestError
     from harness.packing import FORMATS, format_of
     from harness.spec import Decontaminate
 
-    given = {train.resolve(): "--train", evals.resolve(): "--eval"}
+    given = {outside.real(train): "--train", outside.real(evals): "--eval"}
     for option, path in (("--out", out), ("--clean", clean)):
         if path is None:
             continue
-        if path.resolve() in given:
-            raise RequestError(f"{option}: {path} is {given[path.resolve()]} as well; it would be overwritten")
+        if outside.real(path) in given:
+            raise RequestError(f"{option}: {path} is {given[outside.real(path)]} as well; it would be overwritten")
         if format_of(path) not in FORMATS or not path.absolute().parent.is_dir():
             raise RequestError(f"{option}: {path}: expected a file in an existing folder, ending in .jsonl or .parquet")
-        given[path.resolve()] = option
+        given[outside.real(path)] = option
     rule = Decontaminate(ngram=ngram, fuzzy=fuzzy or None, templates=templates, semantic=semantic or None)
     items = _items(evals)
     rows = _rows(train)

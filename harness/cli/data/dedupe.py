@@ -76,19 +76,20 @@ def dedupe(
 
 def _check(given: Path, written: Mapping[str, Path], method: str, threshold: float | None) -> None:
     """Refuse what cannot come out right, before anything is read."""
+    from harness import outside
     from harness.errors import RequestError
     from harness.packing import FORMATS, format_of
 
     if threshold == 0 or (threshold is not None and method == "exact"):
         why = "exact needs none; it goes with --method near or semantic" if threshold else "expected more than 0"
         raise RequestError(f"--threshold: {why}")
-    taken = {given.resolve(): "--in"}
+    taken = {outside.real(given): "--in"}
     for option, path in written.items():
-        if path.resolve() in taken:
-            raise RequestError(f"{option}: {path} is {taken[path.resolve()]} as well; it would be overwritten")
+        if outside.real(path) in taken:
+            raise RequestError(f"{option}: {path} is {taken[outside.real(path)]} as well; it would be overwritten")
         if format_of(path) not in FORMATS or not path.absolute().parent.is_dir():
             raise RequestError(f"{option}: {path}: expected a file in an existing folder, ending in .jsonl or .parquet")
-        taken[path.resolve()] = option
+        taken[outside.real(path)] = option
 
 
 def _texts(

@@ -178,9 +178,12 @@ def declared_fields(fields: Sequence[str] | None) -> dict[str, str]:
 
 def _absent(target: str) -> str:
     """Say that a file is not there, where the target can only be meant as one."""
+    from harness import outside
     from harness.errors import did_you_mean
 
     path = Path(target)
+    if trouble := outside.problem(path):
+        return trouble
     if path.exists() or path.suffix in ("", *STUDIES):
         return ""
     there = [one.name for one in path.parent.iterdir() if one.is_file()] if path.parent.is_dir() else []

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from harness import outside
 from harness.data.operations.context import which
 from harness.data.rows import SCHEMA
 from harness.errors import RequestError, did_you_mean
@@ -30,6 +31,8 @@ def path(named: str, folder: Path | None, whose: str) -> Path:
     if folder is None:
         raise RequestError(f"{whose}: function {named} is read from the study's folder, and there is no study here")
     file = folder / f"{module}.py"
+    if trouble := outside.problem(file):
+        raise RequestError(f"{whose}: function {named}: {file} {trouble}")
     if not file.is_file():
         near = did_you_mean(module, (one.stem for one in folder.glob("*.py")))
         raise RequestError(f"{whose}: function {named}: no file {file}.{near}")
