@@ -10,9 +10,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,31 @@ def watched() -> Iterator[None]:
         raise
     finally:
         _watch.reset(token)
+
+
+def digested(suffix: str = "") -> dict[Path, str]:
+    """Return the digests of the files that ``watched`` watches, for another machine that is to read them.
+
+    Args:
+        suffix: Only of files whose names end so.
+    """
+    there = (_watch.get() or {}).items()
+    return {path: seen.digest for path, seen in there if stat.S_ISREG(seen.stamp.mode) and path.name.endswith(suffix)}
+
+
+@contextlib.contextmanager
+def same(held: Mapping[Path, str]) -> Iterator[None]:
+    """Make sure that files on this machine are, and stay, those that were digested on another one.
+
+    Raises:
+        Changed: One is not.
+    """
+    with watched():
+        for path, expected in held.items():
+            if digest(path) != expected:
+                host = socket.gethostname()
+                raise Changed(f"{path} on {host} is not what it is where the study was planned, or has changed since")
+        yield
 
 
 def check(*, wholly: bool = False) -> None:

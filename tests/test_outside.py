@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -413,6 +413,27 @@ def test_sources_are_what_their_keys_say_while_somebody_swaps_files(folder: Path
         ended.set()
         thread.join()
     assert refused
+
+
+@pytest.mark.parametrize("name", ["one.jsonl", "many/b.jsonl", "hub/train.jsonl", "mine.py"])
+def test_a_machine_with_other_files_makes_no_part_of_a_source(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = (folder / name).read_bytes()
+
+    class Elsewhere(Here):
+        def map(self, work: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
+            rename_over(folder / name, original.replace(b"1", b"2") + b"\n")
+            try:
+                return super().map(work, given)
+            finally:
+                rename_over(folder / name, original)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outside, "check", lambda **_: None)  # that the file is another one is all there is to see
+        with pytest.raises(Changed, match=rf"{name} on .* is not what it is where the study was planned"):
+            planned(folder, SpreadPools(Elsewhere(), folder / "work" / "scratch"))
+    assert not (folder / "store").exists()
 
 
 def test_a_model_that_is_swapped_while_a_worker_loads_it_is_not_trained(

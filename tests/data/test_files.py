@@ -442,4 +442,4 @@ def test_many_columns_are_looked_at_once(tmp_path: Path, name: str) -> None:
         else:
             with pytest.raises(RequestError, match=rf"{name}:1: column {twice}"):
                 values(tmp_path / name)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 20

@@ -8,13 +8,14 @@ taken out of their parts on the way to the next operations.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
+from harness import outside
 from harness.data import operations
 from harness.data.operations import Emptied, label
 from harness.data.pools import File
@@ -74,6 +75,7 @@ class Work:
         context: Whose rows these are.
         folder: Takes the files.
         digests: Whether digests of the rows are asked for.
+        held: Files of functions, which must be the same on all machines.
     """
 
     chain: tuple[Operation, ...]
@@ -82,9 +84,18 @@ class Work:
     context: operations.Context
     folder: Path
     digests: bool
+    held: Mapping[Path, str] = field(default_factory=lambda: outside.digested(".py"))
 
     def __call__(self, item: Item) -> Left:
-        """Do the operations on a part."""
+        """Do the operations on a part.
+
+        Raises:
+            Changed: A function's file is not the same here.
+        """
+        with outside.same(self.held):
+            return self._done(item)
+
+    def _done(self, item: Item) -> Left:
         rows = item.part.read()
         if item.at is not None:
             rows = rows.with_columns(pl.Series(AT, item.at, pl.Int64)).sort(AT)

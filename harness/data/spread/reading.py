@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from harness import outside
 from harness.data import files, sources
 from harness.data.files import File as SourceFile
 from harness.data.pools import File
@@ -58,6 +59,7 @@ class Reader:
         base: The folder its relative paths start from.
         layout: How its records are read.
         work: The first operations.
+        held: The source's files, which must be the same on all machines.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Reader:
     base: Path
     layout: sources.Layout
     work: Work
+    held: Mapping[Path, str] = field(default_factory=outside.digested)
 
     def __call__(self, piece: Piece) -> Read:
         """Read a piece, part by part."""
@@ -83,9 +86,12 @@ class Reader:
                 yield built.rows
 
         failed = None
+        here = None if piece.file is None else piece.file.path.absolute()
+        held = {path: digest for path, digest in self.held.items() if here is None or path == here}
         try:
-            for number, table in enumerate(filled(rows())):
-                left.append(self.work.done(f"{piece.number:06}-{number:06}", table))
+            with outside.same({**self.work.held, **held}):
+                for number, table in enumerate(filled(rows())):
+                    left.append(self.work.done(f"{piece.number:06}-{number:06}", table))
         except RequestError as error:
             failed = error
         lost = pl.concat(bad)
