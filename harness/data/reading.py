@@ -205,9 +205,10 @@ def _line(line: bytes, number: int) -> tuple[dict[str, Any] | None, str]:
         value, problem = parse(line.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
         value, problem = None, f"not UTF-8 text (byte {error.start + 1} of the line)"
+    value, problem = _object(value, problem)
     if problem and number == 1 and line.lstrip().startswith(b"["):
         problem += "; a file that is one list is called .json"
-    return _object(value, problem)
+    return value, problem
 
 
 def _json(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:

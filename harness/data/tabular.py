@@ -14,6 +14,12 @@ from harness.packing import format_of, most_unpacked, packing_of, printable, sai
 
 ROWS = 8192  # of a parquet file, in memory at a time
 LONGEST_CELL = 1 << 28  # characters of a CSV cell: an unclosed quote must not read a whole disk into memory
+MARKS = {
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "bars",
+    ",": "commas",
+}  # what a header of one cell was meant to be cut at
 Item = tuple[int, int, dict[str, Any] | None, str]  # number (line or row), size, columns, problem
 
 
@@ -41,6 +47,11 @@ def csv_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
 def _check_header(header: list[str], place: str) -> None:
     if (twice := repeated(header)) is not None:
         raise RequestError(f'{place}: column "{printable(twice)}" is there twice')
+    if len(header) == 1 and (mark := next((mark for mark in MARKS if mark in header[0]), None)):
+        raise RequestError(
+            f'{place}: the header is one cell ("{printable(header[0])}"), so the columns are separated by '
+            f"{MARKS[mark]}; a .csv has commas, a .tsv tabs"
+        )
     for position, column in enumerate(header, start=1):
         if problem := _undecoded(column):
             raise RequestError(f"{place}: the name of column {position} is {problem}")

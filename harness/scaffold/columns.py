@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.fields import ROLES
 from harness.data.generators import number
 from harness.data.reading import parse
 from harness.errors import RequestError, did_you_mean
@@ -199,6 +198,6 @@ def _is_talk(values: Sequence[Any]) -> bool:
         value, problem = parse(value)
         if problem:
             return False
-    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
-        return False
-    return str(value[0].get("role", value[0].get("from"))) in ROLES
+    messages = value if isinstance(value, list) else []
+    speakers = [message.get("role", message.get("from")) for message in messages if isinstance(message, dict)]
+    return any(isinstance(speaker, str) for speaker in speakers)  # roles nobody knows are told row by row

@@ -14,9 +14,11 @@ import polars as pl
 from harness.data import dedupe
 from harness.data.generators import number
 from harness.data.rows import ranked
+from harness.errors import RequestError
 from harness.identity import unit_hash
 from harness.scaffold.columns import MOST_LABELS
 from harness.scaffold.look import Pool
+from harness.visible import excerpt
 
 Kind = Literal["labels", "distractors", "exact", "likelihood", "rolling", "preferred"]
 TASK = "own"
@@ -75,7 +77,11 @@ class HeldOut:
 
 
 def carve(pools: Sequence[Pool]) -> HeldOut:
-    """Take items out of sources: as many of each as far as they go, from small ones none where others have enough."""
+    """Take items out of sources: as many of each as far as they go, from small ones none where others have enough.
+
+    Raises:
+        RequestError: No row can be held out.
+    """
     giving = [pool for pool in pools if pool.rows.height >= FEWEST] or [max(pools, key=lambda p: p.rows.height)]
     total = sum(pool.rows.height for pool in giving)
     mean = sum(pool.parts["whole row"].str.len_chars().sum() for pool in giving) / total
@@ -88,19 +94,26 @@ def carve(pools: Sequence[Pool]) -> HeldOut:
         items, taken[pool.name] = _choose(pool, share)
         chosen += [(pool, item) for item in items]
         left -= len(items)
+    if not chosen:
+        raise _none(max(giving, key=lambda pool: pool.rows.height))
     return _held_out(chosen, taken, several=len(giving) > 1)
 
 
 def given(pool: Pool) -> HeldOut:
-    """Make items of rows that the user keeps for testing; none of them trains anyway."""
+    """Make items of rows that the user keeps for testing; none of them trains anyway.
+
+    Raises:
+        RequestError: No row can be an item.
+    """
     items, _ = _choose(pool, MOST)
+    if not items:
+        raise _none(pool)
     return _held_out([(pool, item) for item in items], {}, several=False)
 
 
 def _choose(pool: Pool, wanted: int) -> tuple[list[int], set[int]]:
     """Return positions of items, in an order that depends on the rows' content alone, and of rows that go with them."""
-    asked = pool.parts["prompt"] if pool.shape in ("completion", "messages", "chosen") else pool.parts["text"]
-    questions = dedupe.clusters(asked.fill_null("")).to_list()
+    questions = dedupe.clusters(_asked(pool)).to_list()
     groups = pool.rows["group"].to_list()
     pairs = list(zip(groups, questions, strict=True))
     keys = [f"question {question}" if group is None else f"group {group}" for group, question in pairs]
@@ -120,6 +133,31 @@ def _choose(pool: Pool, wanted: int) -> tuple[list[int], set[int]]:
             seen.add(question)
             items.append(position)
     return sorted(items), {at for at, key in enumerate(keys) if key in opened or questions[at] in seen}
+
+
+def _asked(pool: Pool) -> pl.Series:
+    """Return what every row asks."""
+    asked = pool.parts["prompt"] if pool.shape in ("completion", "messages", "chosen") else pool.parts["text"]
+    return asked.fill_null("")
+
+
+def _none(pool: Pool) -> RequestError:
+    """Say why no row of a pool can be an item."""
+    questions = dedupe.clusters(_asked(pool))
+    long = int((pool.parts["whole row"].str.len_chars() > LONGEST).sum()) if pool.shape != "text" else 0
+    if questions.n_unique() < max(2, LEAST, pool.rows.height // LEAST):
+        same = "the same" if questions.n_unique() == 1 else f"one of {questions.n_unique():,} questions"
+        why = f'its {pool.rows.height:,} rows all ask {same} ("{excerpt(_asked(pool)[0], 60)}")'
+    elif long:
+        why = f"{long:,} of its {pool.rows.height:,} rows are longer than {LONGEST:,} characters"
+    elif len(pool.wrong) == pool.rows.height:
+        why = "every completion ends in another number than the answer column gives"
+    else:
+        why = "nearly all of its rows belong to a few groups"
+    return RequestError(
+        f"{pool.name}: no row can be held out to test on: {why}; give questions of their own with --eval FILE, or say "
+        "with --field what the prompt is"
+    )
 
 
 def _held_out(chosen: Sequence[tuple[Pool, int]], taken: dict[str, set[int]], *, several: bool) -> HeldOut:

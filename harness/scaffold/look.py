@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from harness.data.card.language import UNCLEAR, language
 from harness.data.card.parts import WHOLE, parts
 from harness.data.rows import Built, place
 from harness.errors import RequestError
+from harness.packing import printable
 from harness.scaffold.columns import Columns, mapped
 from harness.spec import Clean, Pii, Source, Verify
 
@@ -90,12 +90,16 @@ def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: 
     tell(f"Reading {name}")
     mapping = mapped(*_first(name, given, base), fields)
     source = given.model_copy(update={"fields": mapping.fields})
-    built = sources.load(name, source.model_copy(update={"on_bad_row": "drop"}), base)
+    try:
+        built = sources.load(name, source.model_copy(update={"on_bad_row": "drop"}), base)
+    except RequestError as error:  # there is no study yet to declare anything in
+        said = str(error).replace(f"sources.{name}.fields", "--field").removeprefix("sources.")
+        raise RequestError(said) from error
     unusable = {str(line["place"]): str(line["reason"]) for line in built.drops.iter_rows(named=True)}
     rows, broken = _usable(built.rows)
     unusable |= broken
     if not rows.height:
-        raise RequestError(f"{name}: none of its {len(unusable):,} rows can be used ({next(iter(unusable.values()))})")
+        raise _none(name, "used", unusable)
     split = parts(rows)
     tell(f"Looking at {rows.height:,} rows of {name}")
     pool = Pool(name, source, base, rows, split, unusable, mapping, dedupe.clusters(split[WHOLE]))
@@ -105,12 +109,28 @@ def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: 
 
 def _first(name: str, source: Source, base: Path) -> tuple[list[dict[str, Any]], str]:
     """Return the first sound records of a source, and where the first is."""
+    bad: dict[str, str] = {}
+    sound: list[tuple[dict[str, Any], str]] = []
     with closing(sources.records(name, source, base)) as rows:
-        sound = [(record.value, record.place) for record in islice(rows, SAMPLE) if record.value]
+        for record in rows:
+            if record.value:
+                sound.append((record.value, record.place))
+            else:
+                bad[record.place] = printable(record.problem) or "an object without columns"
+            if len(sound) == SAMPLE:
+                break
     if not sound:
-        raise RequestError(f"{name}: no row of it can be read; is it empty, or of another format than its name says?")
+        raise _none(name, "read", bad)
     columns = set(sound[0][0])
     return [value for value, _ in sound if columns <= set(value)], sound[0][1]
+
+
+def _none(name: str, what: str, bad: Mapping[str, str]) -> RequestError:
+    """Say why a source has no rows, as other verbs do: with the first one's reason."""
+    if not bad:
+        return RequestError(f"{name}: no row of it can be read: it is empty")
+    place, reason = next(iter(bad.items()))
+    return RequestError(f"{name}: none of its {_some(len(bad), 'row')} can be {what}; the first, {place}: {reason}")
 
 
 def _usable(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:

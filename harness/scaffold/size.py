@@ -17,6 +17,7 @@ CHOICES = (
 )  # fmt: skip
 REHEARSALS = ((2, 24, 4), (2, 16, 4))  # two seeds show that all works, and next to nothing about the data
 RUNGS = ((0.25, 0.5), (0.25,))
+ONLY_RUNG = (0.5,)  # where a quarter of the rows is too few to train on
 EPOCHS = 8  # at most: more passes over a tiny pool teach it by heart
 SPARE = 0.9  # of a pool: what the study may drop later (decontamination counts items again) is not asked for
 SINGLE = 0.8  # of an only source: what is left lets every seed draw other rows
@@ -96,11 +97,12 @@ def size(
     Raises:
         RequestError: There are too few rows to compare anything.
     """
+    few = RequestError(
+        f"only {sum(available.values()):,} rows are left to train on once items for testing are taken out, too few to "
+        "compare anything; give more rows, or a file of questions of its own with --eval"
+    )
     if sum(available.values()) < FEW:
-        raise RequestError(
-            f"only {sum(available.values()):,} rows are left to train on once items for testing are taken out; "
-            f"give more rows, or a file of questions of its own with --eval"
-        )
+        raise few
     cut = _length(lengths)
     mean = sum(min(length, cut) for length in lengths) / len(lengths)
     made = []
@@ -109,7 +111,9 @@ def size(
             shown = min(math.ceil(steps * batch * packed), EPOCHS * sum(available.values()))
             mix, left_out = _mix(available, shown)
             fitting = max(FEW, math.ceil(shown / packed / batch))
-            rungs = tuple(f for f in fractions if f * sum(mix.values()) >= FEW / 2)
+            rungs = _trainable(fractions, mix) or _trainable(ONLY_RUNG, mix)
+            if not (rungs or left_out or filters):
+                continue
             variants = 2 + len(left_out) + len(rungs) + 2 * filters
             each = fitting * batch * mean / machine.training + characters / 3 / machine.evaluating
             runs = seeds * variants
@@ -117,7 +121,13 @@ def size(
             made.append(Size(mix, left_out, rungs, seeds, fitting, batch, cut, runs, seconds))
             if seconds <= 60 * minutes:
                 return made[-1]
+    if not made:
+        raise few
     return min(made, key=lambda one: one.seconds)
+
+
+def _trainable(fractions: tuple[float, ...], mix: Mapping[str, int]) -> tuple[float, ...]:
+    return tuple(fraction for fraction in fractions if fraction * sum(mix.values()) >= FEW / 2)
 
 
 def _length(lengths: Sequence[int]) -> int:
