@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_
 from harness.cli.working import working
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.scaffold import Machine, Written
     from harness.store import Store
 
@@ -47,6 +50,7 @@ def init(
 
     Every FILE becomes a source. Nothing is trained, and your files are not changed.
     """
+    from harness.cli import tables
     from harness.cli.data.targets import declared_fields
     from harness.scaffold import Asked, first_study
 
@@ -59,8 +63,11 @@ def init(
     if json:
         print_json(_as_json(made))
         return
-    _show(made, minutes)
-    note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
+    shown = tables.console()
+    with shown:  # in one piece: whoever reads the first lines only has not made the study fail
+        _show(made, minutes, shown)
+    with contextlib.suppress(BrokenPipeError):
+        note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
 
 
 def _machine(store: Store) -> Machine:
@@ -92,6 +99,7 @@ def _as_json(made: Written) -> dict[str, Any]:
             pool.name: {
                 "rows": pool.rows.height,
                 "unusable": len(pool.unusable),
+                "left_out": pool.mapping.left_out,
                 "objective": pool.objective,
                 "fields": pool.source.fields,
                 "languages": pool.languages,
@@ -127,12 +135,12 @@ def _sees(made: Written) -> str:
     return f"effects of about {least:.2f} or more, four times in five; more seeds and items see smaller ones"
 
 
-def _show(made: Written, minutes: float) -> None:
+def _show(made: Written, minutes: float, out: Console) -> None:
     """Say what was found, what was assumed, and what to check."""
     from harness.cli import tables
     from harness.scaffold.heldout import WORDS
 
-    out, draft = tables.console(), made.draft
+    draft = made.draft
     rows = []
     for pool in draft.pools:
         languages = ", ".join(code for code, share in pool.languages.items() if share >= 0.05)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from harness.data.fields import Template
+from harness.data.fields import CLOSER, Template
 from harness.data.reading import Block
 from harness.records import CONTENT_COLUMNS
 
@@ -31,7 +31,7 @@ def fields(
     Returns:
         One column per field, ``columns`` where some are carried, and ``id`` if the records have one.
     """
-    if {"messages", "rejected", "answer"} & set(templates):
+    if CLOSER & set(templates):
         return None
     read = _parsed(block.raw, {column for _, column in _parts(templates) if column is not None} | set(texts))
     if read is None:
@@ -105,14 +105,19 @@ def _parsed(raw: bytes, texts: set[str]) -> pl.DataFrame | None:
 
 def _rendered(template: Template, there: Sequence[str]) -> pl.Expr:
     pieces: list[Any] = []
-    for literal, column in template.parts:
-        if column is None:
-            pieces.append(pl.lit(literal))
-        elif column not in template.optional:
-            pieces += [pl.lit(literal), pl.col(column)]
-        elif column in there:
-            given = pl.col(column).fill_null("")
-            pieces.append(pl.when(given == "").then(pl.lit("")).otherwise(pl.lit(literal) + given))
+    begun: pl.Expr | None = None  # whether anything is written so far; None: something is
+    for place, (literal, column) in enumerate(template.parts):
+        before = pl.lit(literal)
+        if place and begun is not None:
+            before = pl.when(begun).then(before).otherwise(pl.lit(literal.lstrip()))
+        if column not in template.optional:
+            pieces += [before] if column is None else [before, pl.col(column)]
+            begun = None
+            continue
+        given = pl.col(str(column)).fill_null("") if column in there else pl.lit("")
+        pieces.append(pl.when(given == "").then(pl.lit("")).otherwise(before + given))
+        if not place or begun is not None:
+            begun = (given != "") if begun is None else begun | (given != "")
     return pieces[1] if template.parts == (("", template.parts[0][1]),) and len(pieces) == 2 else pl.concat_str(pieces)
 
 

@@ -12,49 +12,34 @@ from decimal import Decimal
 from itertools import repeat
 from typing import Any
 
+from harness.data import layouts
+from harness.data.conversations import Messages, is_conversation, messages, said, transcript, turns
 from harness.data.generators import number
+from harness.data.layouts import QUESTION
 from harness.data.reading import parse
+from harness.data.values import BadRow, flag, kind
+from harness.data.values import text as text_of
 from harness.errors import RequestError, did_you_mean
-from harness.packing import printable
 from harness.records import CONTENT_COLUMNS
+
+__all__ = [
+    "CLOSER", "QUESTION", "BadRow", "Template", "canonical", "canonical_columns", "carried", "compared", "declared",
+    "identifier",
+]  # fmt: skip
 
 SHAPES = (
     {"prompt", "completion"}, {"messages"}, {"text"},
     {"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"messages", "chosen", "rejected"},
 )  # fmt: skip
 DECLARE = "prompt and completion, or messages, or text, or prompt, chosen and rejected"
+CLOSER = {"messages", "rejected", "answer", "system", "good"}  # fields that are looked at record by record
 NULLABLE = {"id", "license", "group", "slice"}
-QUESTION = {"prompt": "Q: {question}\nA:", "completion": " {answer}"}
-ALPACA = {"prompt": "{instruction}\n{input}\n", "completion": "{output}"}
-# Columns that tell a layout -> what the fields would have been, had they been declared. Where two match, one of them
-# part of the other, the larger counts.
-LAYOUTS: tuple[tuple[set[str], dict[str, str]], ...] = (
-    ({"prompt", "completion"}, {"prompt": "prompt", "completion": "completion"}),
-    ({"prompt", "chosen", "rejected"}, {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}),
-    ({"chosen", "rejected"}, {"chosen": "chosen", "rejected": "rejected"}),
-    ({"instruction", "output"}, ALPACA),
-    ({"messages"}, {"messages": "messages"}),
-    ({"conversations"}, {"messages": "conversations"}),
-    ({"question", "answer"}, QUESTION),
-    ({"text"}, {"text": "text"}),
-)
-ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-    "tool": "tool",
-}
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+ABSENT: tuple[Any, ...] = (None, "", [])
 # One encoder for all rows: json.dumps makes one for each call.
 _listed = json.JSONEncoder(ensure_ascii=False).encode
 _sorted = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-
-
-class BadRow(Exception):
-    """Why one record cannot become a row."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +73,37 @@ class Template:
             raise RequestError(f"{place}: {text!r} is not a template ({error}); write {{{{ for a brace") from error
         return cls(tuple(parts), optional)
 
+    @property
+    def written(self) -> str:
+        """The column's name, or the template, as a study writes it."""
+        if len(self.parts) == 1 and not self.parts[0][0] and self.parts[0][1] is not None:
+            return self.parts[0][1]
+        doubled = ((literal.replace("{", "{{").replace("}", "}}"), column) for literal, column in self.parts)
+        return "".join(literal + ("" if column is None else f"{{{column}}}") for literal, column in doubled)
+
     def render(self, record: Mapping[str, Any]) -> str:
-        """Return the text with the record's values in it."""
-        return "".join(
-            literal + ("" if column is None else _text(record, column))
-            for literal, column in self.parts
-            if column not in self.optional or record.get(column) not in (None, "")
-        )
+        """Return the text with the record's values in it.
+
+        White space that parted what is left out at the beginning from the rest goes with it.
+        """
+        written: list[str] = []
+        for place, (literal, column) in enumerate(self.parts):
+            if column in self.optional and record.get(column) in ABSENT:
+                continue
+            written.append(literal if written or not place else literal.lstrip())
+            written.append("" if column is None else _text(record, column, earlier=column in self.optional))
+        return "".join(written)
 
 
-def declared(name: str, fields: Mapping[str, str], columns: Collection[str], place: str) -> dict[str, Template]:
+def declared(
+    name: str,
+    fields: Mapping[str, str],
+    columns: Collection[str],
+    place: str,
+    *,
+    optional: Collection[str] = (),
+    sample: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Template]:
     """Return the template of every canonical field: as declared, the content detected where none of it is.
 
     Args:
@@ -105,34 +111,47 @@ def declared(name: str, fields: Mapping[str, str], columns: Collection[str], pla
         fields: What the study declares for it.
         columns: The columns of its first record.
         place: Where that record is.
+        optional: Columns of the declared templates that a row may lack.
+        sample: Some of its records; they may have further columns.
 
     Raises:
         RequestError: Nothing, or more than one thing, could be the content; or the declaration is incomplete.
     """
     content = set(fields) & set(CONTENT_COLUMNS)
-    chosen, optional = dict(fields), frozenset[str]()
+    chosen, lacking = dict(fields), set(optional)
     if not content:
-        detected = _detect(name, columns, place)
-        chosen = detected | chosen
-        optional = frozenset({"input"} if detected is ALPACA else ())
+        detected = _detected(name, columns, place, sample)
+        chosen = detected.fields | chosen
+        lacking |= set(detected.optional)
     elif content not in SHAPES:
         raise RequestError(
             f"sources.{name}.fields: {' and '.join(sorted(content))} make no training row; declare {DECLARE}"
         )
-    if "{" in chosen.get("messages", ""):
-        raise RequestError(f"sources.{name}.fields.messages: expected the name of a column, not a template")
-    return {field: Template.parse(f"sources.{name}.fields.{field}", text, optional) for field, text in chosen.items()}
+    for field in ("messages", "good"):
+        if "{" in chosen.get(field, ""):
+            raise RequestError(f"sources.{name}.fields.{field}: expected the name of a column, not a template")
+    used = {column for template in chosen.values() for column in layouts.named(template)}
+    for column in optional:
+        if column not in used:
+            raise RequestError(f'sources.{name}.optional: no template has "{column}".{did_you_mean(column, used)}')
+    return {
+        field: Template.parse(f"sources.{name}.fields.{field}", template, frozenset(lacking))
+        for field, template in chosen.items()
+    }
 
 
-def _detect(name: str, columns: Collection[str], place: str) -> dict[str, str]:
-    known = [(tells, fields) for tells, fields in LAYOUTS if tells <= set(columns)]
-    matches = [(tells, fields) for tells, fields in known if not any(tells < other for other, _ in known)]
-    if len(matches) == 1:
-        return matches[0][1]
-    names = " or ".join("+".join(sorted(tells)) for tells, _ in matches)
-    why = f"could be read as {names}" if matches else "hold nothing that is recognized"
-    shown = ", ".join(printable(str(column)) for column in list(columns)[:12]) + (", ..." if len(columns) > 12 else "")
-    raise RequestError(f"{place}: its columns ({shown}) {why}. Declare sources.{name}.fields: {DECLARE}.")
+def _detected(name: str, columns: Collection[str], place: str, sample: Sequence[Mapping[str, Any]]) -> layouts.Layout:
+    values: dict[str, list[Any]] = {str(column): [] for column in columns}
+    values |= layouts.columns_of(sample)
+    filled = [column for column, some in values.items() if not some or any(value is not None for value in some)]
+    known = layouts.matches(filled)
+    if len(known) == 1:
+        return layouts.completed(known[0][1], values)
+    names = " or ".join("+".join(sorted(tells)) for tells, _ in known)
+    why = f"could be read as {names}" if known else "hold nothing that is recognized"
+    raise RequestError(
+        f"{place}: its columns ({layouts.listed(list(values))}) {why}. Declare sources.{name}.fields: {DECLARE}."
+    )
 
 
 def canonical(record: Mapping[str, Any], templates: Mapping[str, Template]) -> dict[str, str | None]:
@@ -144,17 +163,22 @@ def canonical(record: Mapping[str, Any], templates: Mapping[str, Template]) -> d
     Raises:
         BadRow: A column is missing or not text, or the row would be empty.
     """
-    if "rejected" in templates and isinstance(_plain(record, templates["chosen"]), list):
-        row: dict[str, str | None] = dict(_preference(record, templates))
+    if "good" in templates:
+        _refuse_bad_example(record, templates["good"])
+    row = _spoken(record, templates)
+    if row:
         templates = {field: template for field, template in templates.items() if field not in CONTENT_COLUMNS}
-    else:
-        row = {}
-        if "rejected" in templates and not {"prompt", "messages"} & set(templates):
-            raise BadRow("chosen and rejected are text, and there is no prompt")
-    row |= {field: _field(record, field, template) for field, template in templates.items()}
+    elif "rejected" in templates and not {"prompt", "messages"} & set(templates):
+        raise BadRow("chosen and rejected are text, and there is no prompt")
+    made = {field: template for field, template in templates.items() if field not in ("good", "system")}
+    row |= {field: _field(record, field, template) for field, template in made.items()}
+    if "system" in templates:
+        row |= _told(record, templates["system"], row)
     content = [row[field] for field in CONTENT_COLUMNS if field in row]
     if not any(value and value.strip() for value in content):
         raise BadRow(f"empty {' and '.join(field for field in CONTENT_COLUMNS if field in row)}")
+    if row.get("rejected") is not None and str(row["chosen"]).strip() == str(row["rejected"]).strip():
+        raise BadRow("chosen and rejected are the same, so there is nothing to prefer")
     answer = row.get("answer")
     if answer is not None and number(answer) is None:
         raise BadRow(f'the answer "{answer[:40]}" is not a number')
@@ -170,7 +194,7 @@ def canonical_columns(
         BadRow: One of them is bad; which one, and why, ``canonical`` tells.
         UnicodeEncodeError: May be raised later, when text that is no UTF-8 is put into a table.
     """
-    if {"messages", "rejected", "answer"} & set(templates):
+    if CLOSER & set(templates) or any(_lists(records, templates.get(side)) for side in ("prompt", "completion")):
         rows = [canonical(record, templates) for record in records]
         return {field: [row.get(field) for row in rows] for field in {field for row in rows for field in row}}
     columns = {field: _column(records, field, template) for field, template in templates.items()}
@@ -178,6 +202,21 @@ def canonical_columns(
         for record in records:  # no field is there in all of them, so one may have none
             canonical(record, templates)
     return columns
+
+
+def compared(record: Mapping[str, Any], templates: Mapping[str, Template]) -> str:
+    """Return all the text of a record to compare with others: who says it does not matter, nor can it be trained on.
+
+    Raises:
+        BadRow: A column is missing, or is no text and no conversation.
+    """
+    told: list[str] = []
+    for field in (field for field in CONTENT_COLUMNS if field in templates):
+        value = _plain(record, templates[field])
+        spoken = field == "messages" or isinstance(value, list | dict)
+        column = str(templates[field].parts[0][1])
+        told.append(said(_value(record, column), column) if spoken else templates[field].render(record))
+    return "\n".join(told)
 
 
 def carried(record: Mapping[str, Any], columns: Collection[str], typed: bool) -> str | None:
@@ -204,13 +243,15 @@ def identifier(record: Mapping[str, Any]) -> str | None:
         BadRow: It is no UTF-8 text.
     """
     value = record.get("id")
-    return value if value is None else _string(value, '"id"') if isinstance(value, str) else str(value)
+    return value if value is None else text_of(value, '"id"') if isinstance(value, str) else str(value)
 
 
 def _column(records: Sequence[Mapping[str, Any]], field: str, template: Template) -> list[Any]:
     """Return one field of all records."""
     if field in NULLABLE:
         return [_field(record, field, template) for record in records]
+    if template.parts[0][1] in template.optional:  # what follows depends on whether it is there
+        return [template.render(record) for record in records]
     pieces: list[Any] = []
     for literal, column in template.parts:
         if column in template.optional:
@@ -230,22 +271,59 @@ def _column(records: Sequence[Mapping[str, Any]], field: str, template: Template
 
 def _field(record: Mapping[str, Any], field: str, template: Template) -> str | None:
     if field == "messages":
-        messages = _messages(record, str(template.parts[0][1]))
-        return _listed(messages)
+        return _listed(_conversation(record, template))
     if field in NULLABLE and any(column and record.get(column, "") is None for _, column in template.parts):
         return None
     return template.render(record)
 
 
-def _plain(record: Mapping[str, Any], template: Template) -> Any:
+def _plain(record: Mapping[str, Any], template: Template | None) -> Any:
     """Return the value of the column that a template is nothing but."""
-    literal, column = template.parts[0]
-    return record.get(column) if column is not None and not literal and len(template.parts) == 1 else None
+    if template is None or len(template.parts) != 1 or template.parts[0][0] or template.parts[0][1] is None:
+        return None
+    return record.get(template.parts[0][1])
 
 
-def _preference(record: Mapping[str, Any], templates: Mapping[str, Template]) -> dict[str, str]:
+def _lists(records: Sequence[Mapping[str, Any]], template: Template | None) -> bool:
+    return any(isinstance(_plain(record, template), list | dict) for record in records)  # messages, or no text
+
+
+def _conversation(record: Mapping[str, Any], template: Template) -> Messages:
+    column = str(template.parts[0][1])
+    return messages(_value(record, column), column)
+
+
+def _spoken(record: Mapping[str, Any], templates: Mapping[str, Template]) -> dict[str, str | None]:
+    """Return the content of a row whose question or answer is messages; nothing where all is text."""
+    if "rejected" in templates:
+        chosen, told = _plain(record, templates["chosen"]), {"prompt", "messages"} & set(templates)
+        if isinstance(chosen, list | dict):
+            sides = {side: _conversation(record, templates[side]) for side in ("chosen", "rejected")}
+        elif not told and isinstance(chosen, str) and (first := transcript(chosen)):
+            rejected = transcript(_text(record, str(templates["rejected"].parts[0][1])))
+            if rejected is None:
+                raise BadRow('"chosen" is a transcript of Human and Assistant, and "rejected" is none')
+            sides = {"chosen": first, "rejected": rejected}
+        else:
+            return {}
+        return dict(_preference(record, templates, sides))
+    parts = [_plain(record, templates.get(side)) for side in ("prompt", "completion")]
+    spoken = [isinstance(part, list | dict) and is_conversation(part) for part in parts]
+    if "completion" not in templates or not any(spoken):
+        return {}
+    talk: Messages = []
+    for side, role, listed in zip(("prompt", "completion"), ("user", "assistant"), spoken, strict=True):
+        if listed:
+            talk += _conversation(record, templates[side])
+        elif side in templates:
+            talk.append({"role": role, "content": templates[side].render(record)})
+    return {"messages": _listed(talk)}
+
+
+def _preference(
+    record: Mapping[str, Any], templates: Mapping[str, Template], sides: Mapping[str, Messages]
+) -> dict[str, str]:
     """Return messages, chosen and rejected from two message lists, which hold the prompt too where they begin alike."""
-    sides = {side: _messages(record, str(templates[side].parts[0][1])) for side in ("chosen", "rejected")}
     chosen, rejected = sides.values()
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
@@ -254,18 +332,40 @@ def _preference(record: Mapping[str, Any], templates: Mapping[str, Template]) ->
     if "prompt" in templates or "messages" in templates:
         prompt = templates.get("messages") or templates["prompt"]
         listed = "messages" in templates or isinstance(_plain(record, prompt), list)
-        given = (
-            _messages(record, str(prompt.parts[0][1]))
-            if listed
-            else [{"role": "user", "content": prompt.render(record)}]
-        )
+        given = _conversation(record, prompt) if listed else [{"role": "user", "content": prompt.render(record)}]
+        given = given[:-1] if given == chosen and shared == len(chosen) - 1 else given  # the chosen one once more
         before = before if before[: len(given)] == given else given + before
-    for side, messages in sides.items():
-        if len(messages) != shared + 1 or messages[-1]["role"] != "assistant":
+    for side, talk in sides.items():
+        if len(talk) != shared + 1 or talk[-1]["role"] != "assistant":
             raise BadRow(f'"{side}" must add one message of the assistant to what both answers begin with')
     if not before:
         raise BadRow("chosen and rejected do not begin alike, and there is no prompt")
     return {"messages": _listed(before), "chosen": chosen[-1]["content"], "rejected": rejected[-1]["content"]}
+
+
+def _told(record: Mapping[str, Any], template: Template, row: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the row's messages after its system message; those that begin with one of their own keep it."""
+    optional = frozenset(column for _, column in template.parts if column is not None)
+    system = Template(template.parts, optional).render(record)
+    if not system.strip():
+        return {}
+    if row.get("messages") is None:
+        raise BadRow("there are no messages for the system message to come before; write it into the prompt's template")
+    talk = json.loads(str(row["messages"]))
+    if talk[0]["role"] == "system":
+        return {}
+    return {"messages": _listed([{"role": "system", "content": system}, *talk])}
+
+
+def _refuse_bad_example(record: Mapping[str, Any], template: Template) -> None:
+    """Refuse a row that shows how not to answer (KTO): trained on, it would be learned like a good one."""
+    column = str(template.parts[0][1])
+    value = _value(record, column)
+    good = flag(value)
+    if good is None:
+        raise BadRow(f'"{column}" is {kind(value)}, expected true or false')
+    if not good:
+        raise BadRow(f'"{column}" is false: it shows a bad answer, which would be learned like a good one')
 
 
 def _value(record: Mapping[str, Any], column: str) -> Any:
@@ -274,20 +374,11 @@ def _value(record: Mapping[str, Any], column: str) -> Any:
     return record[column]
 
 
-def _text(record: Mapping[str, Any], column: str) -> str:
-    return _string(_value(record, column), f'"{column}"')
-
-
-def _string(value: Any, what: str) -> str:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise BadRow(f"{what} is not UTF-8 text (character {error.start + 1})") from error
-        return value
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value):
-        return str(value)
-    raise BadRow(f"{what} is {_kind(value)}, expected text or a number")
+def _text(record: Mapping[str, Any], column: str, *, earlier: bool = False) -> str:
+    """Return a column as text; of earlier turns, where such may be there, what was said."""
+    value = _value(record, column)
+    told = turns(value) if earlier else None
+    return text_of(value if told is None else told, f'"{column}"')
 
 
 def _scalar(record: Mapping[str, Any], column: str, typed: bool) -> Any:
@@ -302,62 +393,9 @@ def _scalar(record: Mapping[str, Any], column: str, typed: bool) -> Any:
             if problem:
                 raise BadRow(f'"{column}" is {problem}')
     if isinstance(value, str):
-        return _string(value, f'"{column}"')
+        return text_of(value, f'"{column}"')
     if isinstance(value, Decimal):
         value = float(value)
     if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise BadRow(f'"{column}" is {_kind(value)}, expected text or a number')
-
-
-def _kind(value: Any) -> str:
-    return {"NoneType": "null", "dict": "an object", "list": "a list", "bytes": "bytes"}.get(
-        type(value).__name__, str(value)
-    )
-
-
-def _messages(record: Mapping[str, Any], column: str) -> list[dict[str, str]]:
-    """Return a conversation (role/content, or ShareGPT's from/value; or its JSON) as a list of {role, content}."""
-    value = record.get(column)
-    if column not in record or isinstance(value, str):
-        value, problem = parse(_text(record, column))
-        if problem:
-            raise BadRow(f'"{column}" is text that is {problem}, expected a list of messages')
-    if not isinstance(value, list) or not value:
-        raise BadRow(f'"{column}" is not a list of messages')
-    if (plain := _plain_messages(value)) is not None:
-        return plain
-    messages = []
-    for index, message in enumerate(value):
-        what = f"{column}[{index}]"
-        if not isinstance(message, dict):
-            raise BadRow(f"{what} is not an object with role and content")
-        if message.get("tool_calls"):
-            raise BadRow(f"{what} has tool_calls, which cannot be trained on")
-        speaker, said = ("from", "value") if "from" in message else ("role", "content")
-        role = message.get(speaker)
-        if not isinstance(role, str) or role not in ROLES:
-            raise BadRow(f'{what}.{speaker} is "{str(role)[:40]}".{did_you_mean(str(role), ROLES)}'.removesuffix("."))
-        messages.append({"role": ROLES[role], "content": _string(message.get(said), f"{what}.{said}")})
-    if not any(message["content"].strip() for message in messages):
-        raise BadRow(f'"{column}" is empty')
-    return messages
-
-
-def _plain_messages(value: list[Any]) -> list[dict[str, str]] | None:
-    """Return a conversation in which nothing is odd, as nearly all are; else None."""
-    messages = []
-    for message in value:
-        if type(message) is not dict or len(message) != 2:
-            return None
-        role = message.get("role", message.get("from"))
-        content = message.get("content") if "role" in message else message.get("value")
-        if type(content) is not str or type(role) is not str or role not in ROLES:
-            return None
-        messages.append({"role": ROLES[role], "content": content})
-    whole = "".join([message["content"] for message in messages])
-    try:
-        whole.encode()
-    except UnicodeEncodeError:
-        return None
-    return messages if whole.strip() else None
+    raise BadRow(f'"{column}" is {kind(value)}, expected text or a number')

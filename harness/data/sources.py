@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import polars as pl
 
 from harness import outside
-from harness.data import columnar, fields, files, generators, operations
+from harness.data import columnar, fields, files, generators, layouts, operations
 from harness.data.fields import BadRow, Template
 from harness.data.reading import Batch, Block, Record, batched
 from harness.data.rows import Built, drops, frame, json_objects, table
@@ -130,10 +130,12 @@ class Layout:
     Attributes:
         first: That record; None where all are bad, or a bad one that stops all comes before it.
         templates: From columns to canonical fields.
+        sample: Records that show which columns there are.
     """
 
     first: Record | None = None
     templates: Mapping[str, Template] = field(default_factory=dict)
+    sample: Sequence[Mapping[str, Any]] = ()
 
 
 def layout(name: str, source: Source, base: Path) -> Layout:
@@ -144,8 +146,10 @@ def layout(name: str, source: Source, base: Path) -> Layout:
     """
     with closing(batches(name, source, base)) as read:
         for batch in read:
-            if first := _first(source, batch.batch() if isinstance(batch, Block) else batch):
-                return Layout(first, _templates(name, source, first))
+            batch = batch.batch() if isinstance(batch, Block) else batch
+            if first := _first(source, batch):
+                sample = _sample(batch)
+                return Layout(first, _templates(name, source, first, sample), sample)
             if source.on_bad_row == "stop":
                 break
     return Layout()
@@ -174,7 +178,7 @@ def tables(
             if rows is None:
                 batch = batch.batch() if isinstance(batch, Block) else batch
                 if first is None and (first := _first(source, batch)):
-                    templates = _templates(name, source, first)
+                    templates = _templates(name, source, first, _sample(batch))
                 try:
                     rows = _table(name, source, batch, templates)
                 except (BadRow, UnicodeEncodeError):  # something is odd: find what, record by record
@@ -389,16 +393,22 @@ def _first(source: Source, batch: Batch) -> Record | None:
     return None
 
 
-def _templates(name: str, source: Source, record: Record) -> dict[str, Template]:
+def _sample(batch: Batch) -> list[Mapping[str, Any]]:
+    return layouts.telling(value for value in batch.values if value is not None)
+
+
+def _templates(name: str, source: Source, record: Record, sample: Sequence[Mapping[str, Any]]) -> dict[str, Template]:
     assert record.value is not None
     declared = source.fields
     if source.generator and not set(declared) & set(CONTENT_COLUMNS):
         declared = fields.QUESTION | declared
-    templates = fields.declared(name, declared, list(record.value), record.place)
+    templates = fields.declared(
+        name, declared, list(record.value), record.place, optional=source.optional, sample=sample
+    )
     if source.on_bad_row == "stop":  # the first row would be bad anyway: the declaration is the place to mend
         asked = [(f"fields.{field}", column) for field in source.fields for _, column in templates[field].parts]
         for field, column in (*asked, *(("columns", column) for column in source.columns)):
-            if column is not None and column not in record.value:
+            if column is not None and column not in record.value and column not in source.optional:
                 near = did_you_mean(column, map(printable, map(str, record.value)))
                 raise RequestError(f'sources.{name}.{field}: {record.place}: no column "{column}".{near}')
     return templates

@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.data import layouts
+from harness.data.conversations import is_conversation, transcript
 from harness.data.generators import number
-from harness.data.reading import parse
+from harness.data.layouts import plain as _plain
 from harness.errors import RequestError, did_you_mean
 from harness.packing import printable
 from harness.records import CONTENT_COLUMNS
@@ -45,50 +47,74 @@ class Columns:
     """How a file's columns become rows.
 
     Attributes:
-        fields: Canonical field -> column or template, as a study writes it; empty where the layout is recognized.
+        fields: Canonical field -> column or template, as a study writes it.
         notes: What was assumed, in words.
+        optional: Columns of templates that a row may lack.
+        left_out: Columns that are in no field.
     """
 
     fields: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    optional: tuple[str, ...] = ()
+    left_out: list[str] = field(default_factory=list)
 
 
-def mapped(records: Sequence[Mapping[str, Any]], place: str, declared: Mapping[str, str]) -> Columns:
+def mapped(
+    records: Sequence[Mapping[str, Any]], place: str, declared: Mapping[str, str], known: Columns | None = None
+) -> Columns:
     """Return the fields of a file.
 
     Args:
-        records: Some of its first records, at least one.
+        records: Records that show which columns there are, at least one.
         place: Where the first is.
         declared: Fields the user gave; they count before anything that is guessed.
+        known: What a description beside the file says.
 
     Raises:
         RequestError: No column could be the content, or a declared column does not exist.
     """
-    values = {column: [record.get(column) for record in records] for column in records[0]}
+    values = layouts.columns_of(records)
     for name, template in declared.items():
         for column in re.findall(r"\{(\w+)\}", template) or ([] if "{" in template else [template]):
             if column not in values:
                 near = did_you_mean(column, map(printable, values))
                 raise RequestError(f'--field {name}={template}: {place} has no column "{column}".{near}')
     content = {name: text for name, text in declared.items() if name in CONTENT_COLUMNS}
-    made = Columns(content, notes=["fields as given by --field"]) if content else _content(values, place)
+    if content:
+        made = Columns(content, notes=["fields as given by --field"])
+    elif known is not None:
+        made = known
+    else:
+        made = _completed(_content(values, place), values)
     used = " ".join(made.fields.values())
     rest = {column: found for column, found in values.items() if not _within(column, used)}
     _answer(made, rest)
     _marks(made, rest, len(records))
     made.fields |= declared
+    made.left_out = layouts.left_out(made.fields, (), values)
+    if made.left_out:
+        made.notes.append(f"left out: {layouts.listed(made.left_out)}")
     return made
+
+
+def _completed(made: Columns, values: Mapping[str, Sequence[Any]]) -> Columns:
+    """Add what else is part of the question, or says which rows are bad examples."""
+    layout = layouts.completed(made.fields, values)
+    lacking = {column for column in layout.optional if f"{{{column}}}" in " ".join(layout.fields.values())}
+    return Columns(layout.fields, [*made.notes, *layout.notes], tuple(sorted(lacking | set(made.optional))))
 
 
 def _content(values: Mapping[str, Sequence[Any]], place: str) -> Columns:
     found = _pick(values, MESSAGES, _is_talk)
-    if found:
-        return Columns({"messages": found}, notes=[f'conversations in "{found}"; the last answer is learned'])
     chosen, rejected = _pick(values, CHOSEN, _is_answer), _pick(values, REJECTED, _is_answer)
     if chosen and rejected:
-        prompt = _pick(values, PROMPT, _is_answer)
-        named = {"prompt": prompt} if prompt else {}
-        return Columns({**named, "chosen": chosen, "rejected": rejected}, notes=["preference pairs (objective: dpo)"])
+        return _preferred(values, chosen, rejected, found)
+    if found:
+        return Columns({"messages": found}, notes=[f'conversations in "{found}"; the last answer is learned'])
+    talks = [_pick(values, names, _is_talk) for names in (PROMPT, COMPLETION)]
+    if talks[0] and talks[1]:
+        notes = [f'"{talks[0]}" is the conversation so far, "{talks[1]}" the answer']
+        return Columns({"prompt": talks[0], "completion": talks[1]}, notes)
     texts = {column: found for column, found in values.items() if _is_text(found)}
     prompt = _pick(texts, PROMPT, any)
     rest = {column: found for column, found in texts.items() if column != prompt}
@@ -109,14 +135,29 @@ def _content(values: Mapping[str, Sequence[Any]], place: str) -> Columns:
     )
 
 
+def _preferred(values: Mapping[str, Sequence[Any]], chosen: str, rejected: str, talk: str | None) -> Columns:
+    """Return the fields of preference pairs."""
+    made = Columns({"chosen": chosen, "rejected": rejected})
+    made.notes.append(f'preference pairs: "{chosen}" is preferred to "{rejected}" (objective: dpo)')
+    prompt = _pick(values, PROMPT, _is_answer)
+    if prompt and _plain(prompt) in ("instruction", "question") and _is_text(values[prompt]):
+        prompt = f"{{{prompt}}}\n"
+    if prompt:
+        made.fields["prompt"] = prompt
+        if talk:
+            made.notes.append(f'to train on "{talk}" instead: --field messages={talk}')
+    elif talk and not all(map(_is_whole_talk, values[chosen])):
+        made.fields["messages"] = talk
+        made.notes.append(f'"{talk}" is the conversation that they answer')
+    elif all(isinstance(value, str) and transcript(value) for value in values[chosen]):
+        made.notes.append("their text (Human: ... Assistant: ...) is taken apart into messages")
+    return made
+
+
 def _pair(values: Mapping[str, Sequence[Any]], prompt: str, completion: str) -> Columns:
     notes = [f'"{prompt}" is the prompt, "{completion}" the completion']
-    if _plain(prompt) == "instruction" and "input" in values and any(values["input"]):
-        prompts = f"{{{prompt}}}\n{{input}}\n"
-        if all(value is not None for value in values["input"]):
-            return Columns({"prompt": prompts, "completion": f"{{{completion}}}"}, notes)
-        if completion == "output" and "text" not in values:
-            return Columns({}, [*notes, "Alpaca's layout, recognized by itself"])
+    if _plain(prompt) == "instruction" and any(_plain(column) in ("input", "context") for column in values):
+        return Columns({"prompt": f"{{{prompt}}}\n", "completion": f"{{{completion}}}"}, notes)
     if _plain(prompt) in ("question", "query", "problem"):
         return Columns({"prompt": f"Q: {{{prompt}}}\nA:", "completion": f" {{{completion}}}"}, notes)
     pairs = zip(values[prompt], values[completion], strict=True)
@@ -130,7 +171,7 @@ def _pair(values: Mapping[str, Sequence[Any]], prompt: str, completion: str) -> 
 def _answer(made: Columns, rest: Mapping[str, Sequence[Any]]) -> None:
     """Map a number beside a worked-out completion as the answer to check it against."""
     found = _pick(rest, ANSWER, _numbers)
-    if found and ({"completion", "messages"} & set(made.fields) or not made.fields):
+    if found and {"completion", "messages"} & set(made.fields):
         made.fields["answer"] = found
         made.notes.append(f'"{found}" holds numbers that completions can be checked against (verify)')
 
@@ -163,10 +204,6 @@ def _pick(
     return next((plain[name] for name in names if name in plain and fits(values[plain[name]])), None)
 
 
-def _plain(column: str) -> str:
-    return re.sub(r"[\s_\-]+", "", str(column)).lower()
-
-
 def _within(column: str, used: str) -> bool:
     return bool(re.search(rf"(?<!\w){re.escape(column)}(?!\w)", used))
 
@@ -189,15 +226,14 @@ def _is_label(values: Sequence[Any]) -> bool:
 
 
 def _lists(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, list) and value for value in values)
+    there = [value for value in values if value is not None]
+    return bool(there) and all(isinstance(value, list | dict) and value for value in there)
+
+
+def _is_whole_talk(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1
 
 
 def _is_talk(values: Sequence[Any]) -> bool:
     value = next((value for value in values if value), None)
-    if isinstance(value, str):
-        value, problem = parse(value)
-        if problem:
-            return False
-    messages = value if isinstance(value, list) else []
-    speakers = [message.get("role", message.get("from")) for message in messages if isinstance(message, dict)]
-    return any(isinstance(speaker, str) for speaker in speakers)  # roles nobody knows are told row by row
+    return is_conversation(value)

@@ -13,7 +13,7 @@ import yaml
 from harness.scaffold.heldout import METRIC, TASK, WORDS, HeldOut
 from harness.scaffold.look import Pool
 from harness.scaffold.size import Machine, Size
-from harness.spec import Source
+from harness.spec import Decontaminate, Source
 from harness.visible import visible
 
 WIDTH = 110
@@ -43,6 +43,7 @@ class Draft:
         filters: Arms with operations: name -> operation as written, share of rows it drops.
         chat: Whether rows are rendered through the model's chat template.
         mean: Tokens per row.
+        decontaminate: How copies of items are told.
     """
 
     study: str
@@ -58,6 +59,7 @@ class Draft:
     filters: dict[str, tuple[Any, float]]
     chat: bool
     mean: float
+    decontaminate: Decontaminate
 
 
 def question(draft: Draft) -> str:
@@ -93,6 +95,7 @@ def text(draft: Draft) -> str:
         "sources:",
         *(line for pool in draft.pools for line in _source(draft, pool)),
         "",
+        *_overlaps(draft),
         *_mix(draft),
         *_arms(draft),
         "controls: [aa, random_subset] # arms that must show nothing: other seeds, and rows dropped at random",
@@ -167,6 +170,14 @@ def _source(draft: Draft, pool: Pool) -> list[str]:
         lines.append("    # origin: production # or annotation, public, augmented, synthetic")
     lines.append("    # cost_per_row: 0.10 # what a further row costs you, to weigh gains against")
     return lines
+
+
+def _overlaps(draft: Draft) -> list[str]:
+    changed = draft.decontaminate.model_dump(mode="json", exclude_defaults=True)
+    if not changed:
+        return []
+    why = "not fuzzy: rows from one template would all be edited copies of items"
+    return [f"decontaminate: {flow(changed)} # {why}", ""]
 
 
 def _mix(draft: Draft) -> list[str]:

@@ -94,7 +94,7 @@ def first_study(asked: Asked, store: Store, machine: Machine, tell: Callable[[st
     pools = [look(name, given, base, asked.fields, tell) for name, given in named(arguments, base).items()]
     _alike(pools)
     held = _held(asked, pools, tested, base, tell)
-    available = _available(pools, held, tell)
+    available, rule = _left(pools, held, tell)
     chat = any(pool.rows["messages"].null_count() < pool.rows.height for pool in pools)
     lengths = _lengths(pools, ready.folder, chat)
     mean, packed = statistics.fmean(lengths), 1.0
@@ -122,7 +122,9 @@ def first_study(asked: Asked, store: Store, machine: Machine, tell: Callable[[st
     }
     suite = f"{data.name}/{TASK}" if held else relative(str(asked.suite), base)
     metric = f"{TASK}/{held.metric}" if held else _metric(asked)
-    draft = Draft(study, model, pools, written, available, held, suite, metric, chosen, machine, filters, chat, mean)
+    draft = Draft(
+        study, model, pools, written, available, held, suite, metric, chosen, machine, filters, chat, mean, rule
+    )
     tell("Writing")
     return Written(draft, _write(draft, asked, data))
 
@@ -178,7 +180,38 @@ def _held(
     return heldout.given(own)
 
 
-def _available(pools: Sequence[Pool], held: HeldOut | None, tell: Callable[[str], None]) -> dict[str, int]:
+def _left(
+    pools: Sequence[Pool], held: HeldOut | None, tell: Callable[[str], None]
+) -> tuple[dict[str, int], Decontaminate]:
+    """Return how many rows of each source will train, and the rule by which copies of items are told.
+
+    Rows from a template are edited copies of each other, all of them: there only verbatim overlap tells one question
+    from another.
+    """
+    usual, verbatim = Decontaminate(), Decontaminate(fuzzy=None)
+    if held is None:
+        return _available(pools, held, usual, tell), usual
+    found = [list(pool.findings) for pool in pools]
+    candidates = sum(pool.rows.height - len(held.taken.get(pool.name, ())) for pool in pools)
+    try:
+        counts = _available(pools, held, usual, tell)
+    except RequestError:
+        counts = {}
+    if sum(counts.values()) >= candidates / 2:
+        return counts, usual
+    for pool, findings in zip(pools, found, strict=True):
+        pool.findings[:] = findings
+    counts = _available(pools, held, verbatim, tell)
+    pools[0].findings.append(
+        "rows are worded so much alike that most would pass for edited copies of held-out items; only those that "
+        "overlap one word for word are removed (decontaminate)"
+    )
+    return counts, verbatim
+
+
+def _available(
+    pools: Sequence[Pool], held: HeldOut | None, rule: Decontaminate, tell: Callable[[str], None]
+) -> dict[str, int]:
     """Return how many rows of each source will train: without those held out, and without copies of them."""
     counts = {}
     for pool in pools:
@@ -187,9 +220,7 @@ def _available(pools: Sequence[Pool], held: HeldOut | None, tell: Callable[[str]
         if held is not None:
             tell(f"Looking for the held-out items in {pool.name}")
             own = pool.rows if pool.source.hub else rows
-            found = decontaminate.removable(
-                decontaminate.overlaps(own, heldout.items(held), Decontaminate()), Decontaminate()
-            )
+            found = decontaminate.removable(decontaminate.overlaps(own, heldout.items(held), rule), rule)
             touched = set(found["row_id"])
             missed = [at for at in out if pool.source.hub and pool.rows["row_id"][at] not in touched]
             if missed:

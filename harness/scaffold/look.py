@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from harness.data import dedupe, operations, sources
+from harness.data import dedupe, layouts, operations, sources
 from harness.data.card.language import UNCLEAR, language
 from harness.data.card.parts import WHOLE, parts
+from harness.data.reading import Record
 from harness.data.rows import Built, place
 from harness.errors import RequestError
 from harness.packing import printable
 from harness.scaffold.columns import Columns, mapped
 from harness.spec import Clean, Pii, Source, Verify
 
-SAMPLE = 200  # records that tell what columns hold
 LOOKED = 400  # rows whose language is told, and that cleaning and masking are tried on
 NEAR = 50_000  # rows: near-duplicates among more of them take minutes to find
 SHOWN = 0.02  # share of rows from which a finding is worth a line
@@ -89,7 +89,7 @@ def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: 
     """
     tell(f"Reading {name}")
     mapping = mapped(*_first(name, given, base), fields)
-    source = given.model_copy(update={"fields": mapping.fields})
+    source = given.model_copy(update={"fields": mapping.fields, "optional": mapping.optional})
     try:
         built = sources.load(name, source.model_copy(update={"on_bad_row": "drop"}), base)
     except RequestError as error:  # there is no study yet to declare anything in
@@ -107,22 +107,24 @@ def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: 
     return pool
 
 
-def _first(name: str, source: Source, base: Path) -> tuple[list[dict[str, Any]], str]:
-    """Return the first sound records of a source, and where the first is."""
+def _first(name: str, source: Source, base: Path) -> tuple[list[Mapping[str, Any]], str]:
+    """Return sound records of a source that show its columns, and where the first is."""
     bad: dict[str, str] = {}
-    sound: list[tuple[dict[str, Any], str]] = []
-    with closing(sources.records(name, source, base)) as rows:
+    places: list[str] = []
+
+    def sound(rows: Iterable[Record]) -> Iterator[dict[str, Any]]:
         for record in rows:
             if record.value:
-                sound.append((record.value, record.place))
+                places.append(record.place)
+                yield record.value
             else:
                 bad[record.place] = printable(record.problem) or "an object without columns"
-            if len(sound) == SAMPLE:
-                break
-    if not sound:
+
+    with closing(sources.records(name, source, base)) as rows:
+        found = layouts.telling(sound(rows))
+    if not found:
         raise _none(name, "read", bad)
-    columns = set(sound[0][0])
-    return [value for value, _ in sound if columns <= set(value)], sound[0][1]
+    return found, places[0]
 
 
 def _none(name: str, what: str, bad: Mapping[str, str]) -> RequestError:

@@ -11,7 +11,8 @@ from harness.spec.base import Origin, Spec
 from harness.spec.operations import Operations, operation
 
 CANONICAL_FIELDS = (
-    "prompt", "completion", "messages", "text", "chosen", "rejected", "answer", "group", "slice", "id", "license",
+    "prompt", "completion", "messages", "text", "chosen", "rejected", "system", "good", "answer", "group", "slice",
+    "id", "license",
 )  # fmt: skip
 
 
@@ -34,6 +35,10 @@ class Source(Spec):
     corrupt: float = Field(0.0, ge=0, le=1, description="share of numeric answers made wrong (off by 1, 2 or 10)")
     fields: dict[str, str] = Field(
         default={}, description="canonical field -> column, or a template such as 'Q: {question}'"
+    )
+    optional: tuple[str, ...] = Field(
+        default=(),
+        description="columns of templates that a row may lack: left out there, with the text before them",
     )
     columns: tuple[str, ...] = Field(
         default=(), description="further columns to carry along: scores and labels that operations ask for"

@@ -77,6 +77,7 @@ def test_exact_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "rows": 7, "kept": 6, "dropped": 1, "repeated": 1, "method": "exact", "threshold": None,
         "largest": [{"cluster": "a", "rows": 2, "excerpt": fox}],
         "out": "kept.jsonl", "clusters": "clusters.jsonl",
+        "bad": 0, "bad_rows": [], "compared": ["text"], "left_out": ["extra"],
     }  # fmt: skip
 
 
@@ -146,3 +147,49 @@ def test_wrong_requests_write_nothing(here: Path, more: dict[str, Any], says: st
     with pytest.raises(RequestError, match=re.escape(says)):
         verb.dedupe(**sound | {"method": "near"} | more)
     assert {path: path.read_bytes() for path in here.iterdir()} == before
+
+
+def talk(*messages: tuple[str, Any]) -> dict[str, Any]:
+    return {"conversations": [{"from": speaker, "value": said} for speaker, said in messages]}
+
+
+def test_who_speaks_makes_no_difference(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows with tools, or with roles that nobody knows, are compared like all others, call by call."""
+    rows = [
+        talk(("human", "Where is it?"), ("gpt", "In the hall.")),
+        talk(("human", "Where is it?"), ("function_call", '{"find": 1}'), ("observation", "hall"), ("gpt", "There.")),
+        talk(("Customer", "Where is it?"), ("Agent", "In the hall.")),
+        talk(("human", "Where is it?"), ("function_call", '{"find": 2}'), ("observation", "hall"), ("gpt", "There.")),
+        {"conversations": [{"role": "assistant", "content": None, "tool_calls": [{"name": "find", "of": 3}]}]},
+        {"conversations": [{"role": "assistant", "content": None, "tool_calls": [{"name": "find", "of": 4}]}]},
+    ]
+    write(here / "rows.jsonl", rows)
+    said = run("rows.jsonl", capsys)
+    assert (said["rows"], said["dropped"], said["bad"]) == (6, 1, 0)
+    assert [line["cluster"] for line in read(here / "clusters.jsonl")] == [
+        f"rows.jsonl:{number}" for number in (1, 2, 1, 4, 5, 6)
+    ]
+
+
+@pytest.mark.parametrize("odd", ["{broken", "[1]", '{"text": null}', '{"text": [1]}', "{}"])
+def test_rows_that_cannot_be_compared_are_left_out_when_asked(
+    here: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    lines = [json.dumps(row) for row in ROWS]
+    (here / "rows.jsonl").write_text("\n".join([*lines[:2], odd, *lines[2:]]) + "\n")
+    with pytest.raises(RequestError, match="--on-bad-row drop leaves such rows out") as refused:
+        run("rows.jsonl", capsys)
+    assert str(refused.value).startswith("rows.jsonl:3: ")
+    assert not (here / "kept.jsonl").exists()
+    said = run("rows.jsonl", capsys, on_bad_row="drop")
+    assert (said["rows"], said["bad"], said["kept"]) == (7, 1, 6)
+    assert said["bad_rows"][0]["place"] == "rows.jsonl:3"
+    assert read(here / "kept.jsonl") == [row for at, row in enumerate(ROWS) if at != 2]
+    assert len(read(here / "clusters.jsonl")) == 7
+    assert "1 row left out" in re.sub(r"\s+", " ", harness_text(here))
+
+
+def harness_text(cwd: Path) -> str:
+    called = dedupe(cwd, "--on-bad-row", "drop", "--method", "exact")
+    assert called.code == 0, called.err
+    return called.out

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import fields as fields_module
+from harness.data import conversations
 from harness.data.fields import BadRow, Template, canonical, canonical_columns, carried, declared
 from harness.errors import RequestError
 from harness.identity import canonical_json
@@ -69,7 +69,6 @@ def test_preferences_that_make_no_row(record: dict[str, Any], message: str) -> N
     ("columns", "why"),
     [
         (["prompt", "completion", "chosen", "rejected"], r"could be read as completion\+prompt or chosen\+prompt\+rej"),
-        (["messages", "chosen", "rejected"], r"messages or chosen\+rejected|chosen\+rejected or messages"),
         (["instruction", "output", "text"], r"instruction\+output or text"),
         (["\ud800"], r"its columns \(\\ud800\) hold nothing"),
     ],
@@ -99,7 +98,7 @@ def test_plain_conversations_are_read_as_odd_ones(messages: list[Any]) -> None:
 
     found = outcome()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fields_module, "_plain_messages", lambda value: None)
+        patch.setattr(conversations, "_plain_messages", lambda value: None)
         assert outcome() == found
 
 
