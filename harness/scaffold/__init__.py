@@ -1,7 +1,8 @@
 """The scaffold: from files of the user's to a first study, with a suite carved out of their own rows.
 
-``columns`` tells which column is what, ``look`` reads a file and says what is in it, ``heldout`` takes items out of the
-rows, ``size`` chooses how large a study fits the time, ``draft`` words it as YAML with comments, ``first`` does it all.
+``columns`` tells which column is what, ``registry`` reads what LLaMA-Factory's ``dataset_info.json`` says of it,
+``look`` reads a file and says what is in it, ``heldout`` takes items out of the rows, ``size`` chooses how large a
+study fits the time, ``draft`` words it as YAML with comments, ``first`` does it all.
 """
 
 from harness.scaffold.first import Asked, Written, first_study

@@ -20,6 +20,7 @@ from harness.data.rows import Built, place
 from harness.errors import RequestError
 from harness.packing import printable
 from harness.scaffold.columns import Columns, mapped
+from harness.scaffold.registry import described
 from harness.spec import Clean, Pii, Source, Verify
 
 LOOKED = 400  # rows whose language is told, and that cleaning and masking are tried on
@@ -88,7 +89,7 @@ def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: 
         RequestError: It cannot be read, its columns are not understood, or none of its rows can be used.
     """
     tell(f"Reading {name}")
-    mapping = mapped(*_first(name, given, base), fields)
+    mapping = mapped(*_first(name, given, base), fields, _registered(given, base))
     source = given.model_copy(update={"fields": mapping.fields, "optional": mapping.optional})
     try:
         built = sources.load(name, source.model_copy(update={"on_bad_row": "drop"}), base)
@@ -125,6 +126,12 @@ def _first(name: str, source: Source, base: Path) -> tuple[list[Mapping[str, Any
     if not found:
         raise _none(name, "read", bad)
     return found, places[0]
+
+
+def _registered(source: Source, base: Path) -> Columns | None:
+    """Return what a registry beside the source's only file says of it."""
+    paths = (source.path,) if isinstance(source.path, str) else source.path or ()
+    return described(base / paths[0]) if len(paths) == 1 else None
 
 
 def _none(name: str, what: str, bad: Mapping[str, str]) -> RequestError:

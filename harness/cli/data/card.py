@@ -77,8 +77,14 @@ def _of_file(opened: Opened, model: Path | None) -> dict[str, Any]:
     from harness.tokens import RowEncoder
 
     path = Path(opened.name)
+    facts = {
+        "file": opened.name,
+        "tokenizer": str(model or ""),
+        "fields": ", ".join(f"{name}: {template!r}" for name, template in opened.fields.items()),
+        "left out": ", ".join(opened.left_out),
+    }
     return {
-        "facts": {"file": opened.name} | ({"tokenizer": str(model)} if model else {}),
+        "facts": {name: value for name, value in facts.items() if value},
         "encoder": RowEncoder(model, chat_template=False, max_length=UNCUT) if model else None,
         "ledger": ledger(opened.drops, read=opened.read, kept=opened.rows.height),
         "unmeasured": {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +41,8 @@ class Opened:
         drops: Columns ``records.DROP_COLUMNS``: of the sources, then of decontamination, then of the variant.
         read: Rows, good or bad, there were at first.
         sources: Names of the sources they may come from.
+        fields: Of a file: canonical field -> column or template, as declared or recognized.
+        left_out: Of a file: columns that are in no field.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Opened:
     drops: pl.DataFrame
     read: int
     sources: tuple[str, ...]
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
+    left_out: Sequence[str] = dataclasses.field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def _outputs(made: Plan, kind: str, name: str) -> list[Output]:
 
 
 def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) -> Opened:
-    from harness.data import sources
+    from harness.data import layouts, sources
     from harness.errors import RequestError
     from harness.spec import Source
 
@@ -149,10 +154,14 @@ def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) ->
     try:
         with working(f"Reading {target}"):
             built = sources.load(name, spec, Path.cwd())
+            layout = sources.layout(name, spec, Path.cwd())
     except RequestError as error:  # there is no study here to declare anything in
         said = str(error).replace(f"sources.{name}.fields", "--field").replace(f"sources.{name}: ", f"{target}: ")
         raise RequestError(said) from error
-    return Opened(target, built.rows, built.drops, built.rows.height + built.drops.height, (name,))
+    used = {field: template.written for field, template in layout.templates.items()}
+    left_out = layouts.left_out(used, columns, layouts.columns_of(layout.sample))
+    read = built.rows.height + built.drops.height
+    return Opened(target, built.rows, built.drops, read, (name,), fields=used, left_out=left_out)
 
 
 def declared_fields(fields: Sequence[str] | None) -> dict[str, str]:
