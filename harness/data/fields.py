@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import repeat
 from typing import Any
 
@@ -16,8 +13,7 @@ from harness.data import layouts
 from harness.data.conversations import Messages, is_conversation, messages, said, transcript, turns
 from harness.data.generators import number
 from harness.data.layouts import QUESTION
-from harness.data.reading import parse
-from harness.data.values import BadRow, flag, kind
+from harness.data.values import BadRow, flag, kind, scalar
 from harness.data.values import text as text_of
 from harness.errors import RequestError, did_you_mean
 from harness.records import CONTENT_COLUMNS
@@ -34,8 +30,6 @@ SHAPES = (
 DECLARE = "prompt and completion, or messages, or text, or prompt, chosen and rejected"
 CLOSER = {"messages", "rejected", "answer", "system", "good"}  # fields that are looked at record by record
 NULLABLE = {"id", "license", "group", "slice"}
-JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
-NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 ABSENT: tuple[Any, ...] = (None, "", [])
 # One encoder for all rows: json.dumps makes one for each call.
 _listed = json.JSONEncoder(ensure_ascii=False).encode
@@ -172,6 +166,8 @@ def canonical(record: Mapping[str, Any], templates: Mapping[str, Template]) -> d
         raise BadRow("chosen and rejected are text, and there is no prompt")
     made = {field: template for field, template in templates.items() if field not in ("good", "system")}
     row |= {field: _field(record, field, template) for field, template in made.items()}
+    if row.get("messages") is not None and row.get("chosen") is not None:
+        row |= _before(str(row["messages"]), str(row["chosen"]))
     if "system" in templates:
         row |= _told(record, templates["system"], row)
     content = [row[field] for field in CONTENT_COLUMNS if field in row]
@@ -233,7 +229,7 @@ def carried(record: Mapping[str, Any], columns: Collection[str], typed: bool) ->
     """
     if not columns:
         return None
-    return _sorted({column: _scalar(record, column, typed) for column in columns})
+    return _sorted({column: scalar(_value(record, column), f'"{column}"', typed) for column in columns})
 
 
 def identifier(record: Mapping[str, Any]) -> str | None:
@@ -333,7 +329,7 @@ def _preference(
         prompt = templates.get("messages") or templates["prompt"]
         listed = "messages" in templates or isinstance(_plain(record, prompt), list)
         given = _conversation(record, prompt) if listed else [{"role": "user", "content": prompt.render(record)}]
-        given = given[:-1] if given == chosen and shared == len(chosen) - 1 else given  # the chosen one once more
+        given = given[:-1] if given == chosen and len(given) > 1 else given  # UltraFeedback: it is there once more
         before = before if before[: len(given)] == given else given + before
     for side, talk in sides.items():
         if len(talk) != shared + 1 or talk[-1]["role"] != "assistant":
@@ -341,6 +337,13 @@ def _preference(
     if not before:
         raise BadRow("chosen and rejected do not begin alike, and there is no prompt")
     return {"messages": _listed(before), "chosen": chosen[-1]["content"], "rejected": rejected[-1]["content"]}
+
+
+def _before(listed: str, chosen: str) -> dict[str, str]:
+    """Return the messages that an answer answers, without that answer where it is among them once more."""
+    talk = json.loads(listed)
+    again = len(talk) > 1 and talk[-1] == {"role": "assistant", "content": chosen}
+    return {"messages": _listed(talk[:-1])} if again else {}
 
 
 def _told(record: Mapping[str, Any], template: Template, row: Mapping[str, str | None]) -> dict[str, str]:
@@ -379,23 +382,3 @@ def _text(record: Mapping[str, Any], column: str, *, earlier: bool = False) -> s
     value = _value(record, column)
     told = turns(value) if earlier else None
     return text_of(value if told is None else told, f'"{column}"')
-
-
-def _scalar(record: Mapping[str, Any], column: str, typed: bool) -> Any:
-    value = _value(record, column)
-    if isinstance(value, str) and not typed:
-        if not value:
-            return None
-        if NO_NUMBER.fullmatch(value):
-            raise BadRow(f'"{column}" is {value}, expected text or a number')
-        if JSON_NUMBER.fullmatch(value):
-            value, problem = parse(value)
-            if problem:
-                raise BadRow(f'"{column}" is {problem}')
-    if isinstance(value, str):
-        return text_of(value, f'"{column}"')
-    if isinstance(value, Decimal):
-        value = float(value)
-    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise BadRow(f'"{column}" is {kind(value)}, expected text or a number')

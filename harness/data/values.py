@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Any
+
+from harness.data.reading import parse
+
+JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 class BadRow(Exception):
@@ -29,6 +35,36 @@ def text(value: Any, what: str) -> str:
         return value
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
+    raise BadRow(f"{what} is {kind(value)}, expected text or a number")
+
+
+def scalar(value: Any, what: str, typed: bool) -> Any:
+    """Return a value that a row can carry along: text, a finite number, true, false or null.
+
+    Args:
+        value: From a record.
+        what: What messages call it.
+        typed: Whether numbers and text differ. Where all is text (CSV), what is written like a number in JSON is a
+            number, and an empty cell is null.
+
+    Raises:
+        BadRow: It is something else.
+    """
+    if isinstance(value, str) and not typed:
+        if not value:
+            return None
+        if NO_NUMBER.fullmatch(value):
+            raise BadRow(f"{what} is {value}, expected text or a number")
+        if JSON_NUMBER.fullmatch(value):
+            value, problem = parse(value)
+            if problem:
+                raise BadRow(f"{what} is {problem}")
+    if isinstance(value, str):
+        return text(value, what)
+    if isinstance(value, Decimal):
+        value = float(value)
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
     raise BadRow(f"{what} is {kind(value)}, expected text or a number")
 
 

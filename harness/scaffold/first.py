@@ -103,7 +103,10 @@ def first_study(asked: Asked, store: Store, machine: Machine, tell: Callable[[st
     characters = held.characters if held else 20_000
 
     def sized(filters: int) -> Size:
-        return size(available, lengths, characters, filters, machine, asked.minutes, packed)
+        try:
+            return size(available, lengths, characters, filters, machine, asked.minutes, packed)
+        except RequestError as error:
+            raise RequestError(f"{error}{_unusable(pools)}") from error
 
     candidates = _candidates(pools)
     filters = _filters(candidates, pools, held, sized(len(candidates)).mix)
@@ -258,6 +261,15 @@ def _lengths(pools: Sequence[Pool], folder: Path | None, chat: bool) -> list[int
             texts = pool.parts["whole row"].gather_every(max(1, pool.rows.height // COUNTED)).head(COUNTED)
             lengths += [math.ceil(len(one) / CHARACTERS_PER_TOKEN) + 2 for one in texts]
     return lengths
+
+
+def _unusable(pools: Sequence[Pool]) -> str:
+    """Say how many rows are of no use, and why the first is: perhaps that is why there are too few."""
+    count = sum(len(pool.unusable) for pool in pools)
+    if not count:
+        return ""
+    place, reason = next(iter(next(pool.unusable for pool in pools if pool.unusable).items()))
+    return f" ({'1 more is' if count == 1 else f'{count:,} more are'} of no use; the first, {place}: {reason})"
 
 
 def _long(pools: Sequence[Pool], lengths: Sequence[int], limit: int) -> None:

@@ -13,12 +13,14 @@ FIELDS = {
     "plain": {"prompt": "q", "completion": "a"},
     "templates": {"prompt": "Q: {q}\n{input}A:", "completion": " {a}", "slice": "{s}"},
     "text": {"text": "{q}{a}", "id": "q"},
+    "leading": {"prompt": "{input}\n\n{s}\n Q: {q}\n{more}", "completion": "a"},
 }
+OPTIONAL = {"templates": frozenset({"input"}), "leading": frozenset({"input", "s", "more"})}
 COLUMNS = ("score", "label")
 
 
 def templates(kind: str) -> dict[str, Template]:
-    optional = frozenset({"input"} if kind == "templates" else ())
+    optional = OPTIONAL.get(kind, frozenset())
     return {field: Template.parse(field, text, optional) for field, text in FIELDS[kind].items()}
 
 
