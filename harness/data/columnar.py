@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from harness.data.fields import CLOSER, Template
+from harness.data.fields import CLOSER, NULLABLE, Template
 from harness.data.reading import Block
 from harness.records import CONTENT_COLUMNS
 
@@ -37,7 +37,12 @@ def fields(
     if read is None:
         return None
     # Null may stand for a key that is missing.
-    needed = [c for t in templates.values() for _, c in t.parts if c is not None and c not in t.optional]
+    needed = [
+        column
+        for field, template in templates.items()
+        for _, column in template.parts
+        if column is not None and (field in NULLABLE or column not in template.optional)
+    ]
     if any(name not in read.columns or read[name].null_count() for name in (*needed, *columns)):
         return None
     made = {field: _rendered(template, read.columns) for field, template in templates.items()}

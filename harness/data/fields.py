@@ -19,8 +19,8 @@ from harness.errors import RequestError, did_you_mean
 from harness.records import CONTENT_COLUMNS
 
 __all__ = [
-    "CLOSER", "QUESTION", "BadRow", "Template", "canonical", "canonical_columns", "carried", "compared", "declared",
-    "identifier",
+    "CLOSER", "NULLABLE", "QUESTION", "BadRow", "Template", "canonical", "canonical_columns", "carried", "compared",
+    "declared", "identifier",
 ]  # fmt: skip
 
 SHAPES = (
@@ -56,7 +56,7 @@ class Template:
             RequestError: The braces do not pair up, or hold anything but the name of a column.
         """
         if "{" not in text:
-            return cls((("", text),))
+            return cls((("", text),), optional & {text})
         parts = []
         try:
             for literal, column, form, conversion in string.Formatter().parse(text):
@@ -70,8 +70,8 @@ class Template:
     @property
     def written(self) -> str:
         """The column's name, or the template, as a study writes it."""
-        if len(self.parts) == 1 and not self.parts[0][0] and self.parts[0][1] is not None:
-            return self.parts[0][1]
+        if (column := _only(self)) is not None:
+            return column
         doubled = ((literal.replace("{", "{{").replace("}", "}}"), column) for literal, column in self.parts)
         return "".join(literal + ("" if column is None else f"{{{column}}}") for literal, column in doubled)
 
@@ -268,20 +268,27 @@ def _column(records: Sequence[Mapping[str, Any]], field: str, template: Template
 def _field(record: Mapping[str, Any], field: str, template: Template) -> str | None:
     if field == "messages":
         return _listed(_conversation(record, template))
-    if field in NULLABLE and any(column and record.get(column, "") is None for _, column in template.parts):
-        return None
+    if field in NULLABLE:
+        needed = [column for _, column in template.parts if column is not None]
+        if any(record.get(column, None if column in template.optional else "") is None for column in needed):
+            return None
     return template.render(record)
 
 
+def _only(template: Template | None) -> str | None:
+    """Return the column that a template is nothing but."""
+    return template.parts[0][1] if template and len(template.parts) == 1 and not template.parts[0][0] else None
+
+
 def _plain(record: Mapping[str, Any], template: Template | None) -> Any:
-    """Return the value of the column that a template is nothing but."""
-    if template is None or len(template.parts) != 1 or template.parts[0][0] or template.parts[0][1] is None:
-        return None
-    return record.get(template.parts[0][1])
+    column = _only(template)
+    return None if column is None else record.get(column)
 
 
 def _lists(records: Sequence[Mapping[str, Any]], template: Template | None) -> bool:
-    return any(isinstance(_plain(record, template), list | dict) for record in records)  # messages, or no text
+    column = _only(template)
+    kinds = set() if column is None else {type(record.get(column)) for record in records}
+    return bool(kinds & {list, dict})  # messages, or no text
 
 
 def _conversation(record: Mapping[str, Any], template: Template) -> Messages:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from harness.data.conversations import is_conversation, members, turns
-from harness.data.values import flag
+from harness.data.values import BadRow, flag
 from harness.packing import printable
 
 QUESTION = {"prompt": "Q: {question}\nA:", "completion": " {answer}"}
@@ -203,14 +203,23 @@ def _there(values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _is_text(values: Sequence[Any]) -> bool:
-    """Tell whether a column is text, as far as it is known."""
+    """Tell whether a column is text, as far as it is known, but for a few rows that are told when they are read."""
     there = list(_there(values))
-    return {type(value) for value in there} <= {str, int, float} and bool(there or not values)
+    said = [value for value in there if type(value) in (str, int, float)]
+    return bool(said or not values) and 2 * len(said) >= len(there)
 
 
 def _is_history(values: Sequence[Any]) -> bool:
     there = list(_there(values))
-    return bool(there or not values) and all(isinstance(value, str) or turns(value) is not None for value in there)
+    said = [value for value in there if isinstance(value, str) or _are_turns(value)]
+    return bool(said or not values) and 2 * len(said) >= len(there)
+
+
+def _are_turns(value: Any) -> bool:
+    try:
+        return turns(value) is not None
+    except BadRow:
+        return True  # which of them cannot be read is told row by row
 
 
 def _flags(values: Sequence[Any]) -> bool:

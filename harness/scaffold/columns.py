@@ -90,6 +90,9 @@ def mapped(
     rest = {column: found for column, found in values.items() if not _within(column, used)}
     _answer(made, rest)
     _marks(made, rest, len(records))
+    gaps = {column for column, found in values.items() if None in found}  # null, or not there
+    marks = {made.fields[name] for name in ("group", "slice", "license") if name in made.fields}
+    made.optional = tuple(sorted({*made.optional, *(marks & gaps)}))
     made.fields |= declared
     made.left_out = layouts.left_out(made.fields, (), values)
     if made.left_out:
@@ -115,7 +118,7 @@ def _content(values: Mapping[str, Sequence[Any]], place: str) -> Columns:
     if talks[0] and talks[1]:
         notes = [f'"{talks[0]}" is the conversation so far, "{talks[1]}" the answer']
         return Columns({"prompt": talks[0], "completion": talks[1]}, notes)
-    texts = {column: found for column, found in values.items() if _is_text(found)}
+    texts = {column: found for column, found in values.items() if _mostly_text(found)}
     prompt = _pick(texts, PROMPT, any)
     rest = {column: found for column, found in texts.items() if column != prompt}
     # A bare number beside a worked solution is what the solution is checked against, not what is learned.
@@ -140,7 +143,7 @@ def _preferred(values: Mapping[str, Sequence[Any]], chosen: str, rejected: str, 
     made = Columns({"chosen": chosen, "rejected": rejected})
     made.notes.append(f'preference pairs: "{chosen}" is preferred to "{rejected}" (objective: dpo)')
     prompt = _pick(values, PROMPT, _is_answer)
-    if prompt and _plain(prompt) in ("instruction", "question") and _is_text(values[prompt]):
+    if prompt and _plain(prompt) in ("instruction", "question") and _mostly_text(values[prompt]):
         prompt = f"{{{prompt}}}\n"
     if prompt:
         made.fields["prompt"] = prompt
@@ -209,8 +212,15 @@ def _within(column: str, used: str) -> bool:
 
 
 def _is_text(values: Sequence[Any]) -> bool:
+    """Tell whether a column is text, all of it."""
+    return _mostly_text(values) and {type(value) for value in values if value is not None} <= {str, int, float}
+
+
+def _mostly_text(values: Sequence[Any]) -> bool:
+    """Tell whether a column is text but for rows that are told one by one when they are read."""
     there = [value for value in values if value is not None]
-    return {type(value) for value in there} <= {str, int, float} and any(str(value).strip() for value in there)
+    said = [value for value in there if type(value) in (str, int, float)]
+    return 2 * len(said) >= len(there) and any(str(value).strip() for value in said)
 
 
 def _numbers(values: Sequence[Any]) -> bool:
@@ -218,7 +228,7 @@ def _numbers(values: Sequence[Any]) -> bool:
 
 
 def _is_answer(values: Sequence[Any]) -> bool:
-    return _is_text(values) or _lists(values)
+    return _mostly_text(values) or _lists(values)
 
 
 def _is_label(values: Sequence[Any]) -> bool:
@@ -227,7 +237,8 @@ def _is_label(values: Sequence[Any]) -> bool:
 
 def _lists(values: Sequence[Any]) -> bool:
     there = [value for value in values if value is not None]
-    return bool(there) and all(isinstance(value, list | dict) and value for value in there)
+    listed = [value for value in there if isinstance(value, list | dict) and value]
+    return bool(listed) and 2 * len(listed) >= len(there)
 
 
 def _is_whole_talk(value: Any) -> bool:
@@ -235,5 +246,4 @@ def _is_whole_talk(value: Any) -> bool:
 
 
 def _is_talk(values: Sequence[Any]) -> bool:
-    value = next((value for value in values if value), None)
-    return is_conversation(value)
+    return any(is_conversation(value) for value in values if value)

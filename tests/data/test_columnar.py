@@ -15,7 +15,7 @@ FIELDS = {
     "text": {"text": "{q}{a}", "id": "q"},
     "leading": {"prompt": "{input}\n\n{s}\n Q: {q}\n{more}", "completion": "a"},
 }
-OPTIONAL = {"templates": frozenset({"input"}), "leading": frozenset({"input", "s", "more"})}
+OPTIONAL = {"templates": frozenset({"input", "s"}), "leading": frozenset({"input", "s", "more"})}
 COLUMNS = ("score", "label")
 
 

@@ -193,3 +193,12 @@ def test_values_that_cannot_be_carried(value: Any, typed: bool, message: str) ->
         carried({"score": value}, ("score",), typed)
     with pytest.raises(BadRow, match=r'no column "scor". Did you mean "score"'):
         carried({"score": value}, ("scor",), typed)
+
+
+def test_a_row_that_lacks_what_tells_rows_apart_is_a_row() -> None:
+    """An optional group, slice or licence that is not there is as good as null."""
+    fields = {"prompt": "q", "completion": "a", "slice": "kind"}
+    templates = declared("s", fields, ["q", "a", "kind"], "a.jsonl:1", optional=["kind"])
+    for record in ({"q": "q", "a": "a"}, {"q": "q", "a": "a", "kind": None}):
+        assert canonical(record, templates)["slice"] is None
+        assert canonical_columns([record], templates)["slice"] == [None]
