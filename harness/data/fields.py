@@ -159,21 +159,22 @@ def canonical(record: Mapping[str, Any], templates: Mapping[str, Template]) -> d
     """
     if "good" in templates:
         _refuse_bad_example(record, templates["good"])
-    row = _spoken(record, templates)
+    row = _spoken(record, templates) if "rejected" in templates or "completion" in templates else {}
     if row:
         templates = {field: template for field, template in templates.items() if field not in CONTENT_COLUMNS}
     elif "rejected" in templates and not {"prompt", "messages"} & set(templates):
         raise BadRow("chosen and rejected are text, and there is no prompt")
-    made = {field: template for field, template in templates.items() if field not in ("good", "system")}
-    row |= {field: _field(record, field, template) for field, template in made.items()}
-    if row.get("messages") is not None and row.get("chosen") is not None:
+    for field, template in templates.items():
+        if field not in ("good", "system"):
+            row[field] = _field(record, field, template)
+    if "chosen" in row and row.get("messages") is not None:
         row |= _before(str(row["messages"]), str(row["chosen"]))
     if "system" in templates:
         row |= _told(record, templates["system"], row)
     content = [row[field] for field in CONTENT_COLUMNS if field in row]
     if not any(value and value.strip() for value in content):
         raise BadRow(f"empty {' and '.join(field for field in CONTENT_COLUMNS if field in row)}")
-    if row.get("rejected") is not None and str(row["chosen"]).strip() == str(row["rejected"]).strip():
+    if "rejected" in row and str(row["chosen"]).strip() == str(row["rejected"]).strip():
         raise BadRow("chosen and rejected are the same, so there is nothing to prefer")
     answer = row.get("answer")
     if answer is not None and number(answer) is None:
