@@ -21,7 +21,7 @@ VERSIONS = {
     "source": 4,
     "suite": 2,
     "pool": 4,
-    "variant": 3,
+    "variant": 4,
     "perplexity": 1,
     "tokens": 3,
     "adapter": 2,

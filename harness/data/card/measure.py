@@ -29,6 +29,7 @@ from harness.data.card.model import (
     Tokens,
 )
 from harness.data.card.parts import PARTS, WHOLE, parts, shapes
+from harness.data.text import counted
 from harness.tokens import IGNORED, RowEncoder
 from harness.visible import excerpt
 
@@ -40,7 +41,6 @@ BINS = 20
 LABEL_WORDS = 5  # completions of at most this many words (median) are looked at as labels
 FEW = 50  # different values up to which a column is shown as labels whatever its type
 
-WORD = r"[^\s\x1c-\x1f]+"  # as Python's split() and the filter's bounds in words count
 
 Progress = Callable[[str], None]
 
@@ -91,7 +91,7 @@ def measure(
     progress("lengths")
     texts = parts(rows)
     whole = texts[WHOLE]
-    words = texts.select(pl.all().str.count_matches(WORD))
+    words = texts.select(counted(pl.all()))
     characters = whole.str.len_chars()
     lengths = [
         _distribution(column, "words", words[column])

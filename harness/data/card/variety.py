@@ -9,11 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from harness.data.card.model import Embeddings, Ngrams, Share
+from harness.data.text import joined
+from harness.data.text import words as split
 from harness.visible import visible
 
-# Scripts without spaces are counted character by character; elsewhere a word is a run of letters and digits.
-SINGLE = r"\x{3040}-\x{30ff}\x{3400}-\x{9fff}"
-WORD = rf"[{SINGLE}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{SINGLE}]]+"
 WINDOW = 1000  # words; vocabulary grows with length, so it is counted over equal lengths
 MOST = 2_000_000  # words looked at
 FREQUENT = 10  # four-word runs listed
@@ -33,7 +32,7 @@ def ngrams(texts: pl.Series) -> Ngrams | None:
     Returns:
         None when there are no words at all.
     """
-    words = texts.str.to_lowercase().str.extract_all(WORD)
+    words = pl.Series([list(split(text)) for text in texts], dtype=pl.List(pl.String))
     lengths = words.list.len().cum_sum()
     enough = max(int((lengths <= MOST).sum()), 1)
     looked = words.head(enough)
@@ -84,7 +83,7 @@ def _frequent(
         )
         seen.append((run, count))
         if not phrase:
-            listed.append(Share(name=visible(" ".join(run)), rows=count, share=count / total))
+            listed.append(Share(name=visible(joined(run)), rows=count, share=count / total))
         if len(listed) == FREQUENT:
             break
     return listed

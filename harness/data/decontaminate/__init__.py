@@ -34,7 +34,7 @@ import numpy as np
 import polars as pl
 
 from harness.data.decontaminate.compare import HOLE, LEAK, Overlap, compare
-from harness.data.decontaminate.items import SHORT, Item, Suite, index
+from harness.data.decontaminate.items import SHORT, Item, Suite, index, read
 from harness.data.decontaminate.scan import Found, Scanner
 from harness.data.decontaminate.settle import (
     PROMPT,
@@ -50,7 +50,7 @@ from harness.data.decontaminate.settle import (
     wrapped,
 )
 from harness.data.rows import Built, dropped, drops, row_text
-from harness.data.text import Words, words
+from harness.data.text import Words, amount
 from harness.identity import unit_hash
 from harness.records import CONTENT_COLUMNS
 from harness.spec import Decontaminate
@@ -128,7 +128,7 @@ class Search:
         """
         self.rule = rule
         self.suite: Suite = index(items, rule.ngram)
-        self.scanner = Scanner(self.suite, LEAK if rule.fuzzy is None else rule.fuzzy, map(words, _texts(sample)))
+        self.scanner = Scanner(self.suite, LEAK if rule.fuzzy is None else rule.fuzzy, map(read, _texts(sample)))
         self._ids: list[pl.DataFrame] = []
         self._texts: list[pl.Series] = []  # only for the semantic stage
         self._prompts: list[pl.DataFrame] = []  # only for items of fewer than 4 words
@@ -138,7 +138,7 @@ class Search:
     def add(self, rows: pl.DataFrame) -> None:
         """Search a batch of rows (columns ``rows.SCHEMA``)."""
         raw = _texts(rows)
-        texts = [words(text) for text in raw]
+        texts = [read(text) for text in raw]
         found = self.scanner.scan(texts)
         for (row, item), overlap in self._judged(found, raw, texts).items():
             self._hits.append(Hit(self._rows + row, item, overlap, unit_hash(*texts[row])))
@@ -174,7 +174,7 @@ class Search:
         if not self._prompts:
             return []
         prompts = pl.concat(self._prompts)
-        wrappers = shared([around(prompts, frames(prompts, self.suite))])
+        wrappers = shared([around(prompts, frames(prompts, self.suite), self.suite.longest)])
         return wrapped(prompts, wrappers, self.suite)
 
     # ------------------------------------------------------------------------------------------------- row and item
@@ -184,7 +184,7 @@ class Search:
         for (row, number), places in found.wholes.items():
             item, text = self.suite.items[number], texts[row]
             for first, end in places:
-                short = end - first < SHORT
+                short = amount(text[first:end]) < SHORT
                 if not cuts_expression(text, first, end) and self._named(item, text, short):
                     judged[row, number] = _all("whole", item, text[first:end])
         for (row, number), starts in found.runs.items():
@@ -195,6 +195,8 @@ class Search:
             if high - low == len(item.core):
                 judged[row, number] = _all("ngram", item, text[low:high])
                 continue
+            if amount(text[low:high]) < self.suite.ngram:
+                continue  # 13 units of a script without spaces are not 13 words
             near = found.near.get((row, number), (low, high))
             if self.scanner.indexed(number) and low <= near[0] and near[1] <= high:
                 # Nothing more of the item stands around the run: no need to look closer.
@@ -228,7 +230,7 @@ class Search:
         """Find the shortest items where they stand alone."""
         for number, (prompt, all_of_it, text) in enumerate(zip(rows["prompt"], raw, texts, strict=True)):
             lines = (line for line in all_of_it.splitlines() if len(line) <= LINE)
-            forms = [words(prompt or ""), text, *(line for line in map(words, lines) if len(line) > 1)]
+            forms = [read(prompt or ""), text, *(line for line in map(read, lines) if len(line) > 1)]
             for part in dict.fromkeys([*forms, *map(_unframed, forms)]):
                 for item in self.suite.exacts.get(part, ()):
                     if self._named(self.suite.items[item], text):

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.data.decontaminate.items import EDITABLE, TEMPLATE, Item, blind, is_number, names, value
-from harness.data.text import Words
+from harness.data.decontaminate.items import EDITABLE, TEMPLATE, Item, blind, is_number, names
+from harness.data.text import Words, is_operator
 
 HOLE = 3  # words of an item in a row that are missing: the row holds a part of it
 LEAK = 0.6  # the share that templates keep where no share is set for edited copies
@@ -41,6 +41,7 @@ class Alignment:
         kept: For each pair of neighbours of the item, whether they are neighbours in the row.
         renamed: For each word of the item, whether it is a name that is another name in the row (``matched``).
         renumbered: Some number of the item is another number in the row.
+        recalculated: Some operator of the item is another operator in the row.
         inserted: Words in the longest run that stands in the row where the item has none or fewer.
         low: Where in the row the match begins.
         high: Where it ends.
@@ -50,6 +51,7 @@ class Alignment:
     kept: list[bool]
     renamed: list[bool]
     renumbered: bool
+    recalculated: bool
     inserted: int
     low: int
     high: int
@@ -92,12 +94,14 @@ def align(item: Item, row: Words, low: int, high: int, raw: str) -> Alignment | 
     if not blocks:
         return None
     matched, renamed, kept = [False] * len(core), [False] * len(core), [False] * (len(core) - 1)
-    renumbered = False
+    renumbered = recalculated = False
     for own, other, size in blocks:
         matched[own : own + size] = [True] * size
         kept[own : own + size - 1] = [True] * (size - 1)
         here, there = core[own : own + size], part[other : other + size]
-        renumbered |= size > 1 and any(is_number(a) and value(a) != value(b) for a, b in zip(here, there, strict=True))
+        other_words = [a for a, b in zip(here, there, strict=True) if a != b]  # alike only where they are blinded
+        renumbered |= size > 1 and any(map(is_number, other_words))
+        recalculated |= size > 1 and any(map(is_operator, other_words))
     inserted = 0
     row_names: frozenset[str] | None = None
     for own, own_end, other, other_end in _gaps(blocks, core, part):
@@ -115,7 +119,14 @@ def align(item: Item, row: Words, low: int, high: int, raw: str) -> Alignment | 
             first, last = max(own - 1, 0), min(own_end, len(core) - 1)
             kept[first:last] = [True] * (last - first)
     return Alignment(
-        matched, kept, renamed, renumbered, inserted, low + blocks[0][1], low + blocks[-1][1] + blocks[-1][2]
+        matched,
+        kept,
+        renamed,
+        renumbered,
+        recalculated,
+        inserted,
+        low + blocks[0][1],
+        low + blocks[-1][1] + blocks[-1][2],
     )
 
 
@@ -180,16 +191,29 @@ def compare(item: Item, row: Words, low: int, high: int, raw: str, share: float 
     # An edited copy has words changed here and there; where a stretch is missing, it is a part, or something else.
     # A word put in costs one pair, any other change two, at the ends too.
     few = sum(1 if missing == 0 else 2 for missing in edits) <= max(2, (1 - asked) * size)
-    whole = few and hole <= max(1, size // 5) and found.inserted <= max(4, size // 3)
-    part = hole >= HOLE
+    word = item.units if item.units == 1 else 2 * item.units  # what one word that is changed may take away
+    whole = few and hole <= max(word, size // 5) and found.inserted <= max(4 * item.units, size // 3)
+    part = hole >= HOLE * item.units
     same = found.score(renamed=True)
     only_names = any(found.renamed) and all(found.matched) and found.score(renamed=True) == 1
     numbered = any(is_number(word) for word in item.core)
-    if whole and same >= asked and item.wording >= TEMPLATE and (found.renumbered or (only_names and not numbered)):
+    if (
+        whole
+        and same >= asked
+        and item.wording >= TEMPLATE
+        and not found.recalculated
+        and (found.renumbered or (only_names and not numbered))
+    ):
         return Overlap("template", same, span, matched, part)
     if run:
         return Overlap("ngram", found.score(), run, matched, part)
     score = found.score()
-    if share is None or found.renumbered or not whole or score < (share if item.wording >= EDITABLE else 1):
+    if (
+        share is None
+        or found.renumbered
+        or found.recalculated
+        or not whole
+        or score < (share if item.wording >= EDITABLE else 1)
+    ):
         return None
     return Overlap("fuzzy", score, span, matched, part)

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.data.text import Words, words
+from harness.data.decontaminate.numerals import in_digits
+from harness.data.text import Words, amount, is_operator, words
 
 SHORT = 4  # words; items with fewer are matched as they stand, or together with an answer
 ANCHOR = 3  # words by which whole items are looked up
@@ -22,30 +23,28 @@ EDITABLE = 6  # words that are no numbers; items with fewer are never matched in
 TEMPLATE = 8  # the same for other numbers or names: "what is 4 plus 1" has no wording of its own
 COMMON = 5  # what more different items than this, and than SHARE of them, hold is boilerplate
 SHARE = 0.02
-NUMBER = 1  # the id of every number where numbers are not told apart
-VALUES = {
-    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
-    "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14",
-    "fifteen": "15", "sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19", "twenty": "20",
-    "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90",
-    "hundred": "100",
-}  # fmt: skip
+NUMBER, SIGN = 1, 2  # the ids of every number, and every operator, where they are not told apart
 NAME = re.compile(r"(?<=[\w,;] )[A-Z][^\W\d_A-Z]+")  # a capital letter inside a sentence
 
 
+def read(text: str) -> Words:
+    """Return the words of an item or a row, numbers in digits."""
+    return in_digits(words(text))
+
+
 def is_number(word: str) -> bool:
-    """Whether a word is a number, in digits or spelled out."""
-    return word[0].isdigit() or word in VALUES
+    """Whether a word is a number."""
+    return word[0].isdigit()
 
 
-def value(word: str) -> str:
-    """Return a number in digits."""
-    return VALUES.get(word, word)
+def decides(word: str) -> bool:
+    """Whether another word in its place makes another problem: a number, or an operator."""
+    return is_number(word) or is_operator(word)
 
 
 def blind(text: Words) -> Words:
-    """Return the words with every number replaced by ``#``."""
-    return tuple("#" if is_number(word) else word for word in text)
+    """Return the words with every number replaced by ``#``, and every operator by ``±``."""
+    return tuple("#" if is_number(word) else "±" if is_operator(word) else word for word in text)
 
 
 def names(text: str) -> frozenset[str]:
@@ -105,9 +104,19 @@ class Item:
         return len(self.core) == self.wording == ANCHOR
 
     @cached_property
-    def wording(self) -> int:
-        """How many of its words are no numbers."""
-        return sum(word[0].isalpha() and not is_number(word) for word in self.core)
+    def wording(self) -> float:
+        """How many words it has that are no numbers."""
+        return amount([word for word in self.core if not decides(word)])
+
+    @cached_property
+    def short(self) -> bool:
+        """Too few words to be looked for in the middle of a row."""
+        return amount(self.core) < SHORT
+
+    @cached_property
+    def units(self) -> float:
+        """Units that make a word: more than one in scripts without spaces."""
+        return len(self.core) / amount(self.core) if self.core else 1.0
 
 
 @dataclass
@@ -122,15 +131,21 @@ class Suite:
     common: frozenset[tuple[str, str]] = frozenset()  # pairs of neighbours, numbers blinded, that many items hold
 
     @cached_property
+    def longest(self) -> int:
+        """The most words of an item that is looked for only where it stands alone."""
+        return max(map(len, self.exacts), default=0)
+
+    @cached_property
     def vocabulary(self) -> dict[str, int]:
-        """Word -> id, from 2 on; 0 is any other word, 1 any number that is in no item."""
+        """Word -> id, from 3 on; 0 is any other word, 1 any number that is in no item, 2 such an operator."""
         seen = {word: None for item in self.items for word in (*item.text, *item.core)}
-        return {word: number for number, word in enumerate(seen, start=2)}
+        return {word: number for number, word in enumerate(seen, start=3)}
 
     @cached_property
     def blinded(self) -> NDArray[np.int64]:
         """Id of a word -> its id where numbers are not told apart."""
-        ids = np.arange(len(self.vocabulary) + 2)
+        ids = np.arange(len(self.vocabulary) + 3)
+        ids[[number for word, number in self.vocabulary.items() if is_operator(word)]] = SIGN
         ids[[number for word, number in self.vocabulary.items() if is_number(word)]] = NUMBER
         return ids
 
@@ -143,19 +158,23 @@ def index(items: pl.DataFrame, ngram: int) -> Suite:
         ngram: Words in a run that is taken as evidence.
     """
     records = list(items.iter_rows(named=True))
-    raw = [r["question"] if words(r["question"] or "") else r["answer"] or "" for r in records]
-    full = [words(text) for text in raw]
+    raw = [r["question"] if read(r["question"] or "") else r["answer"] or "" for r in records]
+    full = [read(text) for text in raw]
     groups = items["subtask"].to_list()
     cores = unwrapped(full, groups)
     boilerplate = _boilerplate(cores, groups, ngram)
     cores = _trimmed(cores, ngram, boilerplate)
     answers: dict[Words, set[Words]] = defaultdict(set)
     for core, record in zip(cores, records, strict=True):
-        answers[core].add(words(record["answer"] or ""))
+        answers[core].add(read(record["answer"] or ""))
     listed = []
     for record, plain, text, core in zip(records, raw, full, cores, strict=True):
-        replies = frozenset(words(reply) for reply in (record["answer"] or "", *(record["choices"] or ())))
-        evidence = _evidence(core, ngram, boilerplate) if len(core) >= max(ngram, SHORT) else frozenset[Words]()
+        replies = frozenset(read(reply) for reply in (record["answer"] or "", *(record["choices"] or ())))
+        evidence = (
+            _evidence(core, ngram, boilerplate)
+            if amount(core) >= max(ngram, SHORT) and len(core) >= ngram
+            else frozenset[Words]()
+        )
         generic = len(answers[core]) > COMMON
         listed.append(
             Item(record["item_id"], record["task"], plain, core, text, replies - {(), text}, generic, evidence)
@@ -171,12 +190,12 @@ def _file(suite: Suite) -> None:
     for number, item in enumerate(suite.items):
         for gram in item.evidence:
             suite.grams[gram].append(number)
-        if not item.evidence and (len(item.core) >= SHORT or item.needs_reply):
+        if not item.evidence and (not item.short or item.needs_reply):
             wholes.append((number, item.core))
-        if len(item.core) < SHORT:
+        if item.short:
             for form in {item.core, item.text} - {()}:
                 suite.exacts[form].append(number)
-            if len(item.text) >= SHORT:
+            if amount(item.text) >= SHORT:
                 wholes.append((number, item.text))
     # Each whole is filed under the rarest of its 3-grams: a common one ("what is the most") would cost time.
     count = Counter(gram for _, whole in wholes for _, gram in grams(whole, ANCHOR))
@@ -266,4 +285,4 @@ def _wrapper(texts: Collection[Words]) -> tuple[int, int]:
 def _shared(one: Words, other: Words, limit: int) -> int:
     # Of sorted texts, the first and the last share exactly what all share. Numbers are never a part of the wrapper: of
     # "12 + 5" and "13 + 5", 12 and 13 are no items.
-    return next((at for at in range(limit) if one[at] != other[at] or not one[at][0].isalpha()), limit)
+    return next((at for at in range(limit) if one[at] != other[at] or decides(one[at])), limit)

@@ -19,13 +19,14 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.decontaminate.items import ANCHOR, NUMBER, SHORT, Suite, is_number, pairs
-from harness.data.text import Words
+from harness.data.decontaminate.items import ANCHOR, NUMBER, SHORT, SIGN, Suite, is_number, pairs
+from harness.data.text import Words, is_operator
 
 Ints = NDArray[np.int64]
 HITS = (2, 6)  # at least and at most so many rare pairs in one place make a candidate
 SLACK = 0.1  # taken off the share asked for: words joined or split by punctuation look like edits here
 REMEMBERED = 1_000_000  # words of no item that are remembered at a time
+_BLIND = {"#": NUMBER, "±": SIGN}
 MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd constant: hashes are polynomials in it, modulo 2**64
 
 
@@ -48,7 +49,7 @@ class _Ids(dict[str, int]):
     """Word -> id; a word of no item is remembered as such, so that it is looked at once."""
 
     def __missing__(self, word: str) -> int:
-        self[word] = made = NUMBER if is_number(word) else 0
+        self[word] = made = NUMBER if is_number(word) else SIGN if is_operator(word) else 0
         return made
 
 
@@ -101,7 +102,7 @@ class Scanner:
         """Return the positions where a run of words begins whose hash is known."""
         if len(flat) < size or not len(known):
             return np.empty(0, np.int64)
-        strange = np.concatenate(([0], np.cumsum(flat <= NUMBER)))
+        strange = np.concatenate(([0], np.cumsum(flat <= SIGN)))
         at = np.flatnonzero((strange[size:] == strange[:-size]) & (row[size - 1 :] == row[: len(row) - size + 1]))
         hashes = _hash([flat[at + step].astype(np.uint64) for step in range(size)])
         near = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
@@ -128,7 +129,7 @@ class Scanner:
 
     def _index_pairs(self, share: float, sample: Iterable[Words]) -> None:
         suite = self.suite
-        self._width = len(suite.vocabulary) + 2
+        self._width = len(suite.vocabulary) + 3
         shown = list(sample)
         blinded = suite.blinded[self._numbers(shown, sum(map(len, shown)))]
         counted, counts = np.unique(blinded[:-1] * self._width + blinded[1:], return_counts=True)
@@ -152,7 +153,7 @@ class Scanner:
         self._holders = np.array(items, np.int64)[order]
 
     def _key(self, pair: tuple[str, str]) -> int:
-        one, other = (NUMBER if word == "#" else self.suite.vocabulary[word] for word in pair)
+        one, other = (_BLIND.get(word) or self.suite.vocabulary[word] for word in pair)
         return one * self._width + other
 
     def _near(self, found: Found, flat: Ints, row: Ints, start: Ints) -> None:

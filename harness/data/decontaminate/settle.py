@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from harness.data.decontaminate.compare import Overlap
-from harness.data.decontaminate.items import COMMON, SHORT, Suite
+from harness.data.decontaminate.items import COMMON, Suite, read
 from harness.data.rows import OVERLAP_SCHEMA
-from harness.data.text import OPERATORS, Words, words
+from harness.data.text import OPERATORS, Words, amount, joined
 from harness.identity import unit_hash
 from harness.spec import Decontaminate
 
@@ -88,7 +88,7 @@ def table(hits: Sequence[Hit], where: pl.DataFrame, suite: Suite) -> pl.DataFram
         pl.Series("task", [item.task for item in items], pl.String),
         pl.Series("kind", [hit.overlap.kind for hit in hits], pl.String),
         pl.Series("score", [hit.overlap.score for hit in hits], pl.Float64),
-        pl.Series("span", [" ".join(hit.overlap.span) for hit in hits], pl.String),
+        pl.Series("span", [joined(hit.overlap.span) for hit in hits], pl.String),
     ).select(list(OVERLAP_SCHEMA))
 
 
@@ -118,14 +118,19 @@ def frames(prompts: pl.DataFrame, suite: Suite) -> set[Frame]:
     return {frame for _, frame, _ in _inside(prompts, suite)}
 
 
-def around(prompts: pl.DataFrame, wanted: set[Frame]) -> dict[Frame, set[int]]:
+def around(prompts: pl.DataFrame, wanted: set[Frame], longest: int) -> dict[Frame, set[int]]:
     """Return hashes of the different prompts that have a frame, whatever is inside; of many, just too many.
 
     So parts of the rows can be counted each for itself, and together.
+
+    Args:
+        prompts: ``source``, ``prompt`` and ``row`` (its number).
+        wanted: The frames.
+        longest: The most words that may be inside.
     """
     found: dict[Frame, set[int]] = defaultdict(set)
     for source, _, prompt in _short(prompts) if wanted else ():
-        for head, _, tail in _splits(prompt):
+        for head, _, tail in _splits(prompt, longest):
             frame = (source, head, tail)
             if frame in wanted and len(found[frame]) <= COMMON:
                 found[frame].add(unit_hash(*prompt))
@@ -153,8 +158,9 @@ def wrapped(prompts: pl.DataFrame, wrappers: set[Frame], suite: Suite) -> list[H
 
 def _inside(prompts: pl.DataFrame, suite: Suite) -> Iterable[tuple[int, Frame, Words]]:
     """Yield row, frame and item wherever a short prompt holds one of the shortest items."""
+    longest = suite.longest
     for source, row, prompt in _short(prompts):
-        for head, core, tail in _splits(prompt):
+        for head, core, tail in _splits(prompt, longest):
             if core in suite.exacts and not cuts_expression(prompt, len(head), len(prompt) - len(tail)):
                 yield row, (source, head, tail), core
 
@@ -162,20 +168,20 @@ def _inside(prompts: pl.DataFrame, suite: Suite) -> Iterable[tuple[int, Frame, W
 def _short(prompts: pl.DataFrame) -> Iterable[tuple[str, int, Words]]:
     """Yield source, row and words of the prompts that are short enough to be a wrapper around an item."""
     for source, prompt, row in prompts.iter_rows():
-        if len(found := words(prompt)) <= PROMPT:
+        if amount(found := read(prompt)) <= PROMPT:
             yield source, row, found
 
 
-def _splits(prompt: Words) -> Iterable[tuple[Words, Words, Words]]:
-    """Yield every way to see one to three words of a short prompt inside the rest."""
+def _splits(prompt: Words, longest: int) -> Iterable[tuple[Words, Words, Words]]:
+    """Yield every way to see one to so many words of a short prompt inside the rest."""
     for start in range(len(prompt)):
-        for end in range(start + 1, min(start + SHORT, len(prompt) + 1)):
+        for end in range(start + 1, min(start + longest, len(prompt)) + 1):
             yield prompt[:start], prompt[start:end], prompt[end:]
 
 
 def cuts_expression(text: Words, start: int, end: int) -> bool:
     """Whether a match is only a part of a sum: "4 - 1" is not in "4 - 1 + 7"."""
     arithmetic = OPERATORS - {"="}
-    before = start > 0 and text[start - 1] in arithmetic and text[start][0].isdigit()
-    after = end < len(text) and text[end] in arithmetic and text[end - 1][-1].isdigit()
+    before = start > 0 and text[start - 1] in arithmetic
+    after = end < len(text) and text[end] in arithmetic
     return before or after

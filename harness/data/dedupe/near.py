@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from harness.data.dedupe.joining import merged
-from harness.data.dedupe.words import BATCH, SIGNS, first_place
+from harness.data.dedupe.words import BATCH, first_place
+from harness.data.text import is_operator
 from harness.identity import unit_hash
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _cut(keys: pl.Series) -> tuple[_Ragged, NDArray[np.uint32], NDArray[np.bool_
         known = [numbers.setdefault(word, len(numbers)) for word in bare]
         ids.append(np.array(known, np.uint32)[(np.cumsum(new) - 1)[place]])
     hashed = b"".join(blake2b(word.encode(), digest_size=4).digest() for word in numbers)
-    twice = np.array([word[:1].isdigit() or word[:1] in SIGNS.values() for word in numbers], bool)
+    twice = np.array([is_operator(word) or word[0].isdigit() if word else False for word in numbers], bool)
     return _Ragged(np.concatenate(ids), _starts(np.concatenate(lengths))), np.frombuffer(hashed, "<u4"), twice
 
 

@@ -14,9 +14,10 @@ import polars as pl
 
 from harness import outside
 from harness.data.operations import clean, filters, functions, pii, verify
-from harness.data.operations.content import WORD, texts
+from harness.data.operations.content import texts
 from harness.data.operations.context import Context
 from harness.data.rows import DROP_SCHEMA, Built, drops, place, ranked
+from harness.data.text import counted
 from harness.errors import RequestError
 from harness.spec import Clean, Dedupe, Filter, Operation, Pii, Sample, Verify
 
@@ -133,7 +134,10 @@ class Emptied:
         if not isinstance(operation, Filter):
             return cls(before.height, first)
         seen = texts(before, operation.field, whose)
-        words, chars = seen.str.count_matches(WORD).to_list(), seen.str.len_chars().to_list()
+        words, chars = (
+            seen.to_frame("text").select(counted(pl.col("text")))["text"].to_list(),
+            seen.str.len_chars().to_list(),
+        )
         return cls(before.height, first, (max(words), max(chars)), (min(words), min(chars)))
 
 

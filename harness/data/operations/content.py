@@ -12,9 +12,6 @@ from harness.data.rows import row_ids
 from harness.errors import RequestError, did_you_mean
 from harness.records import CONTENT_COLUMNS
 
-# What Python's str.split() splits at: Unicode white space and the four ASCII separators, which Rust's \s leaves out.
-WORD = r"[^\s\x1c-\x1f]+"
-
 
 def texts(rows: pl.DataFrame, field: str | None, whose: str) -> pl.Series:
     """Return the text of one content column of every row, or of all its content, a line break between the parts.

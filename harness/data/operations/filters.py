@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 
 from harness.data.operations import functions, language, quality
-from harness.data.operations.content import WORD, texts
+from harness.data.operations.content import texts
 from harness.data.operations.context import Context, which
+from harness.data.text import counted
 from harness.errors import RequestError, did_you_mean
 from harness.spec import Filter
 
@@ -53,7 +54,9 @@ def _bounds(rule: Filter, context: Context, whose: str) -> Iterator[Bound]:
     if rule.min_chars is not None or rule.max_chars is not None:
         yield lambda rows: _outside(rows[TEXT].str.len_chars(), "characters", rule.min_chars, rule.max_chars)
     if rule.min_words is not None or rule.max_words is not None:
-        yield lambda rows: _outside(rows[TEXT].str.count_matches(WORD), "words", rule.min_words, rule.max_words)
+        yield lambda rows: _outside(
+            rows.select(counted(pl.col(TEXT))).to_series(), "words", rule.min_words, rule.max_words
+        )
     if rule.pattern is not None or rule.exclude is not None:
         yield lambda rows: _matched(rows[TEXT], rule.pattern, rule.exclude)
     if rule.languages is not None:

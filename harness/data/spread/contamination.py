@@ -121,7 +121,7 @@ def _overlaps(
     search = suite.search()
     if search.suite.exacts:
         there = set().union(*spread.map(partial(_frames, suite=suite), parts))
-        wrappers = settle.shared(spread.map(partial(_around, wanted=there), parts) if there else [])
+        wrappers = settle.shared(spread.map(partial(_around, wanted=there, suite=suite), parts) if there else [])
         if wrappers:
             take(spread.map(partial(_wrapped, wrappers=wrappers, suite=suite), parts))
     best = settle.ordered(settle.uncommon(hits, search.suite, rule))
@@ -146,8 +146,8 @@ def _frames(part: Part, suite: Suite) -> set[Frame]:
     return settle.frames(_prompts(part), suite.search().suite)
 
 
-def _around(part: Part, wanted: set[Frame]) -> dict[Frame, set[int]]:
-    return settle.around(_prompts(part), wanted)
+def _around(part: Part, wanted: set[Frame], suite: Suite) -> dict[Frame, set[int]]:
+    return settle.around(_prompts(part), wanted, suite.search().suite.longest)
 
 
 def _wrapped(part: Part, wrappers: set[Frame], suite: Suite) -> tuple[list[Hit], pl.DataFrame]:

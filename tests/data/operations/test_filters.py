@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.operations.content import WORD
 from harness.data.operations.quality import FILTERS, OTHERS
+from harness.data.text import WORD
 from harness.errors import RequestError
 from harness.spec import Filter
 from tests.data.operations.made import conversation, do, module, places, scored, table

@@ -1,0 +1,71 @@
+"""Numbers that are spelled out, in digits: "twenty-five" and "25" are the same word of an item."""
+
+from __future__ import annotations
+
+from harness.data.text import Words
+
+_UNITS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SMALL = _UNITS | _TENS
+_COUNTED = {"hundred": 100, "dozen": 12}  # what "a" may stand before, and a few before that
+_SPELLED = frozenset(_SMALL) | _SCALES.keys() | _COUNTED.keys()
+
+
+def in_digits(text: Words) -> Words:
+    """Return words with every number that is spelled out in English as one word of digits."""
+    if _SPELLED.isdisjoint(text):
+        return text
+    found: list[str] = []
+    at = 0
+    while at < len(text):
+        number, end = _number(text, at)
+        found.append(number if end > at else text[at])
+        at = max(end, at + 1)
+    return tuple(found)
+
+
+def _number(text: Words, at: int) -> tuple[str, int]:
+    """Return the number that begins at a word, and where it ends; it ends where it begins if there is none."""
+    total, part, place, scale = 0, 0, at, 10**15
+    begun = False  # whether the part has any word yet: "zero" is one
+    following = text[at + 1] if at + 1 < len(text) else ""
+    if (text[at] == "a" or text[at].isdecimal()) and (following in _SCALES or following in _COUNTED):
+        part, begun, place = 1 if text[at] == "a" else int(text[at]), True, at + 1
+    elif text[at] not in _SMALL:
+        return "", at
+    while place < len(text):
+        word = text[place]
+        ahead = text[place + 1] if place + 1 < len(text) else ""
+        if word in _SMALL and (not begun or _adds(part, word)):
+            part, begun = part + _SMALL[word], True
+        elif word in _COUNTED and begun and 0 < part < 100:
+            part *= _COUNTED[word]
+        elif word in _SCALES and begun and part and _SCALES[word] < scale:
+            scale = _SCALES[word]
+            total, part, begun = total + part * scale, 0, False
+        elif not (word == "and" and ahead in _SMALL and (part and part % 100 == 0 if begun else total)):
+            break
+        place += 1
+    if begun and place + 1 < len(text) and text[place] == "point" and text[place + 1] in _UNITS:
+        return _with_decimals(text, total + part, place + 1)
+    return str(total + part), place
+
+
+def _adds(part: int, word: str) -> bool:
+    """Whether a word goes on with a number: hundreds take any, tens a digit."""
+    return part > 0 and (part % 100 == 0 or (part % 10 == 0 and part % 100 >= 20 and 0 < _SMALL[word] < 10))
+
+
+def _with_decimals(text: Words, whole: int, place: int) -> tuple[str, int]:
+    decimals = ""
+    while place < len(text) and text[place] in _UNITS:
+        decimals += str(_UNITS[text[place]])
+        place += 1
+    return f"{whole}.{decimals}", place
