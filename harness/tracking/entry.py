@@ -12,7 +12,11 @@ from typing import Any, Literal
 from harness.identity import digest
 
 TEXT_LIMIT = 5000  # characters of a tag or a param: the lowest limit among the MLflow versions we allow
+NAME_LIMIT = 250  # characters of a name
+STDERR = "_stderr"
 PLACE_TAGS = ("harness.adapter", "mlflow.parentRunId")  # where things are, not what they are
+_REFUSED = re.compile(r"[^\w\-./ :]")
+_CODE = re.compile(r"_x[0-9A-F]+")
 Level = Literal["study", "variant", "seed", "base"]
 Status = Literal["FINISHED", "FAILED", "RUNNING"]
 Table = list[dict[str, Any]]
@@ -57,8 +61,8 @@ class Entry:
 
     def __post_init__(self) -> None:
         """Bring names and values into the form MLflow stores; what is empty or unknown is left out."""
-        self.params = _named({k: text for k, v in self.params.items() if (text := spelled(v))})
-        self.metrics = _named({k: float(v) for k, v in self.metrics.items() if v is not None})
+        self.params = {named(k): text for k, v in self.params.items() if (text := spelled(v))}
+        self.metrics = {named(k): float(v) for k, v in self.metrics.items() if v is not None}
         self.tags = {k: text for k, v in self.tags.items() if (text := spelled(v))}
 
     def fixed(self) -> str:
@@ -86,20 +90,64 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def named(name: str) -> str:
-    """Return a name MLflow accepts: letters, digits and ``_ - . / :`` and space."""
-    return re.sub(r"[^\w\-./ :]", "_", name, flags=re.ASCII)[:250]
+class Name(str):
+    """A name in the form MLflow takes."""
 
 
-def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring all names into MLflow's form; two that come out the same stay two."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = named(key)
-        while name in found:
-            name += "_"
-        found[name] = value
-    return found
+def named(name: str) -> Name:
+    """Return a name MLflow accepts; different names stay different.
+
+    MLflow takes letters and digits of all scripts, ``_ - . / :`` and space, as long as the name is a plain relative
+    path. Any other character is written as XML encoders do, by its code in hexadecimal digits: ``C#`` is ``C_x23_``. A
+    name that is too long ends in a digest.
+    """
+    return name if isinstance(name, Name) else _written(name, set())
+
+
+def of_slice(score: str, name: str) -> Name:
+    """Return the name of a slice's score; that of its standard error has ``STDERR`` at its end, as no slice has.
+
+    Not ``task/metric/slice``: where MLflow keeps files, ``task/metric`` would have to be a file and a folder.
+    """
+    whole = f"{score}:{name}"
+    refused = {at for at in range(len(score) + 1, len(whole)) if whole[at] == "/"}
+    return _written(whole, refused | ({len(whole) - len(STDERR) + 1} if name.endswith(STDERR) else set()))
+
+
+def of_stderr(name: str) -> Name:
+    """Return the name of the standard error of what has this name."""
+    return _short(f"{named(name)}{STDERR}")
+
+
+def _written(name: str, refused: set[int]) -> Name:
+    """Return a name with characters written by their codes: those in these places, and all that MLflow refuses."""
+    refused = refused | {found.start() for found in _REFUSED.finditer(name)}
+    start = 0
+    if name.startswith(".."):  # MLflow takes it for a way out of the folder
+        refused.add(0)
+    for segment in name.split("/"):  # an empty one, "." and ".." would make it another path
+        if segment in ("", ".", ".."):
+            refused |= set(range(start, start + len(segment))) or {min(start, len(name) - 1)}
+        start += len(segment) + 1
+    return _short("".join(_escaped(name, at, refused) for at in range(len(name))) or "_x00_")
+
+
+def _escaped(name: str, at: int, refused: set[int]) -> str:
+    """Return a character of a name as it is, or by its code; ``_`` too where it would begin such a code."""
+    if at in refused:
+        return f"_x{ord(name[at]):X}_"
+    code = _CODE.match(name, at)
+    if code is not None and (name[code.end() : code.end() + 1] == "_" or code.end() in refused):
+        return "_x5F_"
+    return name[at]
+
+
+def _short(written: str) -> Name:
+    if len(written) <= NAME_LIMIT:
+        return Name(written)
+    stem = written.removesuffix(STDERR)
+    ending = f" {digest(written)[:16]}{written[len(stem) :]}"
+    return Name(written[: NAME_LIMIT - len(ending)].rstrip("/.") + ending)
 
 
 def spelled(value: Any) -> str:

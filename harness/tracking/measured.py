@@ -8,13 +8,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from harness.records import ArmEffect, Comparison, RunView, TaskScore
-from harness.tracking.entry import flat, named
+from harness.tracking.entry import STDERR, flat, named, of_slice, of_stderr
 from harness.upkeep import curve, undamaged
 
 # What records call plainly, said so that it can be told apart among all other metrics.
 TRAINING = {"seconds": "training_seconds", "tokens": "tokens_trained", "peak_memory": "peak_memory_bytes"}
 EVALUATION = {"seconds": "evaluation_seconds", "tokens": "evaluation_tokens"}
-BESIDE = ("_stderr", "/majority")  # numbers about a score that are not averaged over seeds
+BESIDE = (STDERR, "/majority")  # numbers about a score that are not averaged over seeds
 
 
 def measured(run: RunView, declared: str) -> dict[str, float]:
@@ -58,8 +58,7 @@ def score_metrics(scores: Iterable[TaskScore]) -> dict[str, float]:
 def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str) -> dict[str, float]:
     """Return scores by slice as ``task/metric:slice``, over all items of the slice, and their standard errors.
 
-    Only of each task's primary metric and the declared one: a run's page is for reading. Not ``task/metric/slice``:
-    where MLflow keeps files, ``task/metric`` would have to be a file and a folder.
+    Only of each task's primary metric and the declared one: a run's page is for reading.
     """
     if folder is None or not scores:
         return {}
@@ -76,9 +75,9 @@ def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str
                 mean=pl.col(metric).mean(), stderr=pl.col(metric).std() / pl.len().sqrt()
             )  # fmt: skip
             for name, mean, stderr in known.sort("slice").iter_rows():
-                label = f"{score.task}/{metric}:{str(name).replace('/', '_')}"
+                label = of_slice(f"{score.task}/{metric}", str(name))
                 found[label] = mean
-                found |= {} if stderr is None else {f"{label}_stderr": stderr}
+                found |= {} if stderr is None else {of_stderr(label): stderr}
     return found
 
 

@@ -139,7 +139,8 @@ def _seed(
     begin, end = times
     seconds = min(float(run.training.get("seconds") or 0), (end - begin) / 1000)
     points = curve_of(run)
-    curve, last = [], len(points)
+    curve: list[tuple[str, float, int, int]] = []
+    last = len(points)
     for number, point in enumerate(points, 1):
         moment = begin + int(1000 * seconds * number / last)
         curve += [(named(k), float(v), int(point["step"]), moment) for k, v in point.items() if k != "step"]

@@ -73,8 +73,8 @@ def test_seed_run_has_params_curve_scores_and_inputs(finished: tuple[SyncReport,
     # By slice: the mean over its items, and sd / sqrt(n); a slice of one item has no standard error.
     assert one["sums/exact_match:carry"] == pytest.approx(2 / 3)
     assert one["sums/exact_match:carry_stderr"] == pytest.approx(1 / 3)
-    assert one["sums/exact_match:one_ two"] == 1
-    assert "sums/exact_match:one_ two_stderr" not in one
+    assert one["sums/exact_match:one_x2C_ two"] == 1
+    assert "sums/exact_match:one_x2C_ two_stderr" not in one
     begin = run["times"][0]
     system = run["metrics"]["system/cpu_utilization_percentage"]
     assert system == [(50 + step, step, begin + 1000) for step in range(3)]
