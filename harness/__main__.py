@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path and not __file__.startswith(f"{sys.path[0]}/"):
+    del sys.path[0]  # the current folder: what lies beside somebody's data is not imported
+
 
 def main() -> None:
     """Run the command line.
@@ -36,7 +39,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # GeneratorExit and their like end no command in silence
         if debug:
             raise
         text = f"unexpected {type(error).__name__}: {error} (run again with --debug to see where)"

@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import models, outside
+from harness import models, outside, trusted
 from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
@@ -65,7 +65,9 @@ class Worker:
         self.stage = "starting"
         try:
             data = getattr(self, f"_{job.job}")(job)
-        except Exception as error:  # one run's failure must not stop the sweep: it is written down and reported
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # one run's failure (a task's own sys.exit, too) must not stop the sweep
             message = redacted(_words(error))
             failed = Event(
                 event="failed", id=job.id, stage=self.stage, message=message, detail=redacted(traceback.format_exc()),
@@ -283,14 +285,16 @@ def _clear(path: Path) -> None:
         path.parent.rmdir()
 
 
-def _words(error: Exception) -> str:
-    """Say in one sentence what went wrong."""
+def _words(error: BaseException) -> str:
+    """Say in one sentence what went wrong; where it was in code of the user's own, on what line."""
     if isinstance(error, HarnessError):
         return str(error)
-    message = f"{type(error).__name__}: {error}"
+    message = trusted.said(error)
     if isinstance(error, MemoryError) or "memory" in message.lower():
         return _memory(message)
-    return storage_problem(error) or message
+    message = storage_problem(error) or message
+    place = trusted.own_line(error)
+    return f"{place}: {message}" if place else message
 
 
 def _memory(message: str) -> str:

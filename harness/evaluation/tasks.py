@@ -25,6 +25,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from harness import trusted
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, digest, sequence_digest
 from harness.records import ASKED
@@ -133,8 +134,12 @@ def _subtasks(place: str, name: str, task: Task, folder: Path, cache_folder: str
             _resolve_data(f"{place}.path", manager.task_index[member], own, cache_folder)
     try:
         return list(manager.load([wanted])["tasks"].values())
-    except Exception as error:  # whatever a task's own code, its YAML or the Hub raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a task's own code (sys.exit, too), its YAML or the Hub raises
         reason = str(error).strip().split("\n")[0] or type(error).__name__
+        if line := trusted.own_line(error):
+            reason = f"{line}: {trusted.said(error)}"
         raise RequestError(f"{place}: lm-eval cannot load {wanted}: {reason}") from error
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 from pydantic import BaseModel, ValidationError
 
-from harness import designs, outside, spec
+from harness import designs, outside, spec, trusted
 from harness.errors import RequestError, did_you_mean
 from harness.loading.documents import Document, Lines, Place, is_file, parse, siblings
 from harness.loading.sentences import dotted, mentioned, sentence
@@ -152,20 +152,21 @@ def _python_study(path: Path) -> Loaded:
     # Byte code is not kept: it litters the user's folder, and a file edited twice within a second would be read as old.
     writes_no_code, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        loader.loader.exec_module(module)
-        if not callable(getattr(module, "study", None)):
-            raise RequestError(f"{path}: expected a function study() that returns a harness.spec.Study")
-        study = module.study()
-    except RequestError:
+        # Modules beside the study can be imported, and stand in for none that is installed.
+        with trusted.apart(), patch.object(sys, "path", [*sys.path, str(path.absolute().parent)]):
+            loader.loader.exec_module(module)
+            if not callable(getattr(module, "study", None)):
+                raise RequestError(f"{path}: expected a function study() that returns a harness.spec.Study")
+            study = module.study()
+    except (RequestError, KeyboardInterrupt):
         raise
     except ValidationError as error:
         # A part that is wrong is refused where it is made, before there is a study to name its field.
         model: type[BaseModel] = getattr(spec, error.title, Study)
         owner = "" if model is Study else f"{error.title}: "
         raise RequestError(f"{_python_line(path, error)}: {owner}{sentence(model, error)[1]}") from error
-    except Exception as error:  # the user's own code may raise anything; it is reported, and --debug shows it whole
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise RequestError(f"{_python_line(path, error)}: {type(error).__name__}: {reason}") from error
+    except BaseException as error:  # it may raise anything, and even end the program: a study there is not
+        raise RequestError(f"{_python_line(path, error)}: {trusted.said(error)}") from error
     finally:
         sys.dont_write_bytecode = writes_no_code
     if not isinstance(study, Study):
@@ -174,13 +175,9 @@ def _python_study(path: Path) -> Loaded:
     return Loaded(study, path, dict.fromkeys(study.sources, folder), folder, folder)
 
 
-def _python_line(path: Path, error: Exception) -> str:
+def _python_line(path: Path, error: BaseException) -> str:
     """Return ``file:line`` of the study's line that an error came from."""
-    own = str(path.absolute())
-    if isinstance(error, SyntaxError) and error.filename == own:
-        return f"{path}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
-    return f"{path}:{lines[-1]}" if lines else str(path)
+    return trusted.line_in(error, path.absolute(), str(path))
 
 
 def _reference(document: Document, place: Place, folder: Path) -> Path:

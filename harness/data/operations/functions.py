@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from harness import outside
+from harness import outside, trusted
 from harness.data.operations.context import which
 from harness.data.rows import SCHEMA
 from harness.errors import RequestError, did_you_mean
@@ -52,15 +51,19 @@ def answers(named: str, rows: pl.DataFrame, folder: Path | None, whose: str) -> 
     file = path(named, folder, whose)
     function = _load(file, named.partition(":")[2], whose)
     said = []
-    for record in rows.select(SCHEMA.names()).iter_rows(named=True):
-        row = {
-            name: json.loads(value) if name in JSON_COLUMNS and value is not None else value
-            for name, value in record.items()
-        }
-        try:
-            said.append(function(row))
-        except Exception as error:
-            raise RequestError(f"{whose}: {_line(error, file)}: {which(record)}: {_said(error)}") from error
+    with trusted.apart():
+        for record in rows.select(SCHEMA.names()).iter_rows(named=True):
+            row = {
+                name: json.loads(value) if name in JSON_COLUMNS and value is not None else value
+                for name, value in record.items()
+            }
+            try:
+                said.append(function(row))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # sys.exit(0) among them: the row has no answer
+                place = f"{trusted.line_in(error, file)}: {which(record)}"
+                raise RequestError(f"{whose}: {place}: {trusted.said(error)}") from error
     return said
 
 
@@ -96,24 +99,15 @@ def _load(file: Path, name: str, whose: str) -> Function:
     # Dataclasses look their module up here. It is not imported, so no bytecode is written, and no stale one is used.
     sys.modules[module.__name__] = module
     try:
-        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
-    except Exception as error:
-        raise RequestError(f"{whose}: {_line(error, file)}: {_said(error)}") from error
+        with trusted.apart():
+            exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise RequestError(f"{whose}: {trusted.line_in(error, file)}: {trusted.said(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         functions = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         raise RequestError(f'{whose}: {file} has no function "{name}".{did_you_mean(name, functions)}')
     result: Function = function
     return result
-
-
-def _line(error: Exception, file: Path) -> str:
-    """Return ``file:line`` of the innermost frame that is in the user's file."""
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        return f"{file}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    return f"{file}:{lines[-1]}" if lines else str(file)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
