@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from harness import processes
 from harness.cli.arguments import DEFAULT_STORE, StorePlace, note, open_store
 
 
@@ -35,7 +36,7 @@ def ui(
         page = tracking.experiment_page(page, load_study(study).study.study, opened.root, uri)
     note(f"Open {page} (it takes some seconds to start; Ctrl-C ends it)")
     try:
-        code = subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, check=False, env=processes.environment()).returncode
     except KeyboardInterrupt:
         code = 0
     sys.exit(code)

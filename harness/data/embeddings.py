@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness import processes
 from harness.errors import RequestError, StepError
 
 if TYPE_CHECKING:
@@ -91,13 +91,10 @@ def embed(texts: Sequence[str], on_progress: Progress | None = None) -> NDArray[
 
 
 def _call(folder: Path, on_progress: Progress | None) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
-    # The child must find this very package, however the caller found it.
-    here = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    environment = processes.environment(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", PYTHONUNBUFFERED="1")
     with (folder / "stderr.txt").open("w") as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", "harness.data.embeddings", str(folder)],
+            processes.python("harness.data.embeddings", str(folder)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment,
         )  # fmt: skip
         assert child.stdout is not None

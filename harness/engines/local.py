@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from harness import processes
 from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.placement import Node
 from harness.engines.slots import Slots, gpus, processor
@@ -180,13 +179,13 @@ class Engine:
                 process.child.stdin.flush()
 
     def _start(self, slot: int) -> _Process:
-        environment = {**ALLOCATOR, **REPRODUCIBLE, **os.environ, **settings(self.slots, self.commit)}
+        environment = {**ALLOCATOR, **REPRODUCIBLE, **processes.environment(**settings(self.slots, self.commit))}
         if self.slots.device == "cuda":
             environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, gpus())))
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"worker-{slot}.log").open("a") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "harness.engines.worker"],
+                processes.python("harness.engines.worker"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

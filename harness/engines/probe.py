@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from harness import processes
 from harness.engines.local import ALLOCATOR
 
 TOKENS, HIDDEN, INNER, LAYERS = 256, 576, 1536, 6
@@ -20,7 +21,7 @@ SECONDS = 1.2
 def main() -> None:
     """Answer until the input closes."""
     if any(name not in os.environ for name in ALLOCATOR):
-        os.execve(sys.executable, [sys.executable, "-m", "harness.engines.probe"], {**ALLOCATOR, **os.environ})
+        os.execve(sys.executable, processes.python("harness.engines.probe"), {**ALLOCATOR, **processes.environment()})
     import torch
 
     layers = [

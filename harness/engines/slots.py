@@ -8,11 +8,11 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import processes
 from harness.errors import StepError
 from harness.folders import write_json
 
@@ -75,10 +75,10 @@ def measure() -> Slots:
         StepError: When a process of the probe does not answer.
     """
     found = layouts()
-    command = [sys.executable, "-m", "harness.engines.probe"]
+    command, settings = processes.python("harness.engines.probe"), processes.environment()
     pipe = subprocess.PIPE
     children = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=settings)
         for _ in range(found[0][0])
     ]
     try:

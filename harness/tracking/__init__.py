@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import processes
 from harness.errors import RequestError, StepError
 from harness.records import StudyView
 from harness.store import Store
@@ -81,8 +81,10 @@ def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000, uri: str 
     if uri.startswith(("http://", "https://")):
         raise RequestError(f"{public_uri(uri)} is an MLflow server already: open it in a browser")
     where = ["--backend-store-uri", uri, "--default-artifact-root", _artifacts(store).as_uri()]
-    server = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    return [*server, *where]
+    # The server that MLflow starts in turn would look for modules in the current folder: it is sent nowhere instead.
+    nowhere = ["--uvicorn-opts", f"--app-dir {os.devnull}"]
+    server = processes.python("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1")
+    return [*server, *nowhere, *where]
 
 
 def experiment_page(server: str, study: str, store: Path, uri: str | None = None) -> str:

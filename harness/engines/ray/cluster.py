@@ -30,7 +30,8 @@ def connect(config: RayConfig) -> str:
     wanted, named = config.address or "auto", config.address is not None or "RAY_ADDRESS" in os.environ
     started = ""
     if not ray.is_initialized():
-        with _own_signals():
+        # Ray has its workers look for modules in the folder where it is connected to: not in one that holds data.
+        with _own_signals(), contextlib.chdir(os.sep):
             try:
                 if wanted != "local":
                     _reach(os.environ.get("RAY_ADDRESS", "auto") if wanted == "auto" else wanted)

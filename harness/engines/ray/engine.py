@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import harness
+from harness import processes
 from harness.engines.config import RayConfig
 from harness.engines.jobs import Event, Job
 from harness.engines.local import ALLOCATOR, REPRODUCIBLE, Listener, settings
@@ -190,9 +190,8 @@ class RayEngine:
         """Return the environment that Ray gives to a worker's process before it starts."""
         passed = {name: os.environ[name] for name in PASSED if name in os.environ}
         own = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
-        root = str(Path(harness.__file__).parents[1])
-        if not root.endswith("-packages"):  # run from a checkout: workers need it too
-            passed["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+        if not processes.HOME.endswith("-packages"):  # run from a checkout: workers need it too
+            passed["PYTHONPATH"] = processes.search_path()
         return {
             **ALLOCATOR,
             **REPRODUCIBLE,
