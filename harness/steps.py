@@ -51,7 +51,7 @@ class Output:
             assert files is not None
             if self.stored is not None:
                 self.stored.checked(*(file.path.relative_to(self.stored.folder).as_posix() for file in files))
-            self.tables[name] = pl.read_parquet([file.path for file in files])
+            self.tables[name] = pl.read_parquet([file.path for file in files], glob=False)
         return self.tables[name]
 
     def files(self, name: str) -> list[File] | None:

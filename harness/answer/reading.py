@@ -57,7 +57,7 @@ class Run:
         import polars as pl
 
         assert self.result is not None
-        return self.alike.items(pl.read_parquet(self.result.checked("items.parquet") / "items.parquet"))
+        return self.alike.items(pl.read_parquet(self.result.checked("items.parquet") / "items.parquet", glob=False))
 
 
 def read(plan: Plan) -> list[Run]:

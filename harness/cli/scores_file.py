@@ -187,7 +187,7 @@ def _read(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         import polars as pl
 
         try:
-            frame = pl.read_parquet(file)
+            frame = pl.read_parquet(file, glob=False)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise RequestError(f"{file}: not a parquet file ({str(error).splitlines()[0]})") from error
         yield from ((f"{file}, row {number}", row) for number, row in enumerate(frame.iter_rows(named=True), 1))

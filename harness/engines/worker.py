@@ -143,7 +143,8 @@ class Worker:
         tokens = store.find("tokens", job.tokens_key)
         if tokens is None:
             raise StepError(f"{job.label}: the token ids of its rows are not in the store; run `harness run` again")
-        table = pl.read_ipc(tokens.checked() / "tokens.arrow")  # memory-mapped: workers share one copy
+        tokens_file = tokens.checked() / "tokens.arrow"
+        table = pl.scan_ipc(tokens_file, glob=False).collect()  # memory-mapped: workers share one copy
         rows = from_table(table)
         self._enter(job, "training")
 

@@ -80,7 +80,7 @@ def evaluate(
         StepError: When a task's docs, examples or configuration are no longer the pinned ones, or the model's scores
             are not numbers.
     """
-    pinned = pl.read_parquet(folder / "items.parquet")
+    pinned = pl.read_parquet(folder / "items.parquet", glob=False)
     return _evaluate(model, tokenizer, suite, folder, pinned, date, batch_tokens, on_progress)
 
 
@@ -93,7 +93,7 @@ def rehearse(model: Any, tokenizer: Any, suite: Suite, folder: Path, *, date: da
     Raises:
         As ``evaluate``, or whatever a model's or a task's own code raises.
     """
-    pinned = pl.read_parquet(folder / "items.parquet")
+    pinned = pl.read_parquet(folder / "items.parquet", glob=False)
     length = pl.col("question").str.len_chars() + pl.col("choices").list.join("").str.len_chars()
     ranked = pinned.with_row_index("at").sort(length, "at")
     chosen = ranked.group_by("subtask").agg(pl.col("at").first(), pl.col("at").last().alias("last"))

@@ -244,7 +244,7 @@ def _finished_runs(plan: Plan) -> dict[str, Callable[[], pl.DataFrame]]:
 def _items(result: Artifact) -> pl.DataFrame:
     import polars as pl
 
-    return pl.read_parquet(result.checked("items.parquet") / "items.parquet")
+    return pl.read_parquet(result.checked("items.parquet") / "items.parquet", glob=False)
 
 
 def _base_scale(plan: Plan) -> float | None:

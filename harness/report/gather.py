@@ -80,7 +80,7 @@ def item_scores(view: StudyView, metric: str) -> dict[str, dict[int, pl.DataFram
     for run in view.runs:
         if "result" in run.folders:
             file = undamaged(Path(run.folders["result"]) / "items.parquet")
-            frame = pl.read_parquet(file, columns=["item_id", "task", "half", name])
+            frame = pl.read_parquet(file, columns=["item_id", "task", "half", name], glob=False)
             decides = frame.filter((frame["task"] == task) & (frame["half"] == "selection"))
             found[run.variant][run.seed] = decides.select("item_id", pl.col(name).cast(pl.Float64).alias("score"))
     return found

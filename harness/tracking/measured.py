@@ -64,7 +64,7 @@ def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str
         return {}
     import polars as pl
 
-    items = pl.read_parquet(undamaged(Path(folder) / "items.parquet"))
+    items = pl.read_parquet(undamaged(Path(folder) / "items.parquet"), glob=False)
     declared_task, _, declared_metric = declared.partition("/")
     found: dict[str, float] = {}
     for score in scores:

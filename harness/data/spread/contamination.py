@@ -39,7 +39,7 @@ class Suite:
 
 @lru_cache(maxsize=1)
 def _search(suite: Suite) -> Search:
-    return Search(pl.read_parquet(suite.file), Decontaminate.model_validate_json(suite.rule), frame([]))
+    return Search(pl.read_parquet(suite.file, glob=False), Decontaminate.model_validate_json(suite.rule), frame([]))
 
 
 @dataclass(frozen=True)

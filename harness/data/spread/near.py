@@ -139,7 +139,7 @@ def _meetings(lines: pl.DataFrame, folder: Path) -> pl.DataFrame:
 def _words(some: Some, rule: Rule, meetings: Sequence[str], buckets: int) -> Path | None:
     """Write the words of rows that met others, once for each place; return the file."""
     inside = pl.col("number").is_between(some.before, some.before + some.part.rows, closed="left")
-    lines = pl.scan_parquet(list(meetings)).filter(inside).collect()
+    lines = pl.scan_parquet(list(meetings), glob=False).filter(inside).collect()
     if not lines.height:
         return None
     rows = lines["number"].unique().sort().to_numpy() - some.before

@@ -67,7 +67,7 @@ class Part:
         """
         if columns is None and self.file.sha256 is not None and file_digest(self.file.path) != self.file.sha256:
             raise StepError(f"{self.file.path} is damaged: delete its artifact's folder and run again")
-        return pl.read_parquet(self.file.path, columns=None if columns is None else list(columns))
+        return pl.read_parquet(self.file.path, columns=None if columns is None else list(columns), glob=False)
 
     def at(self) -> Numbers:
         """Return where each row is in the order of all."""

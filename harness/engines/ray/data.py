@@ -95,7 +95,7 @@ class RayData:
         )
         found = [_frame(batch) for batch in _batches(settled, "pyarrow") if batch.num_rows or batch.num_columns]
         # Where no bucket came to anything, Ray has no columns either.
-        return pl.concat(found) if found else settle(pl.read_parquet(files[0], n_rows=0))
+        return pl.concat(found) if found else settle(pl.read_parquet(files[0], n_rows=0, glob=False))
 
 
 def _batches(made: Any, form: str) -> Any:
@@ -130,7 +130,7 @@ def _each(batch: dict[str, Any], work: Callable[[Any], Any], folder: Path) -> di
 
 
 def _read(named: Any) -> Any:
-    return pl.read_parquet(named["file"].to_pylist()).to_arrow()
+    return pl.read_parquet(named["file"].to_pylist(), glob=False).to_arrow()
 
 
 def _settled(lines: Any, settle: Callable[[pl.DataFrame], pl.DataFrame]) -> Any:
