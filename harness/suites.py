@@ -21,6 +21,7 @@ import polars as pl
 import yaml
 
 from harness import outside, packing
+from harness.clusters import Asked, clusters
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, digest, sequence_digest, unit_hash
 from harness.records import ITEM_COLUMNS
@@ -158,7 +159,7 @@ def _docs(place: str, name: str, task: Task) -> list[dict[str, Any]]:
             "question": question,
             "answer": _fill(f"{place}.answer", task.answer, names),
             "slice": _field(f"{place}.slice", task.slice, names),
-            "group": _field(f"{place}.group", task.group, names),
+            "group": _field(f"{place}.group", task.group_field(place, names), names),
             "id": f"{name}-{len(docs)}",
         }
         if len(docs) == wanted:
@@ -319,10 +320,18 @@ def _own_function(named: str, file: Path, folder: Path) -> bool:
 
 
 def finish(suite: Suite, items: list[dict[str, Any]], folder: Path) -> pl.DataFrame:
-    """Name the items, drop repeats, split them into halves, and write ``<folder>/items.parquet``.
+    """Name the items, drop repeats, find clusters, split into halves, and write ``<folder>/items.parquet``.
 
-    The split is by rank of item_id within each task, so it depends on the items alone, and the confirmation
-    half holds ``suite.confirmation`` of them to the nearest item.
+    Items of a task whose ``group`` is not said get the clusters that are found in what they ask (``harness.clusters``);
+    items that stand alone get none. A cluster is in one half as a whole: what it does to an arm on one of its items it
+    does on the others, and they would confirm nothing. The split is by rank within each task of the item_id, or of a
+    digest of the cluster's, so it depends on the items alone, and the confirmation half holds ``suite.confirmation`` of
+    them as nearly as clusters allow.
+
+    Args:
+        suite: The suite.
+        items: ``records.ITEM_COLUMNS`` without item_id and half; ``documents`` may name an item's sources besides.
+        folder: The suite's folder.
 
     Returns:
         The pinned items (``records.ITEM_COLUMNS``), in the order given.
@@ -336,18 +345,46 @@ def finish(suite: Suite, items: list[dict[str, Any]], folder: Path) -> pl.DataFr
         content = {"task": item["task"], "subtask": item["subtask"], "doc": item["doc_digest"]}
         item_id = digest(content)[:ID_LENGTH]
         pinned.setdefault(item_id, {**item, "item_id": item_id})
-    for name in suite.tasks:
-        ranked = sorted(item_id for item_id, item in pinned.items() if item["task"] == name)
-        if not ranked:
+    for name, task in suite.tasks.items():
+        own = {item_id: item for item_id, item in pinned.items() if item["task"] == name}
+        if not own:
             raise RequestError(f"suite {suite.suite}: tasks.{name} has no items")
-        confirmed = set(ranked[: int(len(ranked) * suite.confirmation + 0.5)])
-        for item_id in ranked:
-            pinned[item_id]["half"] = "confirmation" if item_id in confirmed else "selection"
+        if task.group is None:
+            found = clusters([_asked(item) for item in own.values()])
+            for item_id, item in own.items():
+                item["group"] = found.get(item_id)
+        confirmed = _confirmed({item_id: item["group"] for item_id, item in own.items()}, suite.confirmation)
+        for item_id, item in own.items():
+            item["half"] = "confirmation" if item_id in confirmed else "selection"
     schema = {column: _TYPES[kind] for column, kind in ITEM_COLUMNS.items()}
-    frame = pl.DataFrame(list(pinned.values()), schema=schema)
+    frame = pl.DataFrame([{column: item[column] for column in schema} for item in pinned.values()], schema=schema)
     folder.mkdir(parents=True, exist_ok=True)
     frame.write_parquet(folder / "items.parquet")
     return frame
+
+
+def _asked(item: Mapping[str, Any]) -> Asked:
+    options = tuple(item["choices"] or [item["answer"]])
+    return Asked(item["item_id"], item["subtask"], item["question"], options, tuple(item.get("documents", ())))
+
+
+def _confirmed(groups: Mapping[str, str | None], share: float) -> set[str]:
+    """Return which items of a task confirm: whole clusters by rank, as long as that comes nearer to the share."""
+    together: dict[str, list[str]] = {}
+    for item_id in sorted(groups):
+        group = groups[item_id]
+        together.setdefault(f"item {item_id}" if group is None else f"group {group}", []).append(item_id)
+    # Of several items a digest counts: the first of many comes early, and large clusters would gather at the front.
+    ranked = sorted(together.values(), key=lambda held: held[0] if len(held) == 1 else digest(held))
+    left = len(ranked)
+    wanted, confirmed = len(groups) * share, set[str]()
+    for held in ranked:
+        # Of one cluster nothing can be inferred: where clusters are few, two remain to decide.
+        enough = left > 2 or len(held) == 1
+        if enough and len(confirmed) + len(held) / 2 <= wanted:
+            confirmed.update(held)
+            left -= 1
+    return confirmed
 
 
 def items_digest(frame: pl.DataFrame) -> str:

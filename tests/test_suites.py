@@ -1,4 +1,5 @@
 import json
+import random
 from pathlib import Path
 
 import polars as pl
@@ -77,9 +78,18 @@ class TestGenerate:
         assert {item["slice"] for item in found} == {"carry", "no carry"}
         assert {item["group"] for item in found} == {"1", "2"}
 
+    def test_independent_items_are_said_to_be(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = suites.generate(suite(sums={**SUMS, "group": "none"}), tmp_path)
+        assert {item["group"] for item in found} == {None}
+        names = suites._names
+        monkeypatch.setattr(suites, "_names", lambda entry: {**names(entry), "none": "1"})
+        with pytest.raises(RequestError, match=r'tasks\.sums\.group: "none" says .* have a field of that name'):
+            suites.generate(suite(sums={**SUMS, "group": "none"}), tmp_path)
+
     @pytest.mark.parametrize(
         ("change", "said"),
         [
+            ({"group": "None"}, r'tasks\.sums\.group: .*no field "None"'),
             ({"task": "chain_summ"}, r'tasks\.sums\.task: .*Did you mean "chain_sum"'),
             ({"config": {"max_termz": 2}}, r"tasks\.sums\.config: .*max_termz"),
             ({"config": {"min_terms": 3, "max_terms": 2}}, r"tasks\.sums\.config: "),
@@ -145,6 +155,56 @@ class TestFinish:
         assert abs((frame["half"] == "confirmation").sum() - count * share) <= 0.5
         back = suites.finish(mine, items(count)[::-1], folder)
         assert dict(frame.select("item_id", "half").iter_rows()) == dict(back.select("item_id", "half").iter_rows())
+
+    @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=30), share=st.floats(0, 0.9), rng=st.randoms())
+    def test_a_cluster_is_in_one_half(
+        self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int], share: float, rng: random.Random
+    ) -> None:
+        listed = items(sum(sizes))
+        groups = [f"g{number}" if size > 1 else None for number, size in enumerate(sizes) for _ in range(size)]
+        for item, group in zip(listed, groups, strict=True):
+            item["group"] = group
+        mine, folder = suite(share, a={"task": "a", "group": "field"}), tmp_path_factory.mktemp("suite")
+        frame = suites.finish(mine, listed, folder)
+        for held in frame.drop_nulls("group").partition_by("group"):
+            assert held["half"].n_unique() == 1
+        confirmed = int((frame["half"] == "confirmation").sum())
+        assert confirmed <= len(frame) * share + max(sizes) / 2
+        if len(sizes) > 2 * max(sizes):  # enough of them to come near
+            assert confirmed >= len(frame) * share - max(sizes) / 2 - 2 * max(sizes) * (share > 0.5)
+        rng.shuffle(listed)
+        again = suites.finish(mine, listed, folder)
+        assert dict(frame.select("item_id", "half").iter_rows()) == dict(again.select("item_id", "half").iter_rows())
+
+    @pytest.mark.parametrize("clusters", [2, 3, 4])
+    def test_of_few_clusters_two_decide(self, clusters: int, tmp_path: Path) -> None:
+        listed = items(clusters * 10)
+        for index, item in enumerate(listed):
+            item["group"] = f"g{index % clusters}"
+        frame = suites.finish(suite(0.9, a={"task": "a", "group": "field"}), listed, tmp_path)
+        assert frame.filter(frame["half"] == "selection")["group"].n_unique() == 2
+
+    def test_items_that_share_a_passage_are_one_cluster_unless_the_task_says_otherwise(self, tmp_path: Path) -> None:
+        words = (
+            "so as it was told by the old keeper of the light who had seen many ships pass in his long and quiet life"
+        )
+        listed = items(20)
+        for item in listed[:4]:
+            item["question"] = f"{words}. {item['question']}?"
+        for item in listed[4:7]:
+            item["documents"] = ["docid: 7"]
+        frame = suites.finish(suite(a={"task": "a"}), listed, tmp_path)
+        groups = frame["group"].to_list()
+        assert len(set(groups[:4])) == len(set(groups[4:7])) == 1
+        assert groups[0] != groups[4]
+        assert groups[7:] == [None] * 13
+        said = suites.finish(suite(a={"task": "a", "group": "none"}), listed, tmp_path)
+        assert said["group"].null_count() == 20
+
+    def test_halves_of_items_that_stand_alone_are_as_they_were(self, tmp_path: Path) -> None:
+        frame = suites.finish(suite(0.3, a={"task": "a"}), items(50), tmp_path)
+        first = set(frame["item_id"].sort()[:15])
+        assert set(frame.filter(frame["half"] == "confirmation")["item_id"]) == first
 
     def test_each_task_is_split_on_its_own(self, tmp_path: Path) -> None:
         mine = suite(a={"task": "a"}, b={"task": "b"})

@@ -26,6 +26,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from harness import trusted
+from harness.clusters import documents
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, digest, sequence_digest
 from harness.records import ASKED
@@ -221,7 +222,8 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
         folder: The stored suite; local tasks are already copied to it.
 
     Returns:
-        Items (``records.ITEM_COLUMNS`` without item_id and half).
+        Items (``records.ITEM_COLUMNS`` without item_id and half) and, where clusters are to be found, the
+        ``documents`` they are from.
 
     Raises:
         RequestError: When a task cannot be loaded, an item has no gold answer, or a slice, group or metric is
@@ -252,7 +254,8 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
                     "answer": answer,
                     "choices": choices,
                     "slice": _field(f"{place}.slice", task.slice, doc) if task.slice else part,
-                    "group": _field(f"{place}.group", task.group, doc) if task.group else None,
+                    "group": _field(f"{place}.group", task.group_field(place, doc), doc),
+                    "documents": documents(doc) if task.group is None else (),
                 }
             )
     listed = {name: None if known is None else sorted(known) for name, known in metrics.items()}
@@ -352,7 +355,9 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | bool | int) else str(value)
 
 
-def _field(place: str, field: str, doc: Mapping[str, Any]) -> str | None:
+def _field(place: str, field: str | None, doc: Mapping[str, Any]) -> str | None:
+    if field is None:
+        return None
     if field not in doc:
         raise RequestError(f'{place}: an item has no field "{field}".{did_you_mean(field, doc)}')
     return None if doc[field] is None else str(doc[field])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from harness.errors import RequestError
 from harness.spec.base import Spec, named
 
 # What Llama 3's own template falls back on where it cannot ask for the date.
@@ -58,6 +60,9 @@ class Recipe(Spec):
         return self
 
 
+INDEPENDENT = "none"
+
+
 class Task(Spec):
     """One lm-eval task: by registry name, from a folder of YAML files, or made by a generator."""
 
@@ -74,7 +79,11 @@ class Task(Spec):
     fewshot: int | None = Field(None, ge=0, description="default: what the task says")
     metric: str | None = Field(None, description="primary metric; default: exact_match if there is one, else acc")
     slice: str | None = Field(None, description="the item's field that names its slice")
-    group: str | None = Field(None, description="the item's field that names its cluster")
+    group: str | None = Field(
+        None,
+        description="the item's field that names its cluster, or none: items are independent; "
+        "default: items that share a passage, a document or their wording but for numbers and names are one cluster",
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Task:
@@ -84,6 +93,23 @@ class Task(Spec):
             raise ValueError("items (how many to generate) goes with generator; use limit for other tasks")
         return self
 
+    def group_field(self, place: str, fields: Iterable[str]) -> str | None:
+        """Return the field of items that names their cluster; None where none does.
+
+        Args:
+            place: The task, for the message.
+            fields: What an item has.
+
+        Raises:
+            RequestError: When ``none`` may mean a field of that name as well as no clusters.
+        """
+        if self.group == INDEPENDENT and INDEPENDENT in fields:
+            raise RequestError(
+                f'{place}.group: "{INDEPENDENT}" says that items are independent, but they have a field of that name; '
+                "rename the field, and name it here if it tells clusters"
+            )
+        return None if self.group == INDEPENDENT else self.group
+
 
 class Suite(Spec):
     """Held-out tasks, pinned to the item, split into a selection and a confirmation half."""
@@ -91,7 +117,7 @@ class Suite(Spec):
     suite: str
     tasks: dict[str, Task] = Field(min_length=1)
     chat_template: bool = False
-    confirmation: float = Field(0.5, ge=0, lt=1, description="share of items kept for confirmation, by item digest")
+    confirmation: float = Field(0.5, ge=0, lt=1, description="share of items kept for confirmation, by digest")
 
     @field_validator("suite")
     @classmethod

@@ -53,6 +53,14 @@ def test_slice_and_group_are_fields_of_the_doc(tmp_path: Path) -> None:
     assert items["group"].n_unique() == 12
 
 
+def test_items_are_independent_where_the_suite_says_so_and_else_clusters_are_found(tmp_path: Path) -> None:
+    suite, items = stored(tmp_path, quiz={"task": "local_choose", "group": "none"}, gaps={"task": "local_complete"})
+    assert items["group"].null_count() == len(items)
+    listed = tasks.materialize(suite, tmp_path / "suite")
+    assert {item["group"] for item in listed} == {None}
+    assert all(item["documents"] == () for item in listed)
+
+
 def test_generated_answers_end_where_the_turn_ends(tmp_path: Path) -> None:
     suite, items = stored(tmp_path, sums=SUMS, open={**SUMS, "append_eos": False})
     loaded = tasks.load(suite, tmp_path / "suite", "<eos>")
