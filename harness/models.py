@@ -23,6 +23,7 @@ from harness.errors import RequestError, StepError, did_you_mean
 from harness.identity import sequence_digest, step_key
 from harness.spec import COMMIT
 from harness.store import Artifact, Step, Store
+from harness.tokenizer import begins_only, special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -153,10 +154,18 @@ def load(
         raise StepError(_needs_code(folder.name)) from error
     if missing := sorted(loading["missing_keys"]):  # transformers would go on with random ones
         raise StepError(f"model: {folder.name}: the weights lack {len(missing)} tensors, {missing[0]} among them")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    _settle(tokenizer, folder, model.get_input_embeddings().num_embeddings)
     model.config.use_cache = False
     return model.to(device).eval(), tokenizer
+
+
+def _settle(tokenizer: PreTrainedTokenizerBase, folder: Path, embeddings: int) -> None:
+    """Let a tokenizer do what ``tokens.RowEncoder`` does with the same files, and pad with an id the model has."""
+    begins_only(tokenizer.backend_tokenizer)
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = special_tokens(folder, tokenizer.backend_tokenizer)["eos_token"]
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= embeddings:  # padding is masked: any other will do
+        tokenizer.pad_token = tokenizer.eos_token
 
 
 # ------------------------------------------------------------------------------------------------------ embedded

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from harness import models, outside
 from harness.build import AA_OFFSET, Builder, Materialize, PlannedVariant
 from harness.errors import RequestError, did_you_mean
+from harness.fitting import refuse_unfit
 from harness.identity import digest
 from harness.loading import Loaded
 from harness.measure import Perplexities
@@ -90,6 +91,8 @@ def make_plan(
     """
     study = loaded.study
     model = models.resolve(study.model, loaded.model_folder, store, trust_remote_code=study.trust_remote_code)
+    if model.folder is not None:
+        refuse_unfit(model.folder, study.recipe)
     builder = Builder(loaded, store, model, materialize, perplexities, pools, tell)
     suite = builder.suite()
     _check_metric(study, suite)

@@ -24,7 +24,7 @@ VERSIONS = {
     "variant": 4,
     "perplexity": 1,
     "tokens": 3,
-    "adapter": 2,
+    "adapter": 3,
     "result": 3,
     "study": 1,
 }

@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import tokenizer
 from harness.errors import RequestError
 from harness.spec import DATE
 
@@ -29,11 +30,15 @@ class Encoded:
         input_ids: Token ids.
         labels: The same ids where the loss counts, ``IGNORED`` elsewhere; same length as ``input_ids``.
         rejected: Of a preference pair, the answer that lost; this one is the answer that won.
+        cut: Whether it was longer than it may be, so that the end of an answer is missing.
+        ended: Whether the chat template left the last turn open, so that the end of the text was put there.
     """
 
     input_ids: list[int]
     labels: list[int]
     rejected: Encoded | None = None
+    cut: bool = field(default=False, compare=False)
+    ended: bool = field(default=False, compare=False)
 
     @property
     def length(self) -> int:
@@ -89,31 +94,23 @@ class RowEncoder:
         objective: str = "sft",
         date: datetime.date = DATE,
     ) -> None:
-        from tokenizers import Tokenizer
-
-        if not (folder / "tokenizer.json").is_file():
-            raise RequestError(f"{folder}: no tokenizer.json; the harness needs a model with a fast tokenizer")
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises nothing more special
-            raise RequestError(
-                f"{folder / 'tokenizer.json'}: not a tokenizer ({str(error).splitlines()[0]})"
-            ) from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        if not (folder / "tokenizer_config.json").is_file():
-            raise RequestError(f"{folder}: no tokenizer_config.json, which names the token that ends a row")
-        try:
-            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RequestError(f"{folder / 'tokenizer_config.json'}: not JSON ({error})") from error
-        if not isinstance(config, dict):
-            raise RequestError(f"{folder / 'tokenizer_config.json'}: expected an object, not {type(config).__name__}")
-        self._specials = {name: _content(config.get(name)) for name in ("bos_token", "eos_token", "pad_token")}
+        self._tokenizer = tokenizer.read(folder)
+        self._specials = tokenizer.special_tokens(folder, self._tokenizer)
+        config = tokenizer.json_object(folder, "tokenizer_config.json")
         eos = self._specials["eos_token"]
+        if not eos and not config:
+            raise RequestError(f"{folder}: no tokenizer_config.json, which names the token that ends a row")
         if not eos:
             raise RequestError(f"{folder / 'tokenizer_config.json'}: no eos_token; a row could not say where it ends")
-        self.eos = eos
+        end = self._tokenizer.token_to_id(eos)
+        if end is None:
+            raise RequestError(f"{folder}: the eos_token {eos} is no token of tokenizer.json")
+        self.eos, self._end = eos, end
+        embeddings = tokenizer.embeddings(folder)
+        # Where none can be beyond the model's embeddings, none is looked at.
+        self._embeddings = embeddings if embeddings and self._tokenizer.get_vocab_size() > embeddings else None
+        self._refuse_unknown([end])
+        self._stops = tokenizer.stops(folder, self._tokenizer)
         self._as_chat, self._objective = chat_template, objective
         self._max_length = max_length
         self._template = _template(folder, config, date)
@@ -146,8 +143,7 @@ class RowEncoder:
                 return self._conversation(turns, row)
             return self._completion(self._ids(prompt), self._ids(prompt + self._ended(completion)))
         if row.get("text"):
-            ids = self._ids(self._ended(row["text"]))[: self._max_length]
-            return Encoded(ids, list(ids))
+            return self._learned(0, self._ids(self._ended(row["text"])))
         raise RequestError(f"{_named(row)}: objective sft needs prompt and completion, messages or text")
 
     def text(self, ids: list[int]) -> str:
@@ -169,17 +165,25 @@ class RowEncoder:
             before = self._ids(self._render(turns, add_generation_prompt=True), special=False)
             answered = [[*turns, {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")]
             wholes = [self._ids(self._render(one, add_generation_prompt=False), special=False) for one in answered]
+            start = min(_common(before, whole) for whole in wholes)
+            opened = [self._open(whole[start:]) for whole in wholes]
+            wholes = [[*whole, self._end] if open_ else whole for whole, open_ in zip(wholes, opened, strict=True)]
         else:
             before = self._ids(prompt)
             wholes = [self._ids(prompt + self._ended(row[side])) for side in ("chosen", "rejected")]
-        start = min(_common(before, whole) for whole in wholes)
+            start = min(_common(before, whole) for whole in wholes)
+            opened = [False, False]
         won, lost = (self._learned(start, whole) for whole in wholes)
-        return Encoded(won.input_ids, won.labels, lost)
+        return Encoded(won.input_ids, won.labels, lost, won.cut or lost.cut, any(opened))
 
-    def _learned(self, start: int, whole: list[int]) -> Encoded:
+    def _learned(self, start: int, whole: list[int], *, ended: bool = False) -> Encoded:
         """Return a sequence that is learned from a position on, cut at the maximum length."""
-        labels = [IGNORED] * start + whole[start:]
-        return Encoded(whole[: self._max_length], labels[: self._max_length])
+        labels, most = [IGNORED] * start + whole[start:], self._max_length
+        return Encoded(whole[:most], labels[:most], cut=len(whole) > most, ended=ended)
+
+    def _open(self, answer: list[int]) -> bool:
+        """Tell whether an answer has no token at which a model stops: some templates end a turn with the next one."""
+        return self._stops.isdisjoint(answer)
 
     def _ended(self, text: str) -> str:
         return text if text.endswith(self.eos) else text + self.eos
@@ -191,7 +195,10 @@ class RowEncoder:
             raise RequestError(f"{row.get('source')} row {row.get('row_id')}: the last message is not the assistant's")
         prompt = self._render(messages[:-1], add_generation_prompt=True)
         whole = self._render(messages, add_generation_prompt=False)
-        return self._completion(self._ids(prompt, special=False), self._ids(whole, special=False))
+        before, ids = self._ids(prompt, special=False), self._ids(whole, special=False)
+        start = _common(before, ids)
+        ended = self._open(ids[start:])
+        return self._learned(start, [*ids, self._end] if ended else ids, ended=ended)
 
     def _completion(self, prompt: list[int], whole: list[int]) -> Encoded:
         return self._learned(_common(prompt, whole), whole)
@@ -199,7 +206,10 @@ class RowEncoder:
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         names = {name: text or "" for name, text in self._specials.items()}
         try:
-            text: str = self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **names)
+            # As transformers does, which names tools and documents even where there are none.
+            text: str = self._template.render(
+                messages=messages, tools=None, documents=None, add_generation_prompt=add_generation_prompt, **names
+            )
         except RequestError:
             raise
         except Exception as error:  # a template can fail like any program
@@ -208,7 +218,16 @@ class RowEncoder:
 
     def _ids(self, text: str, *, special: bool = True) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        self._refuse_unknown(ids)
         return ids
+
+    def _refuse_unknown(self, ids: list[int]) -> None:
+        """Refuse ids that were added to a tokenizer, but not to its model."""
+        if self._embeddings is not None and ids and max(ids) >= self._embeddings:
+            token = self._tokenizer.id_to_token(max(ids))
+            raise RequestError(
+                f"the token {token} has the id {max(ids):,}, and the model has embeddings for {self._embeddings:,} ids"
+            )
 
 
 def _common(one: list[int], other: list[int]) -> int:
@@ -219,10 +238,6 @@ def _common(one: list[int], other: list[int]) -> int:
 
 def _named(row: Mapping[str, Any]) -> str:
     return f"{row.get('source')} row {row.get('row_id')}"
-
-
-def _content(token: Any) -> str | None:
-    return token.get("content") if isinstance(token, dict) else token
 
 
 def _template(folder: Path, config: dict[str, Any], date: datetime.date) -> Any:

@@ -106,16 +106,20 @@ def test_conversations_are_rendered_as_transformers_does(tiny: Path, tmp_path: P
         (changed(tiny, folder) / "chat_template.jinja").write_text(SYSTEM_TEMPLATE)
     stock = AutoTokenizer.from_pretrained(folder)
     encoder = RowEncoder(folder, chat_template=True, max_length=100_000)
+    # A template that leaves the last turn open is the one thing that is not taken as it is.
+    end = [stock.eos_token_id] if template == "one of several" else []
 
     @settings(max_examples=60)
     @given(TURNS)
     def same(turns: list[tuple[str, str]]) -> None:
         messages = conversation(turns)
         expected = stock.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+        expected += end * (EOS not in turns[-1][1])
         assert encoder.encode({"messages": json.dumps(messages)}).input_ids == expected
         # Prompt and completion become a user's and an assistant's turn.
         prompt, completion = turns[-1]
         expected = stock.apply_chat_template(conversation(turns[-1:]), tokenize=True, return_dict=True)["input_ids"]
+        expected += end * (EOS not in completion)
         assert encoder.encode({"prompt": prompt, "completion": completion}).input_ids == expected
 
     same()
