@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import decisions
+from harness.answer import registered
 from harness.answer.reading import Run, items_of, metrics, scores_of, task_scores
 from harness.errors import RequestError, StepError, did_you_mean
 from harness.plan import Plan
@@ -54,6 +55,7 @@ def gather(plan: Plan, usable: list[Run], base: Artifact | None) -> decisions.Ev
         runs=len(plan.runs),
         failed=tuple(f"{r.variant}/seed {r.seed} ({r.state})" for r in plan.runs if (r.variant, r.seed) not in done),
         problems=tuple(_problems(plan, usable)),
+        changed_rule=registered.changed(plan, usable),
         majority=task.majority if task else None,
         chance=_chance(plan, metric),
         base_mean=task.metrics.get(metric.split("/")[1]) if task else None,

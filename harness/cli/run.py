@@ -73,7 +73,7 @@ def run(
     from harness import answer
     from harness.engines.jobs import jobs_to_do
     from harness.errors import HarnessError
-    from harness.plan import commit
+    from harness.plan import commit, refreshed
 
     started = time.perf_counter()
     opened = open_store(store)
@@ -109,9 +109,7 @@ def run(
                 raise KeyboardInterrupt(kept) from None
     if failed:
         report_failures(made, failed, command(study, store, on, address))
-        made = open_plan(study, store, engine)
-    else:
-        made = open_plan(study, store, engine) if todo else made
+    made = refreshed(made)  # the file is not read again: what is judged is what was registered
 
     with working("Comparing"):
         view = answer.view(made)

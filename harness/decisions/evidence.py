@@ -39,6 +39,7 @@ class Evidence:
         failed: The runs that are missing, each in a few words.
         problems: Differences between arms other than the data that the study does not waive, each in a few
             words.
+        changed_rule: How the rule differs from the one registered before there were results, in a few words.
         majority: Score of always giving the most frequent answer, where that is defined.
         chance: Score of guessing among an item's options, where it has options.
         base_mean: Mean score of the model before training.
@@ -56,6 +57,7 @@ class Evidence:
     runs: int = 0
     failed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    changed_rule: str = ""
     majority: float | None = None
     chance: float | None = None
     base_mean: float | None = None

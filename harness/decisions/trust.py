@@ -38,6 +38,8 @@ def trust_checks(
     def say(check: str, ok: bool, text: str) -> None:
         checks.append(TrustCheck(check=check, ok=ok, text=text))
 
+    if evidence.changed_rule:
+        say("registered", False, evidence.changed_rule)
     for check, ok, text, reason in _controls(study, arms, words):
         say(check, ok, f"{reason}: {NOISE}; verdicts are withheld" if reason else text)
         withheld += [reason] if reason else []

@@ -1,0 +1,65 @@
+"""Whether a study is judged by the rule that was registered before its arms had results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.answer.reading import Run
+from harness.decisions.evidence import is_control
+from harness.plan import Plan
+from harness.records import Record
+
+
+def changed(plan: Plan, usable: Sequence[Run]) -> str:
+    """Say how the rule differs from the registered one; empty where it is that one.
+
+    The registered rule is the one of the first study record, under whatever name, that stands on a result of an arm
+    which is judged here. A rule that was written down before any such result is the registered one too. Runs of the
+    baseline and of controls do not count: other studies may share them.
+
+    Args:
+        plan: The study as it is judged.
+        usable: Runs that have a result.
+    """
+    results = {
+        run.planned.key: run.result.record.created
+        for run in usable
+        if run.result is not None and _is_arm(run.planned.variant)
+    }
+    if not results:
+        return ""
+    own = plan.store.find("study", plan.study_step.key)
+    if own is not None and own.record.created <= min(results.values()):
+        return ""
+    standing = [
+        artifact.record
+        for artifact in plan.store.artifacts("study")
+        if artifact.record.key != plan.study_step.key and _arms(artifact.record) & set(results)
+    ]
+    first = min(standing, key=lambda record: record.created, default=None)
+    rule = plan.study.decide.identity()
+    if first is None or first.data["rule"] == rule:
+        return ""
+    differences = ", ".join(
+        f"{field} was {_shown(first.data['rule'].get(field))} and is {_shown(value)}"
+        for field, value in rule.items()
+        if first.data["rule"].get(field) != value
+    )
+    return (
+        f"the rule was changed after results existed: registered {first.created[:16].replace('T', ' ')}, {differences}"
+    )
+
+
+def _arms(record: Record) -> set[str]:
+    """Return the keys of the runs of arms that a study's record stands on."""
+    runs = ((role.split("/")[1], key) for role, key in record.inputs.items() if role.startswith("runs/"))
+    return {key for variant, key in runs if _is_arm(variant)}
+
+
+def _is_arm(variant: str) -> bool:
+    return variant != "baseline" and not is_control(variant)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
