@@ -170,6 +170,7 @@ FIELDS: dict[type[Spec], dict[str, tuple[Changes, str] | str]] = {
             {"sources.rows.fields": {"prompt": "P: {prompt}", "completion": "completion"}},
             "source pool variant adapter run",
         ),
+        "optional": ({"sources.rows.optional": ["prompt"]}, "source"),
         "columns": ({"sources.rows.columns": ["kind"]}, "source pool variant"),
         "license": ({"sources.rows.license": "mit"}, "source pool variant"),
         "origin": ({"sources.rows.origin": "public"}, "source pool variant"),
