@@ -135,6 +135,7 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
             for v in made.variants
         ],
         "runs": [{"variant": r.variant, "seed": r.seed, "key": r.key, "state": r.state} for r in made.runs],
+        "sources": {o.step.name: o.data for o in made.outputs if o.step.kind == "source"},
         "suite": {
             "name": made.suite.step.name,
             "items": made.suite.data["items"],
@@ -181,6 +182,7 @@ def show(made: Plan, expected: Forecast) -> None:
         "additive": "an arm without a source is smaller and trains fewer steps",
     }[study.match]
     facts = [
+        *_read(made),
         ("Match", f"{study.match}: {matched}"),
         ("Decontamination", expected.contamination.text),
         ("Power", expected.power.text),
@@ -193,6 +195,25 @@ def show(made: Plan, expected: Forecast) -> None:
     if expected.unused:
         facts.append(("Unused", f"no variant draws from {', '.join(expected.unused)}"))
     out.print(tables.table([("", "left"), ("", "left")], facts))
+
+
+def _read(made: Plan) -> list[tuple[str, str]]:
+    """Return a line for each source that left columns out or was not told what its columns are."""
+    from harness.data.layouts import listed
+
+    lines = []
+    for output in made.outputs:
+        name, fields = output.step.name, output.data.get("fields")
+        if output.step.kind != "source" or not fields:
+            continue
+        left_out = output.data["left_out"]
+        told = made.study.sources[name].fields.keys() >= fields.keys()
+        if told and not left_out:
+            continue
+        said = [] if told else [", ".join(f"{field} {template!r}" for field, template in fields.items())]
+        said += [f"left out: {listed(left_out)}"] if left_out else []
+        lines.append((f"Read {name}", "; ".join(said)))
+    return lines
 
 
 def unchanged(made: Plan) -> list[str]:

@@ -98,6 +98,8 @@ class LocalPools:
         """
         built = sources.load(name, source, base, tokens, perplexity)
         data = {"rows": built.rows.height, "dropped": built.drops.height}
+        if source.path is not None:  # what is fetched or made is not begun once more for it
+            data |= sources.read_as(source, sources.layout(name, source, base))
         return Pool(pool_digest(built.rows), data, {"rows": built.rows, "drops": built.drops})
 
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:

@@ -155,6 +155,13 @@ def layout(name: str, source: Source, base: Path) -> Layout:
     return Layout()
 
 
+def read_as(source: Source, found: Layout) -> dict[str, Any]:
+    """Return, for the record, what became of a source's columns: the fields, and which columns are in none of them."""
+    shown = {field: template.written for field, template in found.templates.items()}
+    left_out = layouts.left_out(shown, source.columns, layouts.columns_of(found.sample))
+    return {"fields": shown, "left_out": left_out}
+
+
 def tables(
     name: str, source: Source, read: Generator[Batch | Block, None, None], known: Layout | None = None
 ) -> Generator[Built, None, None]:

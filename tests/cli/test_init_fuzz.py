@@ -107,7 +107,7 @@ def folder(tmp_path: Path, tiny: Path) -> Path:
 
 
 def test_a_study_or_a_sentence(cli: Any, folder: Path) -> None:
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=40)
     @given(ROWS, FORM, MINUTES)
     def ends_well(rows: list[Row], form: str, minutes: int) -> None:
         begin(cli, folder, rows, form, minutes)
@@ -117,7 +117,7 @@ def test_a_study_or_a_sentence(cli: Any, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_plan_takes_every_study(cli: Any, folder: Path) -> None:
-    @settings(deadline=None, max_examples=25)
+    @settings(deadline=None, max_examples=12)
     @given(ROWS.filter(lambda rows: len(rows) > 17), st.sampled_from(["rows.jsonl", "rows.json", "rows.csv"]), MINUTES)
     def is_planned(rows: list[Row], form: str, minutes: int) -> None:
         if begin(cli, folder, rows, form, minutes):

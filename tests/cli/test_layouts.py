@@ -104,3 +104,8 @@ def test_plan_takes_what_init_writes(cli: Any, folder: Path, name: str) -> None:
     planned = harness("plan", "study.yaml", "--json", cwd=folder)
     assert planned.code == 0, planned.err
     assert planned.json["variants"][0]["rows"] > 0
+    source = planned.json["sources"]["rows"]
+    held = len((folder / "study-data" / "own" / "own.jsonl").read_text().splitlines())
+    assert (source["rows"], source["dropped"]) == (LAYOUTS[name].used - held, 0)
+    assert tuple(source["left_out"]) == LAYOUTS[name].left_out
+    assert source["fields"].keys() == load_study(folder / "study.yaml").study.sources["rows"].fields.keys()

@@ -62,6 +62,7 @@ class SpreadPools:
         done = operate(self.spread, left, work, digests=True)
         lost = [*bad, *(part for parts in done.lost for part in parts)]
         data = {"rows": sum(part.rows for part in done.parts), "dropped": sum(part.rows for part in lost)}
+        data |= sources.read_as(source, reader.layout) if source.path is not None else {}
         rows = [part.file.path for part in done.parts]
         return Pool(chained(done.digests), data, {}, {"rows": rows, "drops": [joined(lost, work.folder)]})
 
