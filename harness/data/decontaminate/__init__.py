@@ -27,7 +27,8 @@ famous quotation is found in every row that quotes it. Copies of one row are one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,9 @@ from harness.spec import Decontaminate
 BATCH = 8192  # rows whose words are in memory at once
 SAMPLE = 4000  # rows that tell which words are rare
 LINE = 80  # characters of a line that may be such an item
+SENTENCE = re.compile(r"(?<=[.?!;])\s+|[:()\[\]\"“”«»|>…。？！：；（）「」？؟।॥]+|\s[-–—]+\s")
+BEGINNING = re.compile(rf"{SENTENCE.pattern}|,\s|\s+(?=[A-Z])")
+ASKING = 32  # words of a row that asks little more than an item of two words
 FRAME = frozenset(["q", "a", "question", "answer", "problem"])
 
 Progress = Callable[[int, int], None]
@@ -215,7 +219,9 @@ class Search:
 
     def _compared(self, item: Item, text: Words, low: int, high: int, raw: str, run: Words) -> Overlap | None:
         beside = len(item.core) + 4
-        return compare(item, text, max(0, low - beside), high + beside, raw, self.rule.fuzzy, run)
+        return compare(
+            item, text, max(0, low - beside), high + beside, raw, self.rule.fuzzy, run, self.suite.vocabulary
+        )
 
     def _named(self, item: Item, text: Words, short: bool = False) -> bool:
         """Whether a row that asks the item's question means this item; a short one alone may be chance."""
@@ -229,8 +235,9 @@ class Search:
     def _exact(self, rows: pl.DataFrame, raw: Sequence[str], texts: Sequence[Words]) -> None:
         """Find the shortest items where they stand alone."""
         for number, (prompt, all_of_it, text) in enumerate(zip(rows["prompt"], raw, texts, strict=True)):
-            lines = (line for line in all_of_it.splitlines() if len(line) <= LINE)
-            forms = [read(prompt or ""), text, *(line for line in map(read, lines) if len(line) > 1)]
+            if not self.suite.holds_exact(text):
+                continue
+            forms = [read(prompt or ""), text, *_sentences(all_of_it, amount(text), self.suite.longest)]
             for part in dict.fromkeys([*forms, *map(_unframed, forms)]):
                 for item in self.suite.exacts.get(part, ()):
                     if self._named(self.suite.items[item], text):
@@ -290,6 +297,31 @@ def _longest(starts: Sequence[int], size: int) -> tuple[int, int]:
         run = (run[0], start) if start <= run[1] + 1 else (start, start)
         best = max(best, run, key=lambda r: r[1] - r[0])
     return best[0], best[1] + size
+
+
+def _sentences(text: str, size: float, longest: int) -> Iterator[Words]:
+    """Yield the lines and sentences of a text that may be an item of a few words.
+
+    In a text that is little more than a question, a capital letter may begin one; in longer ones two words are no item.
+
+    Args:
+        text: The text.
+        size: How many words it has.
+        longest: The most words of such an item.
+    """
+    short = size <= ASKING
+    for line in text.splitlines():
+        if len(line) <= LINE and amount(found := read(line)) > 1:
+            yield found
+        parts = [read(part) for part in (BEGINNING if short else SENTENCE).split(line) if part]
+        for start in range(len(parts) if len(parts) > 1 else 0):
+            together: Words = ()
+            for part in parts[start:]:
+                together += part
+                if len(together) > longest:
+                    break
+                if amount(together) >= (2 if short else 3):
+                    yield together
 
 
 def _unframed(text: Words) -> Words:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.data.decontaminate.items import EDITABLE, TEMPLATE, Item, blind, is_number, names
+from harness.data.decontaminate.items import EDITABLE, TEMPLATE, Item, blind, decides, is_number, names
+from harness.data.decontaminate.misspelled import mistyped
 from harness.data.text import Words, is_operator
 
 HOLE = 3  # words of an item in a row that are missing: the row holds a part of it
+REARRANGED = 0.75  # the share of pairs that is kept where sentences change places: some are lost between them
 LEAK = 0.6  # the share that templates keep where no share is set for edited copies
 
 
@@ -74,7 +77,7 @@ class Alignment:
 Block = tuple[int, int, int]  # start in the item, start in the row, length
 
 
-def align(item: Item, row: Words, low: int, high: int, raw: str) -> Alignment | None:
+def align(item: Item, row: Words, low: int, high: int, raw: str, known: Collection[str] = ()) -> Alignment | None:
     """Lay an item beside a part of a row; None where they share nothing.
 
     Numbers are matched with any number and names with any name in the same place: what changed is told apart
@@ -87,6 +90,7 @@ def align(item: Item, row: Words, low: int, high: int, raw: str) -> Alignment | 
         low: Where in the row to begin.
         high: Where to end.
         raw: The row's text, to see what is written as a name.
+        known: Words that are words: none of them is mistyped.
     """
     part, core = row[low:high], item.core
     item.matcher.set_seq1(blind(part))
@@ -109,10 +113,13 @@ def align(item: Item, row: Words, low: int, high: int, raw: str) -> Alignment | 
             inserted = max(inserted, other_end - other - (own_end - own))
         gap, there = core[own:own_end], part[other:other_end]
         same = "".join(gap) == "".join(there)
-        if not same and len(gap) == len(there) and item.names.issuperset(gap):
-            row_names = names(raw) if row_names is None else row_names
-            if row_names.issuperset(there):
+        if not same and len(gap) == len(there):
+            if item.names.issuperset(gap) and row_names is None:
+                row_names = names(raw)
+            if item.names.issuperset(gap) and row_names is not None and row_names.issuperset(there):
                 renamed[own:own_end] = [True] * len(gap)
+                same = True
+            elif all(b not in known and mistyped(a, b) for a, b in zip(gap, there, strict=True)):
                 same = True
         if gap and same:
             matched[own:own_end] = [True] * len(gap)
@@ -168,7 +175,16 @@ def _letters(own: Words, other: Words) -> int:
     return len(other) if total == letters else min(len(own), len(other))
 
 
-def compare(item: Item, row: Words, low: int, high: int, raw: str, share: float | None, run: Words) -> Overlap | None:
+def compare(
+    item: Item,
+    row: Words,
+    low: int,
+    high: int,
+    raw: str,
+    share: float | None,
+    run: Words,
+    known: Collection[str] = (),
+) -> Overlap | None:
     """Tell what kind of overlap an item and a part of a row are, if any.
 
     Args:
@@ -179,8 +195,9 @@ def compare(item: Item, row: Words, low: int, high: int, raw: str, share: float 
         raw: The row's text.
         share: The share of an item that an edited copy keeps; None: edited copies are not looked for.
         run: The longest run of the item's words that is evidence by itself; empty: there is none.
+        known: Words that are words: none of them is mistyped.
     """
-    found = align(item, row, low, high, raw)
+    found = align(item, row, low, high, raw, known)
     if found is None:
         return None
     asked = LEAK if share is None else share
@@ -215,5 +232,32 @@ def compare(item: Item, row: Words, low: int, high: int, raw: str, share: float 
         or not whole
         or score < (share if item.wording >= EDITABLE else 1)
     ):
-        return None
+        return None if share is None else rearranged(item, row[max(low, 0) : high], share)
     return Overlap("fuzzy", score, span, matched, part)
+
+
+def rearranged(item: Item, part: Words, share: float) -> Overlap | None:
+    """Tell whether a part of a row holds nearly all of an item, its sentences in another order.
+
+    Args:
+        item: The item.
+        part: The row's words.
+        share: The share of an item that an edited copy keeps.
+    """
+    if item.wording < EDITABLE:
+        return None
+    there, words_there = Counter(pairwise(part)), Counter(part)
+    missing = Counter(item.core) - words_there
+    if any(map(decides, missing)) or missing.total() * 10 > len(item.core):
+        return None
+    kept = []
+    for pair in pairwise(item.core):
+        kept.append(there[pair] > 0)
+        there[pair] -= 1
+    score = sum(kept) / max(len(kept), 1)
+    if score < max(share, REARRANGED):
+        return None
+    own = set(item.core)
+    places = [at for at, word in enumerate(part) if word in own]
+    matched = frozenset(at for at in range(len(item.core)) if any(kept[max(at - 1, 0) : at + 1]))
+    return Overlap("fuzzy", score, part[places[0] : places[-1] + 1], matched)

@@ -24,6 +24,15 @@ TEMPLATE = 8  # the same for other numbers or names: "what is 4 plus 1" has no w
 COMMON = 5  # what more different items than this, and than SHARE of them, hold is boilerplate
 SHARE = 0.02
 NUMBER, SIGN = 1, 2  # the ids of every number, and every operator, where they are not told apart
+_ASKED = (
+    "question|q|problem|exercise|task|prompt|frage|aufgabe|pregunta|domanda|pergunta|вопрос|задача|प्रश्न|سؤال|السؤال"
+)
+_REPLY = "answer|a|response|solution|antwort|lösung|réponse|respuesta|risposta|resposta|ответ|решение|उत्तर|جواب|الجواب"
+WRAPPED = re.compile(  # the plainest wrappers
+    rf"\A\W*(?:{_ASKED}|问题|问|問題|問|質問|질문|문제|คำถาม|โจทย์)\W?\s*[:：]\s*"
+    rf"|\s(?:{_REPLY}|答案|答|回答|解答|정답|답|คำตอบ)\W?\s*[:：]\W*\Z",
+    re.IGNORECASE,
+)
 NAME = re.compile(r"(?<=[\w,;] )[A-Z][^\W\d_A-Z]+")  # a capital letter inside a sentence
 
 
@@ -131,6 +140,22 @@ class Suite:
     common: frozenset[tuple[str, str]] = frozenset()  # pairs of neighbours, numbers blinded, that many items hold
 
     @cached_property
+    def _firsts(self) -> dict[str, list[Words]]:
+        found: dict[str, list[Words]] = defaultdict(list)
+        for form in self.exacts:
+            found[form[0]].append(form)
+        return dict(found)
+
+    def holds_exact(self, text: Words) -> bool:
+        """Whether the words of an item that is looked for only where it stands alone are somewhere in a text."""
+        firsts = self._firsts
+        if firsts.keys().isdisjoint(text):
+            return False
+        return any(
+            text[at : at + len(form)] == form for at, word in enumerate(text) if word in firsts for form in firsts[word]
+        )
+
+    @cached_property
     def longest(self) -> int:
         """The most words of an item that is looked for only where it stands alone."""
         return max(map(len, self.exacts), default=0)
@@ -161,7 +186,8 @@ def index(items: pl.DataFrame, ngram: int) -> Suite:
     raw = [r["question"] if read(r["question"] or "") else r["answer"] or "" for r in records]
     full = [read(text) for text in raw]
     groups = items["subtask"].to_list()
-    cores = unwrapped(full, groups)
+    bare = [read(WRAPPED.sub("", text)) or text_words for text, text_words in zip(raw, full, strict=True)]
+    cores = unwrapped(bare, groups)
     boilerplate = _boilerplate(cores, groups, ngram)
     cores = _trimmed(cores, ngram, boilerplate)
     answers: dict[Words, set[Words]] = defaultdict(set)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.decontaminate.items import ANCHOR, NUMBER, SHORT, SIGN, Suite, is_number, pairs
+from harness.data.decontaminate.misspelled import Mistyped
 from harness.data.text import Words, is_operator
 
 Ints = NDArray[np.int64]
@@ -46,10 +47,19 @@ class Found:
 
 
 class _Ids(dict[str, int]):
-    """Word -> id; a word of no item is remembered as such, so that it is looked at once."""
+    """Word -> id; a word of no item is remembered as such, or as the word it was meant to be, and looked at once."""
+
+    def __init__(self, known: Mapping[str, int], mistyped: Mistyped) -> None:
+        super().__init__(known)
+        self._mistyped = mistyped
 
     def __missing__(self, word: str) -> int:
-        self[word] = made = NUMBER if is_number(word) else SIGN if is_operator(word) else 0
+        if is_number(word) or is_operator(word):
+            made = NUMBER if is_number(word) else SIGN
+        else:
+            meant = self._mistyped.meant(word)
+            made = 0 if meant is None else self[meant]
+        self[word] = made
         return made
 
 
@@ -65,7 +75,8 @@ class Scanner:
             sample: Words of some rows, to see which pairs are rare; it changes the time taken, not what is found.
         """
         self.suite = suite
-        self._ids = _Ids(suite.vocabulary)
+        self._mistyped = Mistyped(suite.vocabulary)
+        self._ids = _Ids(suite.vocabulary, self._mistyped)
         self._grams = self._hashed(suite.grams, suite.ngram)
         self._anchors = self._hashed(suite.wholes, ANCHOR)
         self._index_pairs(max(share - SLACK, 0.0), sample)
@@ -88,7 +99,7 @@ class Scanner:
 
     def _numbers(self, texts: Sequence[Words], count: int) -> Ints:
         if len(self._ids) > REMEMBERED:
-            self._ids = _Ids(self.suite.vocabulary)
+            self._ids = _Ids(self.suite.vocabulary, self._mistyped)
         return np.fromiter(map(self._ids.__getitem__, chain.from_iterable(texts)), np.int64, count)
 
     # ------------------------------------------------------------------------------------------- words as they are

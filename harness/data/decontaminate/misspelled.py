@@ -1,0 +1,54 @@
+"""Words that were mistyped: one letter too many, too few, wrong, or two of them swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+LETTERS = 4  # of a word; shorter ones are other words rather than mistyped
+
+
+def mistyped(word: str, other: str) -> bool:
+    """Whether one of two words may be the other, mistyped.
+
+    Its first letter is rarely wrong, and an "s" at the end is a plural: "goats" are no "boats", and no "goat".
+    """
+    short, long = sorted((word, other), key=len)
+    if len(short) < LETTERS - 1 or len(long) < LETTERS or len(long) - len(short) > 1 or not (word + other).isalpha():
+        return False
+    at = next((at for at, (one, two) in enumerate(zip(short, long, strict=False)) if one != two), len(short))
+    if len(short) < len(long):
+        return short[at:] == long[at + 1 :] and not (at == len(short) and long[-1] == "s")
+    if short[at + 2 :] == long[at + 2 :] and short[at : at + 2] == long[at : at + 2][::-1]:
+        return True
+    return (
+        0 < at < len(short)
+        and short[at + 1 :] == long[at + 1 :]
+        and not (at == len(short) - 1 and "s" in (short[at], long[at]))
+    )
+
+
+class Mistyped:
+    """Finds the known word that an unknown one may be."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = {word: None for word in known if len(word) >= LETTERS and word.isalpha() and word.isascii()}
+        self._shorter: dict[str, list[str]] = {}
+        for word in self._known:
+            for part in _shorter(word):
+                self._shorter.setdefault(part, []).append(word)
+
+    def meant(self, word: str) -> str | None:
+        """Return the first known word of which a word is one letter away."""
+        if len(word) < LETTERS - 1 or not word.isascii():
+            return None
+        parts = list(_shorter(word))
+        found: Collection[str] = [
+            *self._shorter.get(word, ()),
+            *(part for part in parts if part in self._known),
+            *(other for part in parts for other in self._shorter.get(part, ())),
+        ]
+        return next((other for other in found if mistyped(word, other)), None)
+
+
+def _shorter(word: str) -> Iterator[str]:
+    return (word[:at] + word[at + 1 :] for at in range(len(word)))
