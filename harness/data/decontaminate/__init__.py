@@ -35,7 +35,7 @@ import numpy as np
 import polars as pl
 
 from harness.data.decontaminate.compare import HOLE, LEAK, Overlap, compare
-from harness.data.decontaminate.items import SHORT, Item, Suite, index, read
+from harness.data.decontaminate.items import SHORT, Item, Suite, decides, index, read
 from harness.data.decontaminate.scan import Found, Scanner
 from harness.data.decontaminate.settle import (
     PROMPT,
@@ -203,9 +203,11 @@ class Search:
                 continue  # 13 units of a script without spaces are not 13 words
             near = found.near.get((row, number), (low, high))
             if self.scanner.indexed(number) and low <= near[0] and near[1] <= high:
-                # Nothing more of the item stands around the run: no need to look closer.
-                judged[row, number] = _piece(item, text[low:high], self.suite.ngram)
-                continue
+                # Nothing more of the item stands around the run: no need to look closer, but at numbers.
+                piece = _piece(item, text[low:high], self.suite.ngram)
+                if not any(decides(word) for at, word in enumerate(item.core) if at not in piece.matched):
+                    judged[row, number] = piece
+                    continue
             overlap = self._compared(item, text, low, high, raw[row], text[low:high])
             if overlap is not None:
                 judged[row, number] = overlap

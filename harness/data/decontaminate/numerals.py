@@ -15,7 +15,8 @@ _TENS = {
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SMALL = _UNITS | _TENS
 _COUNTED = {"hundred": 100, "dozen": 12}  # what "a" may stand before, and a few before that
-_SPELLED = frozenset(_SMALL) | _SCALES.keys() | _COUNTED.keys()
+_MULTIPLES = _SCALES | _COUNTED
+_SPELLED = frozenset(_SMALL | _MULTIPLES)
 
 
 def in_digits(text: Words) -> Words:
@@ -23,11 +24,15 @@ def in_digits(text: Words) -> Words:
     if _SPELLED.isdisjoint(text):
         return text
     found: list[str] = []
-    at = 0
-    while at < len(text):
-        number, end = _number(text, at)
-        found.append(number if end > at else text[at])
-        at = max(end, at + 1)
+    done = 0
+    for at, word in enumerate(text):
+        if at < done:
+            continue
+        if word in _SMALL or (text[at + 1 : at + 2] and text[at + 1] in _MULTIPLES):
+            number, end = _number(text, at)
+            if end > at:
+                word, done = number, end
+        found.append(word)
     return tuple(found)
 
 
@@ -36,7 +41,7 @@ def _number(text: Words, at: int) -> tuple[str, int]:
     total, part, place, scale = 0, 0, at, 10**15
     begun = False  # whether the part has any word yet: "zero" is one
     following = text[at + 1] if at + 1 < len(text) else ""
-    if (text[at] == "a" or text[at].isdecimal()) and (following in _SCALES or following in _COUNTED):
+    if (text[at] == "a" or text[at].isdecimal()) and following in _MULTIPLES:
         part, begun, place = 1 if text[at] == "a" else int(text[at]), True, at + 1
     elif text[at] not in _SMALL:
         return "", at
