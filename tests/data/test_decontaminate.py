@@ -379,3 +379,57 @@ def test_removal_keeps_the_ledger() -> None:
 def test_nothing_in_nothing_out() -> None:
     assert overlaps(rows(), items(SHORT), RULE).schema == OVERLAP_SCHEMA
     assert overlaps(rows("", " ", "?!"), items("", answer=""), RULE).is_empty()
+
+
+# ------------------------------------------------------------------- framed, rearranged, mistyped, spelled out
+
+FRAMES = (
+    "Please answer the following question: {}", "Hey, quick one: {} Thanks!", "{} Think before you speak.",
+    "User: {}\nAssistant:", "{} (in one word)", "Help me with this. {} Be brief, please.", "“{}” What do you say?",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("item", ["Who painted Guernica?", "Why us?", "Name two rivers", "Translate: good evening"])
+def test_items_of_a_few_words_are_found_in_a_frame(frame: str, item: str) -> None:
+    for wrapper in ("{}", "Question: {}\nAnswer:"):
+        assert kinds(rows(frame.format(item)), items(item, SHORT, wrapper=wrapper)) == ["exact"]
+
+
+def test_items_of_a_few_words_are_not_found_inside_sentences() -> None:
+    suite = items("Who painted Guernica?", "Why us?")
+    assert kinds(rows("He knew who painted Guernica and why us two did not.", "Ask why us and them."), suite) == []
+    assert kinds(rows(f"{' '.join(['A long story.'] * 15)} Why us? {' '.join(['It went on.'] * 9)}"), suite) == []
+
+
+def test_sentences_in_another_order() -> None:
+    parts = STORY.split(". ")
+    turned = f"{parts[-1]} {parts[0]}. {parts[1]}."
+    (hit,) = overlaps(rows(f"Well. {turned} Thanks"), items(SHORT, STORY), RULE).to_dicts()
+    assert (hit["item_id"], hit["kind"]) in (("t-1", "fuzzy"), ("t-1", "ngram"))
+    brief = "Anna baked 14 loaves. Her brother ate 3 of them. How many are there still?"
+    assert kinds(rows("How many are there still? Her brother ate 3 of them. Anna baked 14 loaves."), items(brief)) == [
+        "fuzzy"
+    ]
+    assert kinds(rows("How many are there still? Her brother ate 5 of them. Anna baked 14 loaves."), items(brief)) == []
+    assert kinds(rows("How many are there still? Her brother ate 3 of them."), items(brief)) == []
+
+
+@pytest.mark.parametrize("said", ["What do musels filter?", "What do mussles filter?", "What do mussels filtre?"])
+def test_mistyped_words_are_the_same(said: str) -> None:
+    assert kinds(rows(f"So: {said} Tell me"), items("What do mussels filter?", SHORT)) == ["fuzzy"]
+
+
+def test_other_words_are_not_mistyped_ones() -> None:
+    suite = items("What do goats eat?", SHORT)
+    assert kinds(rows("What do boats eat?", "What do goatherds eat?", "What do hens eat?"), suite) == []
+
+
+def test_numbers_spelled_out_are_the_same() -> None:
+    suite = items("Tom has 25 marbles and 1,200 beads. How many is that?")
+    assert kinds(rows("Tom has twenty-five marbles and one thousand two hundred beads. How many is that?"), suite) == [
+        "whole"
+    ]
+    assert kinds(rows("Tom has twenty-six marbles and one thousand two hundred beads. How many is that?"), suite) != [
+        "whole"
+    ]
