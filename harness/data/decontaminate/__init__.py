@@ -2,17 +2,21 @@
 
 Kinds of overlap, between a row and an item:
 
-- ``exact``: an item of fewer than 4 words is a row's prompt, all of its text or, from 2 words on, a line of it; as it
-  stands, as in ``Question: ... Answer:``, or (prompts) inside a wrapper that more than 5 different prompts of the
-  source share.
+- ``exact``: an item of fewer than 4 words is a row's prompt, all of its text or, from 2 words on, a line or sentence of
+  it (of 2 words only in a row of at most 32); as it stands, as in ``Question: ... Answer:``, or (prompts) inside a
+  wrapper that more than 5 different prompts of the source share.
 - ``whole``: all words in order of an item shorter than an n-gram (13 words), or of one whose n-grams are all
   boilerplate; not as a part of a longer sum. An item of 3 words counts beside one of its answers or choices.
 - ``ngram``: 13 words in a row of an item that are not boilerplate.
 - ``fuzzy``: an edited copy: at least ``fuzzy`` (0.6) of the item's pairs of neighbouring words are neighbours in the
-  row, in order, without a long stretch missing, and every number is the same. From 6 words that are no numbers on.
+  row, in order, without a long stretch missing, and every number and operator is the same. From 6 words that are no
+  numbers on; shorter where words were only mistyped. Or its sentences in another order: three quarters of the pairs,
+  nearly all words and all numbers.
 - ``template``: the same wording with other numbers (or, in items without numbers, other names). Another problem, so it
   is removed only when asked for. From 8 words that are no numbers on.
 - ``semantic``: cosine of sentence embeddings; optional.
+
+Words are those of ``harness.data.text``, numbers in digits. Two units of a script without spaces count as a word.
 
 An item is its question, or its gold answer where it has no question: a shared answer, or the choices alone, are no
 evidence. A question that more than 5 items with different answers ask ("Which of these is true?") counts only where the
