@@ -24,6 +24,7 @@ from harness.records import ASKED
 from harness.spec import FilterFactorial, Operation, Sample, Study, Suite, Variant
 from harness.steps import Output, make_step, tokens_step
 from harness.store import Step, Store
+from harness.tokens import Unusable
 
 if TYPE_CHECKING:
     from harness.data.pools import Pools
@@ -37,7 +38,11 @@ Materialize = Callable[[Suite, Path], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class PlannedVariant:
-    """A variant over all seeds (counts are means over seeds)."""
+    """A variant over all seeds (counts are means over seeds).
+
+    What is known of its tokens, once they are counted: the share of rows that are cut, whether the chat template left
+    out the end of a turn, and the longest row.
+    """
 
     name: str
     key: str
@@ -49,6 +54,9 @@ class PlannedVariant:
     tokens: float | None
     sources: dict[str, float]
     outputs: dict[int, Output]
+    cut: float = 0.0
+    ended: bool = False
+    longest: int = 0
 
 
 def reads_model(study: Study) -> bool:
@@ -71,6 +79,7 @@ class Builder:
         perplexities: Measures rows with the model.
         pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
         tell: Told of every step that is not in the store, before it is built.
+        every: Whether every row of a source is encoded to see whether it can be trained on, not only those in doubt.
     """
 
     def __init__(
@@ -82,6 +91,8 @@ class Builder:
         perplexities: Perplexities | None = None,
         pools: Pools | None = None,
         tell: Callable[[Step], None] = lambda step: None,
+        *,
+        every: bool = False,
     ) -> None:
         from harness.data.pools import LocalPools
 
@@ -90,7 +101,7 @@ class Builder:
         self.materialize, self.tell = materialize, tell
         self.outputs: list[Output] = []
         self._known: dict[tuple[str, str], Output] = {}
-        self.measure = Measure(model, loaded.study, perplexities, self._output)
+        self.measure = Measure(model, loaded.study, perplexities, self._output, every=every)
 
     def _output(self, step: Step, build: Callable[[], Output]) -> Output:
         if (known := self._known.get((step.kind, step.key))) is not None:
@@ -154,11 +165,14 @@ class Builder:
         written, base = self.study.sources[name], self.loaded.source_folders[name]
         source = sources.settled(name, written, base)
         inputs = sources.inputs(name, source, base) | self._tools(source.operations)
+        if self.measure.lessons is not None:
+            inputs |= self.measure.identity()
         spec = {"name": name, "source": written.identity()}
         step = make_step("source", name, spec, inputs)
 
         def build() -> Output:
-            made = self.pools.read(name, source, base, self.measure.tokens, self.measure.perplexity)
+            ask = self.measure
+            made = self.pools.read(name, source, base, ask.tokens, ask.perplexity, ask.lessons)
             return Output(step, made.digest, made.data, tables=made.tables, parts=made.files)
 
         return self._output(step, build)
@@ -235,6 +249,8 @@ class Builder:
         return self._planned(name, spec, tests, control, sampled, outputs)
 
     def _rows(self, name: str, variant: Variant, pools: dict[str, Output], seed: int) -> Output:
+        from harness.data.operations import lessons
+
         assert variant.mix is not None
         used = {source: pools[source] for source in variant.mix}
         needs_all = {n: p.data["rows"] for n, p in used.items()}
@@ -249,7 +265,7 @@ class Builder:
             "match": "rows" if self.study.match in ("rows", "tokens") else "as drawn",
         }
         inputs = {f"pools/{n}": p.digest for n, p in used.items()} | self._tools(variant.operations)
-        if variant.in_tokens:
+        if variant.in_tokens or (self.measure.lessons is not None and lessons.changes(variant.operations)):
             inputs |= self.measure.identity()
         label = f"{self.study.study}-{name}" + (f"-seed{seed}" if sampled else "")
         step = make_step("variant", label, spec, inputs)
@@ -264,6 +280,7 @@ class Builder:
                     tokens=self.measure.tokens,
                     trained=self.measure.trained,
                     perplexity=self.measure.perplexity,
+                    lessons=self.measure.lessons,
                     folder=self.loaded.model_folder,
                 )
             return _variant_output(step, built)
@@ -303,8 +320,7 @@ class Builder:
         distinct = list(outputs.values())
         names = sorted({s for o in distinct for s in o.data["sources"]})
         counts = {s: sum(o.data["sources"].get(s, 0) for o in distinct) / len(distinct) for s in names}
-        tokens = [self._tokens(name, o) for o in distinct]
-        known = [t for t in tokens if t is not None]
+        tokens = [t for t in (self._tokens(name, o) for o in distinct) if t is not None]
         return PlannedVariant(
             name=name,
             key=sequence_digest(o.step.key for o in distinct)[:16],
@@ -313,7 +329,10 @@ class Builder:
             control=control,
             sampled=sampled,
             rows=sum(o.data["rows"] for o in distinct) / len(distinct),
-            tokens=sum(known) / len(known) if len(known) == len(tokens) else None,
+            tokens=sum(t["tokens"] for t in tokens) / len(tokens) if tokens else None,
+            cut=sum(t["cut"] for t in tokens) / max(1, sum(t["rows"] for t in tokens)),
+            ended=any(t["ended"] for t in tokens),
+            longest=max((t["longest"] for t in tokens), default=0),
             sources=counts,
             outputs=outputs,
         )
@@ -333,7 +352,7 @@ class Builder:
             found["embeddings"] = embeddings.identity()
         return found
 
-    def _tokens(self, name: str, rows: Output) -> int | None:
+    def _tokens(self, name: str, rows: Output) -> dict[str, Any] | None:
         """Encode a training set once; None while the model's tokenizer is not on this machine yet."""
         if self.model.folder is None:
             return None
@@ -347,10 +366,16 @@ class Builder:
             encoded = self.measure.encode(frame)
             table = tokens.table(frame["row_id"], encoded)
             lengths = [one.length for one in encoded]
-            data = {"tokens": sum(lengths), "rows": len(lengths), "longest": max(lengths)}
+            data = {
+                "tokens": sum(lengths),
+                "rows": len(lengths),
+                "longest": max(lengths),
+                "cut": sum(one.cut for one in encoded),
+                "ended": sum(one.ended for one in encoded),
+            }
             return Output(step, step.key, data, tables={"tokens": table})
 
-        return int(self._output(step, build).data["tokens"])
+        return self._output(step, build).data
 
 
 @contextlib.contextmanager
@@ -358,6 +383,8 @@ def _of_variant(name: str) -> Iterator[None]:
     """Put the field of the study that makes a variant before a message about its rows."""
     try:
         yield
+    except Unusable:
+        raise
     except RequestError as error:
         place = "baseline" if name in ("baseline", "aa") else f"arms.{name}"
         joint = "." if str(error).startswith("mix.") else ": "

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import models
+from harness import lessons, models
 from harness.errors import StepError
 from harness.spec import Study
 from harness.steps import Output, make_step
@@ -55,6 +55,24 @@ class Counter:
         return [encoder.encode(row) for row in rows.iter_rows(named=True)]
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """Tells whether a model can learn from rows; may be sent to another process.
+
+    Attributes:
+        counter: How rows are encoded.
+        every: Whether all rows are to be encoded for that, not only those in doubt.
+    """
+
+    counter: Counter
+    every: bool = False
+
+    def __call__(self, rows: pl.DataFrame, what: str) -> pl.Series:
+        """Return why rows cannot be trained on (``encode``), or teach nothing when they are cut (``cut``)."""
+        ask = {"encode": lessons.unusable, "cut": lessons.cut_off}[what]
+        return ask(_encoder(self.counter), rows, every=self.every)
+
+
 @lru_cache(maxsize=4)
 def _encoder(counter: Counter) -> RowEncoder:
     """Return an encoder; reading a tokenizer's file takes longer than encoding a small training set."""
@@ -77,11 +95,13 @@ class Measure:
         study: For the recipe: how rows are rendered and where they are cut.
         perplexities: Computes them in another process; None where there is none to ask.
         output: Takes a step and what builds it, and returns its output.
+        every: Whether every row is to be encoded to see whether it can be trained on.
 
     Attributes:
         tokens: Rows -> tokens of each, uncut; None while the model's tokenizer is not on this machine yet.
         trained: The same, cut as the recipe says.
         perplexity: Rows -> perplexity of each; None while the model cannot be asked.
+        lessons: Why rows cannot be trained on; None while the model's tokenizer is not on this machine yet.
     """
 
     def __init__(
@@ -90,6 +110,8 @@ class Measure:
         study: Study,
         perplexities: Perplexities | None,
         output: Callable[[Step, Callable[[], Output]], Output],
+        *,
+        every: bool = False,
     ) -> None:
         self._model, self._study, self._perplexities, self._output = model, study, perplexities, output
         self._known: dict[str, float] = {}  # row id -> perplexity
@@ -98,6 +120,7 @@ class Measure:
         self.trained: Callable[[pl.DataFrame], list[int]] | None = (
             self._counter(study.recipe.max_length) if ready else None
         )
+        self.lessons = Lessons(self._counter(study.recipe.max_length), every) if ready else None
         self.perplexity: Callable[[pl.DataFrame], list[float]] | None = (
             self._measure if ready and perplexities is not None else None
         )
@@ -111,15 +134,22 @@ class Measure:
             "objective": recipe.objective,
             "max_length": str(recipe.max_length),
             "date": recipe.date.isoformat(),
-        }
+        } | ({"lessons": "every row encoded"} if self.lessons is not None and self.lessons.every else {})
 
     def encode(self, rows: pl.DataFrame) -> list[Encoded]:
         """Return the training sequence of every row, cut as the recipe says.
 
         Raises:
             StepError: The model is not ready.
+            Unusable: One cannot be encoded, or teaches nothing: it was not looked at closely enough before.
         """
-        return self._counter(self._study.recipe.max_length).encode(rows)
+        from harness.tokens import Unusable, named
+
+        encoded = self._counter(self._study.recipe.max_length).encode(rows)
+        if not all(one.teaches for one in encoded):
+            at = next(at for at, one in enumerate(encoded) if not one.teaches)
+            raise Unusable(f"{named(rows.row(at, named=True))}: nothing is left to learn of it")
+        return encoded
 
     def _counter(self, max_length: int) -> Counter:
         if self._model.folder is None:

@@ -21,6 +21,7 @@ from harness.measure import Perplexities
 from harness.spec import Study
 from harness.steps import Output, adapter_step, make_step, result_step, run_key, tokens_step
 from harness.store import Step, Store
+from harness.tokens import Unusable
 
 if TYPE_CHECKING:
     from harness.data.pools import Pools
@@ -93,12 +94,19 @@ def make_plan(
     model = models.resolve(study.model, loaded.model_folder, store, trust_remote_code=study.trust_remote_code)
     if model.folder is not None:
         refuse_unfit(model.folder, study.recipe)
-    builder = Builder(loaded, store, model, materialize, perplexities, pools, tell)
-    suite = builder.suite()
-    _check_metric(study, suite)
     used = {name for variant in (study.baseline, *study.arms.values()) for name in variant.mix or {}}
-    cleaned = {name: builder.pool(name, suite) for name in study.sources if name in used}
-    variants = builder.variants(cleaned)
+
+    def build(*, every: bool) -> tuple[Builder, Output, dict[str, Output], list[PlannedVariant]]:
+        builder = Builder(loaded, store, model, materialize, perplexities, pools, tell, every=every)
+        suite = builder.suite()
+        _check_metric(study, suite)
+        cleaned = {name: builder.pool(name, suite) for name in study.sources if name in used}
+        return builder, suite, cleaned, builder.variants(cleaned)
+
+    try:
+        builder, suite, cleaned, variants = build(every=False)
+    except Unusable:  # a row that looked as if it could be trained on cannot: then all are looked at closely
+        builder, suite, cleaned, variants = build(every=True)
     store.prefetch("adapter", "result")
     runs = [
         _planned_run(study, store, variant, seed, model, suite) for seed in study.seed_list() for variant in variants

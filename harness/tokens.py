@@ -22,6 +22,25 @@ if TYPE_CHECKING:
 IGNORED = -100  # the label of a token that the loss does not count, as in torch and transformers
 
 
+class Unusable(RequestError):
+    """Why a row cannot be made into a training sequence."""
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What a row is made into before it is cut into tokens.
+
+    Attributes:
+        before: What comes before what is learned; None where all of it is.
+        wholes: The same with each answer.
+        chat: Whether a chat template made it.
+    """
+
+    before: str | None
+    wholes: list[str]
+    chat: bool = False
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One training sequence.
@@ -44,6 +63,12 @@ class Encoded:
     def length(self) -> int:
         """Tokens that go through the model; both answers of a pair."""
         return len(self.input_ids) + (self.rejected.length if self.rejected else 0)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the loss counts a token of it; of a pair, of both answers. The first of all is never predicted."""
+        learns = any(label != IGNORED for label in self.labels[1:])
+        return learns and (self.rejected is None or self.rejected.teaches)
 
 
 def table(row_ids: pl.Series, encoded: Sequence[Encoded]) -> pl.DataFrame:
@@ -111,8 +136,10 @@ class RowEncoder:
         self._embeddings = embeddings if embeddings and self._tokenizer.get_vocab_size() > embeddings else None
         self._refuse_unknown([end])
         self._stops = tokenizer.stops(folder, self._tokenizer)
-        self._as_chat, self._objective = chat_template, objective
-        self._max_length = max_length
+        self.objective, self.max_length, self.as_chat = objective, max_length, chat_template
+        # What can make more tokens than a text has bytes: tokens put before it, and rewriting of what is not ASCII.
+        self.begins = self._tokenizer.num_special_tokens_to_add(False)
+        self.rewrites = self._tokenizer.normalizer is not None
         self._template = _template(folder, config, date)
         if chat_template and self._template is None:
             raise RequestError(f"{folder}: the recipe asks for chat_template, but the model has none")
@@ -123,85 +150,139 @@ class RowEncoder:
         The completion starts where the tokens of the prompt alone and of prompt plus completion diverge, as in TRL.
 
         Raises:
-            RequestError: When the row has no content that the objective can use.
+            Unusable: When the row has no content that the objective can use.
         """
-        if self._objective == "dpo":
-            return self._pair(row)
-        if self._objective == "text":
-            if not row.get("text"):
-                raise RequestError(f"{_named(row)}: objective text needs text")
-            ids = self._ids(self._ended(row["text"]))
-            return Encoded(ids, list(ids))
-        if row.get("chosen") is not None:
-            raise RequestError(f"{_named(row)}: it is a preference pair, which objective sft cannot use; use dpo")
-        if row.get("messages"):
-            return self._conversation(json.loads(row["messages"]), row)
-        if row.get("completion") is not None:
-            prompt, completion = row.get("prompt") or "", row["completion"]
-            if self._as_chat:
-                turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-                return self._conversation(turns, row)
-            return self._completion(self._ids(prompt), self._ids(prompt + self._ended(completion)))
-        if row.get("text"):
-            return self._learned(0, self._ids(self._ended(row["text"])))
-        raise RequestError(f"{_named(row)}: objective sft needs prompt and completion, messages or text")
+        try:
+            return self._encoded(row)
+        except Unusable as error:
+            raise Unusable(f"{named(row)}: {error}") from error
+
+    def unusable(self, row: Mapping[str, Any]) -> str | None:
+        """Return why a row cannot be trained on, however long it may be; None where it can."""
+        if blank := self._blank(row):
+            return f"{blank} is empty"
+        try:
+            self._encoded(row)
+        except Unusable as error:
+            return str(error)
+        return None
+
+    def cut_off(self, row: Mapping[str, Any]) -> str | None:
+        """Return how much comes before what would be learned of a row, where nothing of that is left when it is cut.
+
+        Raises:
+            Unusable: When the row has no content that the objective can use.
+        """
+        return None if self._encoded(row).teaches else self.too_much(row, *self.sizes([self.before(row)]))
+
+    def too_much(self, row: Mapping[str, Any], size: int) -> str:
+        """Say that a text of some tokens before an answer is too long."""
+        return (
+            f"nothing is left to learn: {size + self.begins_with(row):,} tokens come before its answer, and "
+            f"recipe.max_length is {self.max_length:,}"
+        )
+
+    def begins_with(self, row: Mapping[str, Any]) -> int:
+        """Return how many tokens the tokenizer puts before a row; a chat template puts its own."""
+        return 0 if row.get("messages") or self.as_chat else self.begins
+
+    def before(self, row: Mapping[str, Any]) -> str:
+        """Return the text that comes before what is learned of a row.
+
+        Raises:
+            Unusable: When the row has no content that the objective can use.
+        """
+        return self._texts(row).before or ""
+
+    def unknown(self) -> list[str]:
+        """Return the tokens that were added to the tokenizer, but not to the model."""
+        if self._embeddings is None:
+            return []
+        ids = range(self._embeddings, self._tokenizer.get_vocab_size())
+        return [token for one in ids if (token := self._tokenizer.id_to_token(one))]
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """Return the numbers of tokens of many texts, without what the tokenizer may put before each."""
+        return [len(one) for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def text(self, ids: list[int]) -> str:
         """Return token ids as text, special tokens included, for people to look at."""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
 
-    def _pair(self, row: Mapping[str, Any]) -> Encoded:
-        """Encode a preference pair: both answers start where either diverges from the prompt alone, as in TRL."""
-        if row.get("chosen") is None or row.get("rejected") is None:
-            raise RequestError(f"{_named(row)}: objective dpo needs prompt, chosen and rejected")
-        turns = json.loads(row["messages"]) if row.get("messages") else None  # the conversation so far
-        prompt = row.get("prompt") or ""
-        if turns is None and self._as_chat:
-            turns = [{"role": "user", "content": prompt}]
-        if turns is not None:
-            if self._template is None:
-                raise RequestError(f"{row.get('source')}: rows with messages need a model with a chat template")
-            before = self._ids(self._render(turns, add_generation_prompt=True), special=False)
-            answered = [[*turns, {"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")]
-            wholes = [self._ids(self._render(one, add_generation_prompt=False), special=False) for one in answered]
-            start = min(_common(before, whole) for whole in wholes)
-            opened = [self._open(whole[start:]) for whole in wholes]
-            wholes = [[*whole, self._end] if open_ else whole for whole, open_ in zip(wholes, opened, strict=True)]
+    def _blank(self, row: Mapping[str, Any]) -> str | None:
+        """Return what a row says nothing with; None where it says something, or is to be refused for another reason."""
+        if self.objective == "dpo":
+            name, said = "the chosen answer", row.get("chosen")
+        elif self.objective == "text" or (row.get("completion") is None and not row.get("messages")):
+            name, said = "the text", row.get("text")
+        elif row.get("messages"):
+            last = (json.loads(row["messages"]) or [{}])[-1]
+            name, said = "the last answer", last.get("content") if last.get("role") == "assistant" else None
         else:
-            before = self._ids(prompt)
-            wholes = [self._ids(prompt + self._ended(row[side])) for side in ("chosen", "rejected")]
+            name, said = "the completion", row["completion"]
+        return name if said is not None and not said.replace(self.eos, "").strip() else None
+
+    def _encoded(self, row: Mapping[str, Any]) -> Encoded:
+        texts = self._texts(row)
+        special = not texts.chat
+        wholes = [self._ids(whole, special=special) for whole in texts.wholes]
+        start = 0
+        if texts.before is not None:
+            before = self._ids(texts.before, special=special)
+            # Both answers of a pair start where either leaves what comes before them.
             start = min(_common(before, whole) for whole in wholes)
-            opened = [False, False]
-        won, lost = (self._learned(start, whole) for whole in wholes)
-        return Encoded(won.input_ids, won.labels, lost, won.cut or lost.cut, any(opened))
+        # Some templates end a turn with the next one: then nothing would say where the last one stops.
+        opened = [texts.chat and self._stops.isdisjoint(whole[start:]) for whole in wholes]
+        most = None if self.objective == "text" else self.max_length
+        won, *lost = (
+            _learned(start, [*whole, self._end] if open_ else whole, most)
+            for whole, open_ in zip(wholes, opened, strict=True)
+        )
+        cut = any(one.cut for one in (won, *lost))
+        return Encoded(won.input_ids, won.labels, lost[0] if lost else None, cut, any(opened))
 
-    def _learned(self, start: int, whole: list[int], *, ended: bool = False) -> Encoded:
-        """Return a sequence that is learned from a position on, cut at the maximum length."""
-        labels, most = [IGNORED] * start + whole[start:], self._max_length
-        return Encoded(whole[:most], labels[:most], cut=len(whole) > most, ended=ended)
+    def _texts(self, row: Mapping[str, Any]) -> _Texts:
+        """Say what a row is made into."""
+        prompt = row.get("prompt") or ""
+        if self.objective == "dpo":
+            answers = [str(row[side]) for side in ("chosen", "rejected") if row.get(side) is not None]
+            if len(answers) < 2:
+                raise Unusable("objective dpo needs prompt, chosen and rejected")
+            turns = json.loads(row["messages"]) if row.get("messages") else None  # the conversation so far
+        elif self.objective == "text":
+            if not row.get("text"):
+                raise Unusable("objective text needs text")
+            return _Texts(None, [self._ended(row["text"])])
+        elif row.get("chosen") is not None:
+            raise Unusable("it is a preference pair, which objective sft cannot use; use dpo")
+        elif row.get("messages"):
+            *turns, last = json.loads(row["messages"]) or [{}]
+            if last.get("role") != "assistant":
+                self._need_template()
+                raise Unusable("the last message is not the assistant's")
+            answers = [str(last["content"])]
+        elif row.get("completion") is not None:
+            turns, answers = None, [str(row["completion"])]
+        elif row.get("text"):
+            return _Texts(None, [self._ended(row["text"])])
+        else:
+            raise Unusable("objective sft needs prompt and completion, messages or text")
+        if turns is None and self.as_chat:
+            turns = [{"role": "user", "content": prompt}]
+        if turns is None:
+            return _Texts(prompt, [prompt + self._ended(answer) for answer in answers])
+        self._need_template()
+        before = self._render(turns, add_generation_prompt=True)
+        answered = ([*turns, {"role": "assistant", "content": answer}] for answer in answers)
+        return _Texts(before, [self._render(one, add_generation_prompt=False) for one in answered], chat=True)
 
-    def _open(self, answer: list[int]) -> bool:
-        """Tell whether an answer has no token at which a model stops: some templates end a turn with the next one."""
-        return self._stops.isdisjoint(answer)
+    def _need_template(self) -> None:
+        if self._template is None:
+            raise Unusable("rows with messages need a model with a chat template")
 
     def _ended(self, text: str) -> str:
         return text if text.endswith(self.eos) else text + self.eos
-
-    def _conversation(self, messages: list[dict[str, str]], row: Mapping[str, Any]) -> Encoded:
-        if self._template is None:
-            raise RequestError(f"{row.get('source')}: rows with messages need a model with a chat template")
-        if not messages or messages[-1].get("role") != "assistant":
-            raise RequestError(f"{row.get('source')} row {row.get('row_id')}: the last message is not the assistant's")
-        prompt = self._render(messages[:-1], add_generation_prompt=True)
-        whole = self._render(messages, add_generation_prompt=False)
-        before, ids = self._ids(prompt, special=False), self._ids(whole, special=False)
-        start = _common(before, ids)
-        ended = self._open(ids[start:])
-        return self._learned(start, [*ids, self._end] if ended else ids, ended=ended)
-
-    def _completion(self, prompt: list[int], whole: list[int]) -> Encoded:
-        return self._learned(_common(prompt, whole), whole)
 
     def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         names = {name: text or "" for name, text in self._specials.items()}
@@ -210,10 +291,10 @@ class RowEncoder:
             text: str = self._template.render(
                 messages=messages, tools=None, documents=None, add_generation_prompt=add_generation_prompt, **names
             )
-        except RequestError:
+        except Unusable:
             raise
         except Exception as error:  # a template can fail like any program
-            raise RequestError(f"the model's chat template cannot be used: {error}") from error
+            raise Unusable(f"the model's chat template cannot be used: {error}") from error
         return text
 
     def _ids(self, text: str, *, special: bool = True) -> list[int]:
@@ -225,7 +306,7 @@ class RowEncoder:
         """Refuse ids that were added to a tokenizer, but not to its model."""
         if self._embeddings is not None and ids and max(ids) >= self._embeddings:
             token = self._tokenizer.id_to_token(max(ids))
-            raise RequestError(
+            raise Unusable(
                 f"the token {token} has the id {max(ids):,}, and the model has embeddings for {self._embeddings:,} ids"
             )
 
@@ -236,8 +317,15 @@ def _common(one: list[int], other: list[int]) -> int:
     return next((at for at in range(limit) if one[at] != other[at]), limit)
 
 
-def _named(row: Mapping[str, Any]) -> str:
-    return f"{row.get('source')} row {row.get('row_id')}"
+def _learned(start: int, whole: list[int], most: int | None) -> Encoded:
+    """Return a sequence that is learned from a position on, cut where it is too long."""
+    return Encoded(whole[:most], ([IGNORED] * start + whole[start:])[:most], cut=most is not None and len(whole) > most)
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Return where a row was read, else whose it is."""
+    place = json.loads(row["meta"]).get("place") if row.get("meta") else None
+    return str(place) if place else f"{row.get('source')} row {row.get('row_id')}"
 
 
 def _template(folder: Path, config: dict[str, Any], date: datetime.date) -> Any:
@@ -285,4 +373,4 @@ def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
 
 
 def _refuse(message: str) -> None:
-    raise RequestError(f"the model's chat template refuses a row: {message}")
+    raise Unusable(f"the model's chat template refuses a row: {message}")

@@ -117,6 +117,8 @@ def show_packing(packed: list[Packed]) -> None:
 
 def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
     """Return the plan as the documented JSON."""
+    from harness.forecast.lessons import left_out, remarks
+
     return {
         "study": made.study.study,
         "question": made.study.question,
@@ -127,6 +129,7 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
                 "rows": round(v.rows),
                 "tokens": None if v.tokens is None else round(v.tokens),
                 "sources": {name: round(n) for name, n in v.sources.items()},
+                "cut": None if v.tokens is None else v.cut,
                 "key": v.key,
                 "tests": v.tests,
                 "control": v.control,
@@ -150,6 +153,8 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
         "power": expected.power.model_dump(mode="json"),
         "cost": expected.cost.as_json(),
         "match": made.study.match,
+        "left_out": left_out(made),
+        "remarks": [f"{name}: {text}" for name, text in remarks(made)],
         "unchanged": unchanged(made),
         "rule": made.study.decide.identity(),
         "resolved": made.study.identity(),
@@ -159,6 +164,7 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
 def show(made: Plan, expected: Forecast) -> None:
     """Print the plan for people."""
     from harness.cli import tables
+    from harness.forecast.lessons import remarks
 
     out = tables.console()
     study = made.study
@@ -188,6 +194,7 @@ def show(made: Plan, expected: Forecast) -> None:
         ("Power", expected.power.text),
         ("Cost", expected.cost.text),
     ]
+    facts[1:1] = remarks(made)
     if study.waive:
         facts.append(("Waived", "; ".join(study.waive)))
     if idle := unchanged(made):

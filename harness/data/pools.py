@@ -16,6 +16,7 @@ from harness.data import decontaminate, sources, variants
 from harness.data.rows import Built, pool_digest
 from harness.spec import Decontaminate, Source, Variant
 
+Lessons = Callable[[pl.DataFrame, str], pl.Series]  # why rows cannot be trained on (see operations.Context)
 Numbers = Callable[[pl.DataFrame], Sequence[Any]]  # of each row, as the model sees it
 
 
@@ -66,7 +67,15 @@ class Pool:
 class Pools(Protocol):
     """Makes pools of sources, and training sets of pools. Who makes them, and where, changes nothing in them."""
 
-    def read(self, name: str, source: Source, base: Path, tokens: Numbers | None, perplexity: Numbers | None) -> Pool:
+    def read(
+        self,
+        name: str,
+        source: Source,
+        base: Path,
+        tokens: Numbers | None,
+        perplexity: Numbers | None,
+        lessons: Lessons | None = None,
+    ) -> Pool:
         """Read, map and operate on a source's rows (see ``sources.load``)."""
 
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
@@ -82,6 +91,7 @@ class Pools(Protocol):
         tokens: Numbers | None,
         trained: Numbers | None,
         perplexity: Numbers | None,
+        lessons: Lessons | None = None,
         folder: Path,
     ) -> Built:
         """Draw a training set (see ``variants.build``)."""
@@ -90,14 +100,23 @@ class Pools(Protocol):
 class LocalPools:
     """Makes them in memory."""
 
-    def read(self, name: str, source: Source, base: Path, tokens: Numbers | None, perplexity: Numbers | None) -> Pool:
+    def read(
+        self,
+        name: str,
+        source: Source,
+        base: Path,
+        tokens: Numbers | None,
+        perplexity: Numbers | None,
+        lessons: Lessons | None = None,
+    ) -> Pool:
         """Read, map and operate on a source's rows.
 
         Raises:
             RequestError: As ``sources.load`` does.
         """
-        built = sources.load(name, source, base, tokens, perplexity)
-        data = {"rows": built.rows.height, "dropped": built.drops.height}
+        built = sources.load(name, source, base, tokens, perplexity, lessons)
+        lost = {str(op): int(n) for op, n in built.drops.group_by("operation").len().sort("operation").iter_rows()}
+        data = {"rows": built.rows.height, "dropped": built.drops.height, "lost": lost}
         if source.path is not None:  # what is fetched or made is not begun once more for it
             data |= sources.read_as(source, sources.layout(name, source, base))
         return Pool(pool_digest(built.rows), data, {"rows": built.rows, "drops": built.drops})
@@ -121,6 +140,7 @@ class LocalPools:
         tokens: Numbers | None,
         trained: Numbers | None,
         perplexity: Numbers | None,
+        lessons: Lessons | None = None,
         folder: Path,
     ) -> Built:
         """Draw a training set.
@@ -131,7 +151,7 @@ class LocalPools:
         frames = {name: pool.table("rows") for name, pool in pools.items()}
         return variants.build(
             variant, frames, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,
-            folder=folder,
+            lessons=lessons, folder=folder,
         )  # fmt: skip
 
 

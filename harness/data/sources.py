@@ -77,6 +77,7 @@ def load(
     base: Path,
     tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
+    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None,
 ) -> Built:
     """Read, map and operate on a source's rows.
 
@@ -86,10 +87,12 @@ def load(
         base: The folder its relative paths start from, and where its functions are.
         tokens: Counts the tokens of rows as the model sees them, for filters that ask.
         perplexity: Perplexity of rows under the base model, for filters that ask.
+        lessons: Why rows cannot be trained on, or teach nothing when they are cut.
 
     Returns:
         The pool in the order it was read, and the ledger: rows that could not be used (operation ``read``, when
-        the source says ``on_bad_row: drop``), then what the source's operations dropped.
+        the source says ``on_bad_row: drop``), then what the source's operations dropped, then what cannot be trained
+        on (``encode``, when it says so) and what teaches nothing (``cut``).
 
     Raises:
         RequestError: A row cannot be used, the columns are not what the study says, or nothing is left.
@@ -99,9 +102,13 @@ def load(
     if not any(built.rows.height for built in read):
         refuse_none(name, lost, lost.height)
     context = operations.Context(
-        place=f"sources.{name}", seed=source.seed, folder=base, tokens=tokens, perplexity=perplexity
+        f"sources.{name}", source.seed, base, tokens=tokens, perplexity=perplexity, lessons=lessons
     )
-    built = operations.apply_all(pl.concat(one.rows for one in read), source.operations, context)
+    chain = operations.lessons.of_source(source.operations, context)
+    built = operations.apply_all(pl.concat(one.rows for one in read), chain, context)
+    if source.on_bad_row == "stop":
+        bad = built.drops.filter(operation=operations.lessons.ENCODE.op)
+        operations.lessons.refuse(name, bad, bad.height)
     return Built(built.rows, pl.concat([lost, built.drops]))
 
 

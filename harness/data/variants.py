@@ -14,7 +14,7 @@ import polars as pl
 from harness.data import operations
 from harness.data.rows import DROP_SCHEMA, SCHEMA, Built, compact, dropped, drops, ranked
 from harness.errors import RequestError
-from harness.spec import Operation, Sample, Variant
+from harness.spec import AnyOperation, Sample, Variant
 
 RANK = "rank"  # a row's place in its source's draw, while a variant is being built
 PASS = "pass"  # how often the row has come before, where a source too small is repeated
@@ -33,6 +33,7 @@ def build(
     tokens: Tokens | None = None,
     trained: Tokens | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
+    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None,
     folder: Path | None = None,
 ) -> Built:
     """Draw a variant's rows and put them in order.
@@ -57,6 +58,7 @@ def build(
         tokens: Number of tokens of each row, for operations.
         trained: Number of tokens of each row that training sees, for a mix in tokens; default: ``tokens``.
         perplexity: Perplexity of each row under the base model.
+        lessons: Why rows cannot be trained on, where operations changed them.
         folder: Where the modules of functions are.
 
     Raises:
@@ -66,7 +68,15 @@ def build(
     heights = {name: pools[name].height for name in variant.counts()}
     drawn = InMemory.of(pools, seed if samples(variant, heights) else 0, list(heights))
     return from_draws(
-        variant, drawn, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity, folder=folder
+        variant,
+        drawn,
+        seed=seed,
+        match=match,
+        tokens=tokens,
+        trained=trained,
+        perplexity=perplexity,
+        lessons=lessons,
+        folder=folder,
     )
 
 
@@ -80,7 +90,7 @@ class Draws(Protocol):
     def rows(self, name: str, start: int, stop: int) -> pl.DataFrame:
         """Return some of a source's rows: columns ``rows.SCHEMA``, ``RANK`` and ``PASS`` (0)."""
 
-    def operated(self, chain: Sequence[Operation], context: operations.Context) -> Draws:
+    def operated(self, chain: Sequence[AnyOperation], context: operations.Context) -> Draws:
         """Return what operations on all of them leave.
 
         Raises:
@@ -116,7 +126,7 @@ class InMemory:
         """Return some of a source's rows."""
         return self.frames[name].slice(start, stop - start)
 
-    def operated(self, chain: Sequence[Operation], context: operations.Context) -> InMemory:
+    def operated(self, chain: Sequence[AnyOperation], context: operations.Context) -> InMemory:
         """Return what operations leave."""
         rows, lost = _operate(pl.concat(self.frames.values()), chain, context)
         return InMemory({name: rows.filter(source=name) for name in self.frames}, lost)
@@ -136,6 +146,7 @@ def from_draws(
     tokens: Tokens | None = None,
     trained: Tokens | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
+    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None,
     folder: Path | None = None,
 ) -> Built:
     """Take a variant's rows from draws with its seed; all else is as in ``build``.
@@ -148,15 +159,16 @@ def from_draws(
         if not pools[name]:
             raise RequestError(f"{name}: the pool has no rows. Nothing was started.")
     seed = seed if samples(variant, pools) else 0
-    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity)
+    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity, lessons)
+    chain = operations.lessons.of_variant(variant.operations, context)
     if match in ("rows", "tokens"):
-        left = drawn.operated(variant.operations, context)
+        left = drawn.operated(chain, context)
         taken = {name: _take(variant, name, left, pools[name], trained or tokens) for name in counts}
         rows = pl.concat(taken.values())
         lost = pl.concat(left.lost(name, _missed(taken[name], counts[name])) for name in counts)
     else:
         rows = pl.concat(_take(variant, name, drawn, pools[name], trained or tokens) for name in counts)
-        rows, lost = _operate(rows, variant.operations, context)
+        rows, lost = _operate(rows, chain, context)
     rows = rows.select(SCHEMA.names())
     rows, lost = rows[ranked(rows, seed, "order")], lost.select(DROP_SCHEMA.names())
     return Built(compact(rows), compact(lost)) if 2 * rows.height < sum(pools.values()) else Built(rows, lost)
@@ -191,7 +203,7 @@ def random_subset(baseline: pl.DataFrame, keep: int, seed: int) -> Built:
 
 
 def _operate(
-    rows: pl.DataFrame, chain: Sequence[Operation], context: operations.Context
+    rows: pl.DataFrame, chain: Sequence[AnyOperation], context: operations.Context
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Do operations on rows that may have copies; return the rows left, and the ledger with ``RANK``."""
     ledger = [drops([]).with_columns(rows[RANK].clear())]

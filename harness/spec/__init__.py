@@ -15,7 +15,19 @@ from harness.spec.designs import (
     MixtureDirichlet,
     SizeLadder,
 )
-from harness.spec.operations import OPERATIONS, Clean, Dedupe, Filter, Operation, Operations, Pii, Sample, Verify
+from harness.spec.operations import (
+    OPERATIONS,
+    AnyOperation,
+    Clean,
+    Dedupe,
+    Filter,
+    Lesson,
+    Operation,
+    Operations,
+    Pii,
+    Sample,
+    Verify,
+)
 from harness.spec.study import Control, Decide, Decontaminate, Study, Track
 from harness.spec.training import DATE, Lora, Recipe, Suite, Task
 
@@ -27,6 +39,7 @@ __all__ = [
     "NAME",
     "OPERATIONS",
     "AddOneIn",
+    "AnyOperation",
     "Clean",
     "Control",
     "Decide",
@@ -36,6 +49,7 @@ __all__ = [
     "Filter",
     "FilterFactorial",
     "LeaveOneOut",
+    "Lesson",
     "Lora",
     "MixtureDirichlet",
     "Operation",

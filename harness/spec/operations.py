@@ -142,7 +142,17 @@ class Sample(Spec):
         return self
 
 
+class Lesson(Spec):
+    """Keep rows that can be trained on (``encode``), or of which something is learned when they are cut (``cut``).
+
+    Not for people to write: it is done to every source, as its last operations.
+    """
+
+    op: Literal["encode", "cut"]
+
+
 Operation = Annotated[Clean | Filter | Dedupe | Verify | Pii | Sample, Field(discriminator="op")]
+AnyOperation = Operation | Lesson
 OPERATIONS: dict[str, type[Spec]] = {
     "clean": Clean,
     "filter": Filter,

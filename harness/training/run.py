@@ -23,7 +23,7 @@ from trl import SFTConfig
 from harness.errors import StepError
 from harness.identity import file_digest
 from harness.spec import Recipe
-from harness.tokens import IGNORED, Encoded
+from harness.tokens import Encoded
 from harness.training import dpo, order, sft
 from harness.training.checkpoints import Checkpoints, latest
 
@@ -85,7 +85,7 @@ def train(
         KeyboardInterrupt: When ``stop`` ended it.
         StepError: When no row has a token to learn from, or the loss is no longer a number.
     """
-    usable = [i for i, row in enumerate(rows) if _teaches(row)]
+    usable = [i for i, row in enumerate(rows) if row.teaches]
     if not usable:
         raise StepError("no row has a token left to learn from; is recipe.max_length shorter than the prompts?")
     cut = order.blocks if recipe.objective == "text" else order.batches
@@ -145,11 +145,6 @@ def _name_base(config: Path) -> None:
     settings = json.loads(config.read_text())
     settings["base_model_name_or_path"] = Path(settings["base_model_name_or_path"] or "").name
     config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-
-
-def _teaches(row: Encoded) -> bool:
-    learns = any(label != IGNORED for label in row.labels[1:])
-    return learns and (row.rejected is None or _teaches(row.rejected))
 
 
 class _Curve(TrainerCallback):  # type: ignore[misc]

@@ -13,13 +13,13 @@ from typing import NoReturn
 import polars as pl
 
 from harness import outside
-from harness.data.operations import clean, filters, functions, pii, verify
+from harness.data.operations import clean, filters, functions, lessons, pii, verify
 from harness.data.operations.content import texts
 from harness.data.operations.context import Context
 from harness.data.rows import DROP_SCHEMA, Built, drops, place, ranked
 from harness.data.text import counted
 from harness.errors import RequestError
-from harness.spec import Clean, Dedupe, Filter, Operation, Pii, Sample, Verify
+from harness.spec import AnyOperation, Clean, Dedupe, Filter, Lesson, Pii, Sample, Verify
 
 __all__ = [
     "Context",
@@ -28,6 +28,7 @@ __all__ = [
     "changed",
     "inputs",
     "label",
+    "lessons",
     "needs_embeddings",
     "needs_model",
     "refuse_empty",
@@ -36,13 +37,13 @@ __all__ = [
 REPEATS = {"exact": "repeats", "near": "near-duplicate of", "semantic": "near-duplicate in meaning of"}
 
 
-def label(operation: Operation) -> str:
+def label(operation: AnyOperation) -> str:
     """Return an operation as people read it, such as ``filter(max_words=400)``."""
     given = operation.model_dump(exclude_defaults=True, exclude={"op"})
     return operation.op + (f"({', '.join(f'{name}={value}' for name, value in given.items())})" if given else "")
 
 
-def apply(rows: pl.DataFrame, operation: Operation, context: Context) -> Built:
+def apply(rows: pl.DataFrame, operation: AnyOperation, context: Context) -> Built:
     """Do one operation.
 
     Args:
@@ -78,12 +79,14 @@ def apply(rows: pl.DataFrame, operation: Operation, context: Context) -> Built:
             reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
         case Pii():
             reasons = pii.found(rows, operation.kinds)
+        case Lesson():
+            reasons = lessons.reasons(rows, operation, context)
         case Sample():
             reasons = _unsampled(rows, operation, context.seed, whose)
     return Built(after.filter(reasons.is_null()), ledger(rows, label(operation), reasons))
 
 
-def apply_all(rows: pl.DataFrame, chain: Sequence[Operation], context: Context) -> Built:
+def apply_all(rows: pl.DataFrame, chain: Sequence[AnyOperation], context: Context) -> Built:
     """Do operations one after the other.
 
     Raises:
@@ -98,7 +101,7 @@ def apply_all(rows: pl.DataFrame, chain: Sequence[Operation], context: Context) 
     return Built(rows, pl.concat(ledger))
 
 
-def refuse_empty(before: pl.DataFrame, built: Built, operation: Operation, whose: str) -> None:
+def refuse_empty(before: pl.DataFrame, built: Built, operation: AnyOperation, whose: str) -> None:
     """Say which operation left nothing, and what the rows were like.
 
     Raises:
@@ -125,7 +128,7 @@ class Emptied:
     fewest: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, before: pl.DataFrame, built: Built, operation: Operation, whose: str) -> Emptied:
+    def of(cls, before: pl.DataFrame, built: Built, operation: AnyOperation, whose: str) -> Emptied:
         """Look at rows before an operation that leaves none of them."""
         if not before.height:
             return cls()
@@ -141,7 +144,7 @@ class Emptied:
         return cls(before.height, first, (max(words), max(chars)), (min(words), min(chars)))
 
 
-def refuse(emptied: Iterable[Emptied], operation: Operation, whose: str) -> NoReturn:
+def refuse(emptied: Iterable[Emptied], operation: AnyOperation, whose: str) -> NoReturn:
     """Say that an operation left nothing of rows, which may be in several parts.
 
     Raises:
@@ -156,22 +159,25 @@ def refuse(emptied: Iterable[Emptied], operation: Operation, whose: str) -> NoRe
         elif operation.max_words is not None or operation.max_chars is not None:
             words, chars = (min(one.fewest[at] for one in parts) for at in range(2))
             hint = f"; the smallest row has {words:,} words ({chars:,} characters)"
+    if isinstance(operation, Lesson):
+        count = f"none of {sum(one.rows for one in parts):,} rows can be trained on"
+        raise RequestError(f"{whose}: {count}{hint.replace('; ', '; the first, ', 1)}. Nothing was started.")
     count = f"0 of {sum(one.rows for one in parts):,} rows are left"
     raise RequestError(f"{whose}: {count} after {label(operation)}{hint}. Nothing was started.")
 
 
-def needs_model(chain: Iterable[Operation]) -> bool:
+def needs_model(chain: Iterable[AnyOperation]) -> bool:
     """Return whether an operation asks for tokens or for perplexity."""
     bounds = ("min_tokens", "max_tokens", "min_perplexity", "max_perplexity")
     return any(isinstance(one, Filter) and any(getattr(one, b) is not None for b in bounds) for one in chain)
 
 
-def needs_embeddings(chain: Iterable[Operation]) -> bool:
+def needs_embeddings(chain: Iterable[AnyOperation]) -> bool:
     """Return whether an operation embeds sentences."""
     return any(isinstance(one, Dedupe) and one.method == "semantic" for one in chain)
 
 
-def inputs(chain: Sequence[Operation], folder: Path | None) -> dict[str, str]:
+def inputs(chain: Sequence[AnyOperation], folder: Path | None) -> dict[str, str]:
     """Return what else the operations' outcome depends on, by role.
 
     Args:

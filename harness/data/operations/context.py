@@ -22,6 +22,8 @@ class Context:
         folder: Where the modules of ``function`` are: beside the study. None where there is no study.
         tokens: Number of tokens of each row as the model sees it; None until the model is ready.
         perplexity: Perplexity of what the loss counts in each row, under the base model; None until it is ready.
+        lessons: Why rows cannot be trained on (``encode``), or teach nothing when they are cut (``cut``); None until
+            the model is ready.
     """
 
     place: str
@@ -29,6 +31,7 @@ class Context:
     folder: Path | None = None
     tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None
+    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None
 
 
 def which(record: Mapping[str, Any]) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from harness.data import operations, sources, variants
-from harness.data.pools import Numbers, Pool, Stored
-from harness.data.rows import Built, chained
+from harness.data.pools import Lessons, Numbers, Pool, Stored
+from harness.data.rows import Built, chained, drops
 from harness.data.spread.chain import Work, operate, refuse_unspread, stages
 from harness.data.spread.contamination import decontaminated
 from harness.data.spread.draws import SpreadDraws
@@ -46,7 +46,15 @@ class SpreadPools:
         """Remove what was not taken from the folder."""
         self._remove()
 
-    def read(self, name: str, source: Source, base: Path, tokens: Numbers | None, perplexity: Numbers | None) -> Pool:
+    def read(
+        self,
+        name: str,
+        source: Source,
+        base: Path,
+        tokens: Numbers | None,
+        perplexity: Numbers | None,
+        lessons: Lessons | None = None,
+    ) -> Pool:
         """Read, map and operate on a source's rows.
 
         Raises:
@@ -54,14 +62,32 @@ class SpreadPools:
         """
         place = f"sources.{name}"
         refuse_unspread(source.operations, place)
-        context = operations.Context(place, source.seed, base, tokens, perplexity)
-        cuts = stages(source.operations)
-        work = Work(source.operations, *cuts[0], context, self._folder(), digests=len(cuts) == 1)
+        context = operations.Context(place, source.seed, base, tokens, perplexity, lessons)
+        chain = operations.lessons.of_source(source.operations, context)
+        cuts = stages(chain)
+        work = Work(chain, *cuts[0], context, self._folder(), digests=len(cuts) == 1)
         reader = Reader(name, source, base, sources.layout(name, source, base), work)
         left, bad = read(self.spread, reader)
         done = operate(self.spread, left, work, digests=True)
         lost = [*bad, *(part for parts in done.lost for part in parts)]
-        data = {"rows": sum(part.rows for part in done.parts), "dropped": sum(part.rows for part in lost)}
+        counts = {"read": sum(part.rows for part in bad)}
+        for operation, parts in zip(chain, done.lost, strict=True):
+            named = operations.label(operation)
+            counts[named] = counts.get(named, 0) + sum(part.rows for part in parts)
+        if source.on_bad_row == "stop":
+            lines = [
+                p
+                for one, parts in zip(chain, done.lost, strict=True)
+                if one == operations.lessons.ENCODE
+                for p in parts
+            ]
+            first = lines[0].read() if lines else drops([])
+            operations.lessons.refuse(name, first, sum(part.rows for part in lines))
+        data = {
+            "rows": sum(part.rows for part in done.parts),
+            "dropped": sum(part.rows for part in lost),
+            "lost": {named: count for named, count in sorted(counts.items()) if count},
+        }
         data |= sources.read_as(source, reader.layout) if source.path is not None else {}
         rows = [part.file.path for part in done.parts]
         return Pool(chained(done.digests), data, {}, {"rows": rows, "drops": [joined(lost, work.folder)]})
@@ -80,6 +106,7 @@ class SpreadPools:
         tokens: Numbers | None,
         trained: Numbers | None,
         perplexity: Numbers | None,
+        lessons: Lessons | None = None,
         folder: Path,
     ) -> Built:
         """Draw a training set; it has to fit into memory, the pools have not.
@@ -94,7 +121,7 @@ class SpreadPools:
         try:
             return variants.from_draws(
                 variant, drawn, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,
-                folder=folder,
+                lessons=lessons, folder=folder,
             )  # fmt: skip
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -23,7 +23,7 @@ from harness.data.rows import Built, row_digests
 from harness.data.spread.going import Going, going
 from harness.data.spread.parts import AT, Numbers, Part, Spread, numbered, write
 from harness.errors import RequestError
-from harness.spec import Dedupe, Filter, Operation, Sample
+from harness.spec import AnyOperation, Dedupe, Filter, Sample
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Work:
         held: Files of functions, which must be the same on all machines.
     """
 
-    chain: tuple[Operation, ...]
+    chain: tuple[AnyOperation, ...]
     start: int
     stop: int
     context: operations.Context
@@ -147,7 +147,7 @@ class Operated:
     digests: list[bytes]
 
 
-def stages(chain: Sequence[Operation]) -> list[tuple[int, int]]:
+def stages(chain: Sequence[AnyOperation]) -> list[tuple[int, int]]:
     """Cut a chain so that all operations of a stage but the first look at one row at a time.
 
     The first stage has such operations only, and may have none.
@@ -156,7 +156,7 @@ def stages(chain: Sequence[Operation]) -> list[tuple[int, int]]:
     return list(pairwise(cuts))
 
 
-def refuse_unspread(chain: Sequence[Operation], whose: str) -> None:
+def refuse_unspread(chain: Sequence[AnyOperation], whose: str) -> None:
     """Refuse what is only done in memory.
 
     Raises:

@@ -16,7 +16,7 @@ from harness.data.spread.chain import Item, Operated, Work, operate, refuse_unsp
 from harness.data.spread.going import ranks
 from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts
 from harness.data.variants import PASS, RANK
-from harness.spec import Operation
+from harness.spec import AnyOperation
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class SpreadDraws:
         rows: pl.DataFrame = pl.concat(taken)[came.argsort()].drop(AT, strict=False)
         return rows.select(pl.Series(RANK, rank, pl.UInt32), pl.all(), pl.lit(0, pl.UInt32).alias(PASS))
 
-    def operated(self, chain: Sequence[Operation], context: Context) -> SpreadDraws:
+    def operated(self, chain: Sequence[AnyOperation], context: Context) -> SpreadDraws:
         """Return what operations leave of all rows, in the order of the draw.
 
         Raises:

@@ -17,7 +17,7 @@ from harness.data.operations.content import texts
 from harness.data.rows import rank_keys
 from harness.data.spread.near import Rule, nearly
 from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, write
-from harness.spec import Dedupe, Operation, Sample
+from harness.spec import AnyOperation, Dedupe, Sample
 
 KEY = 16  # bytes of the digest of a row's words: rows whose words differ have different ones
 BUCKET = 1 << 20  # rows whose keys are brought together at a time
@@ -48,7 +48,7 @@ class Going:
 
 
 def going(
-    spread: Spread, parts: Sequence[Part], operation: Operation, context: Context, folder: Path
+    spread: Spread, parts: Sequence[Part], operation: AnyOperation, context: Context, folder: Path
 ) -> dict[int, Going]:
     """Return the rows that an operation drops, by the number of their part; ``folder`` takes files on the way.
 
