@@ -16,11 +16,18 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    import traceback
+
     import typer
 
     from harness.cli import app, usage
     from harness.errors import HarnessError, storage_problem
     from harness.visible import redacted, visible
+
+    def tell(text: str) -> None:
+        """Show an error, which may quote data, or an address with a password."""
+        whole = f"{traceback.format_exc()}" if debug else text
+        print(visible(redacted(whole)), file=sys.stderr)
 
     try:
         ended = app(standalone_mode=False)
@@ -28,26 +35,20 @@ def main() -> None:
         if usage.no_arguments(error):
             print(error.ctx.get_help())  # type: ignore[attr-defined]
             sys.exit(0)
-        if debug:
-            raise
-        print(usage.sentence(error, sys.argv[1:]), file=sys.stderr)
+        tell(usage.sentence(error, sys.argv[1:]))
         sys.exit(2)
     except HarnessError as error:
-        if debug:
-            raise
-        print(visible(redacted(str(error))), file=sys.stderr)  # it may quote data, or an address with a password
+        tell(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except SystemExit:
         raise
     except BaseException as error:  # GeneratorExit and their like end no command in silence
-        if debug:
-            raise
         text = f"unexpected {type(error).__name__}: {error} (run again with --debug to see where)"
         if reason := storage_problem(error):
             text = f"{reason}. What was finished before is kept; run the same command again"
-        print(visible(redacted(text)), file=sys.stderr)
+        tell(text)
         sys.exit(1)
     sys.exit(ended if isinstance(ended, int) else 0)
 

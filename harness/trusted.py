@@ -87,10 +87,9 @@ def line_in(error: BaseException, file: Path, shown: str = "") -> str:
 
 
 def own_line(error: BaseException) -> str:
-    """Return ``file:line`` of the innermost frame in code that is neither Python's, nor installed, nor ours.
+    """Return the innermost line that is in a task's own code, ``tasks.<task>: <file>:<line>``, or in a model's.
 
-    Code of a task is told as ``tasks.<task>: <file>:<line>``, wherever the stored copy of its folder lies. Empty where
-    there is no such frame.
+    Wherever the stored copy of the task's folder lies. Empty where there is no such frame.
     """
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
@@ -101,5 +100,5 @@ def own_line(error: BaseException) -> str:
     parts = Path(own[-1][0]).parts
     at = next((at for at in range(len(parts) - 2, 0, -1) if parts[at - 1] == "tasks"), None)
     if at is None:
-        return f"{own[-1][0]}:{own[-1][1]}"
+        return f"{own[-1][0]}:{own[-1][1]}" if "transformers_modules" in parts else ""
     return f"tasks.{parts[at]}: {'/'.join(parts[at + 1 :])}:{own[-1][1]}"

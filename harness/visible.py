@@ -15,11 +15,20 @@ UNSEEN = re.compile(
 
 HIDDEN = "***"
 SHORTEST = 6  # characters of a secret; shorter ones are words that stand in other places too
-# What names of variables that hold secrets are made of: HF_TOKEN, AWS_SECRET_ACCESS_KEY, MLFLOW_TRACKING_PASSWORD.
-SECRET_NAME = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|KEY|AUTH)(_|$)", re.IGNORECASE)
-LOGIN = re.compile(r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<login>[^\s/?#\"']+)@")  # user:password@ of a URI
+# Words that say of a variable that it holds a secret (HF_TOKEN, AWS_SECRET_ACCESS_KEY, MYSQL_PWD), and what longer
+# words that say so end in (PGPASSWORD, OPENAI_APIKEY, SSHPASS).
+SECRET_WORDS = {"AUTH", "BEARER", "COOKIE", "CREDENTIAL", "CREDS", "JWT", "KEY", "PASS", "PAT", "PW", "PWD", "SAS"}
+SECRET_ENDS = re.compile(
+    r"(?:TOKEN|SECRET|PASSWO?R?D|PASSPHRASE|PASSCODE|CREDENTIALS|CREDS|"
+    r"(?<!COM)(?<!BY)(?<!TRES)(?<!SUR)(?<!OVER)(?<!UNDER)PASS|PWD|"
+    r"(?<!MON)(?<!TUR)(?<!DON)(?<!HOC)(?<!JOC)(?<!HOT)(?<!WHIS)(?<!SMO)KEY)$"
+)
+PLACES = {"PWD", "OLDPWD"}  # where a shell is, and was
+# user:password@ of a URI; a password may have what ends a host elsewhere, a host with its port is no password.
+LOGIN = re.compile(r"(?P<scheme>\b[A-Za-z][\w+.-]*://)(?P<login>[^\s/?#\"']+|[^\s/?#\"':@]*:(?!\d*[/?#])[^\s@\"']+)@")
 SETTING = re.compile(
-    r"(?P<name>\b(?:[\w-]*(?:token|secret|password|passwd|api_?key|access_?key|signature)|pwd|sig)\b[\"']?\s*[=:]\s*[\"']?)"
+    r"(?P<name>\b(?:[\w-]*(?:token|secret|password|passwd|passphrase|api_?key|access_?key|private_?key|signature|"
+    r"credentials|_pwd|_pass)|sshpass|pwd|sig)\b[\"']?\s*[=:]\s*[\"']?)"
     r"(?!None\b|null\b|True\b|False\b)(?P<value>[^\s&\"',;)}\]]+)",
     re.IGNORECASE,
 )
@@ -51,11 +60,23 @@ def redacted(text: str) -> str:
     return ISSUED.sub(HIDDEN, text)
 
 
+def is_secret(name: str) -> bool:
+    """Tell whether a variable of this name holds a secret, by the words that the name is made of."""
+    if name in PLACES:
+        return False
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+    for word in re.split(r"[^A-Z]+", words):  # a number at its end says nothing: TOKEN2
+        singular = word.removesuffix("S") if word in ("KEYS", "APIKEYS", "SECRETS", "PASSWORDS", "COOKIES") else word
+        if singular in SECRET_WORDS or SECRET_ENDS.search(singular):
+            return True
+    return False
+
+
 def _secrets() -> list[str]:
     """Return the secrets in this process's environment, longest first, as they are and as URIs spell them."""
     found = set()
     for name, value in os.environ.items():
-        if SECRET_NAME.search(name):
+        if is_secret(name):
             found.add(value)
         for uri in LOGIN.finditer(value):
             password = uri["login"].partition(":")[2]

@@ -98,7 +98,8 @@ def test_own_lines_are_told_apart_from_those_of_libraries(tmp_path: Path) -> Non
     (tmp_path / "tasks" / "sums" / "deep").mkdir(parents=True)
     for file, shown in (
         (tmp_path / "tasks" / "sums" / "deep" / "code.py", "tasks.sums: deep/code.py:2"),
-        (tmp_path / "code.py", f"{tmp_path / 'code.py'}:2"),
+        (tmp_path / "transformers_modules" / "mine.py", f"{tmp_path / 'transformers_modules' / 'mine.py'}:2"),
+        (tmp_path / "elsewhere.py", ""),
     ):
         text = "import json\njson.loads('{')\n"
         with pytest.raises(json.JSONDecodeError) as caught:
