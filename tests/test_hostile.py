@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import models, packing, seals, suites
+from harness import models, packing, seals, suites, tracking
 from harness.cli import tables
 from harness.data import files, sources
 from harness.engines.jobs import Job, model_fields
@@ -583,6 +583,20 @@ def test_notes_in_mlflow_load_nothing_and_hide_nothing() -> None:
     assert " | " not in note.replace("\\|", "")
     assert not set(note) & set("\x1b\x07\u202e\u200b")
     assert "!\\[b\\](http://x/b.png)" in note
+
+
+def test_the_description_of_an_experiment_in_mlflow_is_escaped_as_notes_are(tmp_path: Path) -> None:
+    told: dict[str, str] = {}
+
+    def create(name: str, artifact_location: str | None, tags: dict[str, str]) -> str:
+        told.update(tags)
+        return "1"
+
+    client = SimpleNamespace(get_experiment_by_name=lambda name: None, create_experiment=create)
+    view = SimpleNamespace(study="tiny", question=EVIL)
+    tracking._experiment(client, view, tmp_path, "sqlite:///x.db")  # type: ignore[arg-type]
+    assert told["mlflow.note.content"] == notes.escaped(EVIL)
+    assert "<img" not in told["mlflow.note.content"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])

@@ -178,6 +178,10 @@ def _score(value: Any, place: str) -> float:
         raise RequestError(f'{place}: score "{value}" is not a number') from None
     if not math.isfinite(score):
         raise RequestError(f"{place}: score is {value}, not a number that can be averaged")
+    from harness.statistics.scores import LARGEST
+
+    if abs(score) > LARGEST:
+        raise RequestError(f"{place}: score is {value}, too large to be averaged (at most {LARGEST:g} either way)")
     return score
 
 

@@ -31,6 +31,7 @@ from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
 from harness.object_store import located
 from harness.spec import Recipe, Suite
+from harness.statistics.scores import LARGEST
 from harness.steps import result_step
 from harness.store import Artifact, Step, Store
 from harness.tokens import Encoded, from_table
@@ -216,6 +217,7 @@ class Worker:
         else:
             with adapted(base, adapter.checked()) as model:
                 outcome = evaluate(model, tokenizer, suite, folder, date=date, on_progress=report)
+        _can_be_averaged(suite, outcome.items)
         with self.keeping, store.attempt(step) as attempt:
             outcome.items.write_parquet(attempt.folder / "items.parquet")
             attempt.digest = sequence_digest([outcome.items.write_ndjson()])
@@ -268,6 +270,24 @@ class Worker:
             "commit": os.environ.get("HARNESS_COMMIT", ""),
             **({"place": self.place} if self.place else {}),
         }
+
+
+def _can_be_averaged(suite: Suite, items: Any) -> None:
+    """Refuse scores of a task's own code that no mean can be taken of.
+
+    Raises:
+        StepError: One is infinite, not a number, or so large that sums of its squares would be.
+    """
+    import polars.selectors as cs
+
+    for name in items.select(cs.float()).columns:
+        wrong = items.filter(items[name].is_not_null() & ~items[name].abs().is_between(0, LARGEST))
+        if len(wrong):
+            task, subtask, score = wrong.row(0, named=True)["task"], wrong["subtask"][0], wrong[name][0]
+            raise StepError(
+                f"suite {suite.suite}: tasks.{task}: {name} of {len(wrong)} items of {subtask} is no number that can "
+                f"be averaged ({score} for the first; at most {LARGEST:g} either way)"
+            )
 
 
 def _found(store: Store, step: Step) -> Artifact:

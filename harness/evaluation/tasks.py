@@ -164,7 +164,10 @@ def _members(index: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _resolve_data(place: str, entry: Any, folder: Path, cache_folder: str) -> None:
-    """Put absolute data files into an entry: the JSON loader would look for them in the current directory."""
+    """Put absolute data files into an entry: the JSON loader would look for them in the current directory.
+
+    By links in the cache folder: in a path as it is, ``datasets`` would expand ``*``, ``[``, ``?`` and ``$NAME``.
+    """
     if entry.yaml_path is None:
         return
     config = load_yaml(entry.yaml_path)
@@ -172,25 +175,32 @@ def _resolve_data(place: str, entry: Any, folder: Path, cache_folder: str) -> No
     if "data_files" not in kwargs or config.get("dataset_path") not in FILE_FORMATS:
         return  # elsewhere data files are names inside a Hub dataset
     yaml_path = entry.yaml_path
-    files = _absolute(f"{place}: {yaml_path.name}", kwargs["data_files"], yaml_path.parent, folder)
+    links = Path(tempfile.mkdtemp(dir=cache_folder))
+    files = _linked(f"{place}: {yaml_path.name}", kwargs["data_files"], yaml_path.parent, folder, links)
     config["dataset_kwargs"] = {
         **kwargs, "data_files": files, "cache_dir": cache_folder, "keep_in_memory": True,
     }  # fmt: skip
     entry.cfg, entry.yaml_path = config, None
 
 
-def _absolute(place: str, files: Any, start: Path, folder: Path) -> Any:
+def _linked(place: str, files: Any, start: Path, folder: Path, links: Path) -> Any:
     if isinstance(files, dict):
-        return {split: _absolute(place, inner, start, folder) for split, inner in files.items()}
+        return {split: _linked(place, inner, start, folder, links) for split, inner in files.items()}
     if isinstance(files, list):
-        return [_absolute(place, inner, start, folder) for inner in files]
+        return [link for inner in files for link in _linked(place, inner, start, folder, links)]
     path = (start / str(files)).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise RequestError(f"{place}: data file {files} lies outside the task's folder")
-    if not (path.is_file() or any(start.glob(str(files)))):
+    found = [path] if path.is_file() else sorted(start.glob(str(files)))
+    if not found:
         near = did_you_mean(path.name, (p.name for p in start.iterdir()))
         raise RequestError(f"{place}: no such data file: {files}.{near}")
-    return str(path)
+    made = []
+    for file in found:
+        link = links / f"{len(list(links.iterdir()))}{''.join(part for part in file.suffixes if part[1:].isalnum())}"
+        link.symlink_to(file.resolve())
+        made.append(str(link))
+    return made
 
 
 def _configure(place: str, subtask: Any, task: Task, eos: str | None) -> None:

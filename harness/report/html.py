@@ -11,7 +11,7 @@ from harness.data.card.html import STAGES, count, number, percent
 from harness.records import Growth, SliceArm
 from harness.report.model import PowerCurve, Report
 from harness.report.words import MARKS, PATTERNS, Say, expected, moment, taken
-from harness.visible import visible
+from harness.visible import policed, visible
 
 TEMPLATES = ("page.html.jinja", "sections.html.jinja", "evidence.html.jinja")
 TONES = {
@@ -50,7 +50,7 @@ def html(report: Report) -> str:
         "mark": lambda verdict: MARKS.get(verdict, "!"),
         "patterns": PATTERNS,
     }
-    return environment.get_template(TEMPLATES[0]).render(report=report, say=say)
+    return policed(environment.get_template(TEMPLATES[0]).render(report=report, say=say))
 
 
 def _shown(value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+LARGEST = 1e50  # of a score, either way: sums of squares of squares are still numbers
 
 
 @dataclass(frozen=True)

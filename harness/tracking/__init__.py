@@ -7,15 +7,19 @@ carries its identity in the tag ``harness.key`` (``<study key>``, ``<study key>/
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
 import os
+import re
+import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +28,10 @@ from harness.errors import RequestError, StepError
 from harness.records import StudyView
 from harness.store import Store
 from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
+from harness.tracking.notes import escaped
 from harness.tracking.projection import project, projected
 from harness.upkeep import undamaged
+from harness.visible import redacted
 
 DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
 METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # together with up to 100 tags MLflow's limit of 1000
@@ -58,14 +64,16 @@ class SyncReport:
 
 def default_uri(store: Path) -> str:
     """Return ``MLFLOW_TRACKING_URI`` where it is set, else a sqlite file in the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.resolve()}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own(store)
 
 
 def public_uri(uri: str) -> str:
     """Return a URI that may be printed: no user, password or query (drivers take passwords there too)."""
     scheme, separator, rest = uri.partition("://")
-    if not separator or scheme in ("sqlite", "file"):
+    if not separator:
         return uri
+    if scheme in ("sqlite", "file") and rest.startswith("/"):  # a path, in which the signs stand for themselves
+        return re.sub(r"\?[\w.-]+=.*", "", uri)
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
@@ -80,11 +88,36 @@ def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000, uri: str 
     uri = uri or default_uri(store)
     if uri.startswith(("http://", "https://")):
         raise RequestError(f"{public_uri(uri)} is an MLflow server already: open it in a browser")
-    where = ["--backend-store-uri", uri, "--default-artifact-root", _artifacts(store).as_uri()]
+    where = ["--backend-store-uri", _reachable(uri, store), "--default-artifact-root", _artifacts(store).as_uri()]
     # The server that MLflow starts in turn would look for modules in the current folder: it is sent nowhere instead.
     nowhere = ["--uvicorn-opts", f"--app-dir {os.devnull}"]
     server = processes.python("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1")
     return [*server, *nowhere, *where]
+
+
+def _own(store: Path) -> str:
+    """Return the URI of the database in the store, as people are told it."""
+    return f"sqlite:///{store.resolve()}/mlflow.db"
+
+
+def _reachable(uri: str, store: Path) -> str:
+    """Return a tracking URI as MLflow is given it: that of the database in the store in plain characters."""
+    return f"sqlite:///{_plain(store.resolve())}/mlflow.db" if uri == _own(store) else uri
+
+
+@cache
+def _plain(folder: Path) -> Path:
+    """Return a way to a folder that can stand in a URI, for as long as this process lives.
+
+    In a database's URI ``?`` ends the path, ``%41`` may be a letter, and MLflow makes the folder it reads there.
+    """
+    if not re.search(r"[?%]", str(folder)):
+        return folder
+    links = tempfile.mkdtemp(prefix="harness-mlflow-")
+    atexit.register(shutil.rmtree, links, ignore_errors=True)
+    link = Path(links) / "store"
+    link.symlink_to(folder)
+    return link
 
 
 def experiment_page(server: str, study: str, store: Path, uri: str | None = None) -> str:
@@ -167,28 +200,53 @@ def _client(uri: str, store: Path) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
     mlflow.store.db.utils.MAX_RETRY_COUNT = 3  # a database that is away: 0.7 s instead of 100 s
-    own = store.resolve() / "mlflow.db"
-    if uri == f"sqlite:///{own}":
+    if uri == _own(store):
+        root = _plain(store.resolve())
+        own = root / "mlflow.db"
         if not own.exists():
             # Hundreds of statements: killed in the middle, they would leave a database that MLflow refuses for ever.
-            with Store(store).scratch("mlflow") as scratch:
+            with Store(root).scratch("mlflow") as scratch:
                 mlflow.MlflowClient(tracking_uri=f"sqlite:///{scratch / own.name}").search_experiments(max_results=1)
                 (scratch / own.name).rename(own)
         # Twice as fast, and a user interface that reads meanwhile neither waits nor makes us wait.
         with contextlib.closing(sqlite3.connect(own)) as database:
             database.execute("PRAGMA journal_mode=WAL")
-    return mlflow.MlflowClient(tracking_uri=uri)
+            _follow(database, _artifacts(store).as_uri())
+    return mlflow.MlflowClient(tracking_uri=_reachable(uri, store))
+
+
+def _follow(database: sqlite3.Connection, here: str) -> None:
+    """Have the artifacts of a store that was moved, or copied, read and written where the store is now."""
+    for number, place in database.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall():
+        there, _, name = (place or "").rpartition("/")
+        if there.startswith("file:") and there.endswith("/mlflow-artifacts") and there != here:
+            database.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (f"{here}/{name}", number)
+            )
+            database.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                (here, len(there) + 1, number, len(there) + 1, f"{there}/"),
+            )
+    database.commit()
 
 
 def _experiment(client: Any, view: StudyView, store: Path, uri: str) -> str:
     """Return the id of the study's experiment, made or taken out of the trash where needed."""
-    found, question = client.get_experiment_by_name(view.study), view.question[:TEXT_LIMIT]
+    found, question = client.get_experiment_by_name(view.study), escaped(view.question)[:TEXT_LIMIT]
     if found is None:
         # With a database MLflow would put artifacts below the current folder; a server decides for itself.
         database = uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
         place = (_artifacts(store) / view.study).as_uri() if database else None
         tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": question}
         return str(client.create_experiment(view.study, artifact_location=place, tags=tags))
+    there, here = found.artifact_location or "", _artifacts(store).as_uri()
+    if there.rpartition("/")[0].endswith("/mlflow-artifacts") and not there.startswith(f"{here}/"):
+        # The database is not the store's own, which follows it: other stores may still have their artifacts there.
+        raise StepError(
+            f'MLflow at {public_uri(uri)} keeps the artifacts of experiment "{view.study}" in {there}, and the store '
+            f"is at {store.resolve()}: nothing is written. Rename that experiment in MLflow, or give another --uri"
+        )
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     if found.tags.get("mlflow.note.content") != question:
@@ -347,7 +405,7 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
         if not theirs and not isinstance(error, ImportError | OSError):
             raise
         lines = [line for line in str(error).replace(uri, public_uri(uri)).splitlines() if line.strip()]
-        reason = lines[0][:300] if lines else type(error).__name__
+        reason = redacted(lines[0])[:300] if lines else type(error).__name__
         secret = uri.partition("://")[2].rpartition("@")[0]
         if secret:
             reason = type(error).__name__  # the message may spell the password in another way

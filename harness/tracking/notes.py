@@ -12,27 +12,27 @@ from harness.visible import visible
 
 def study_note(view: StudyView) -> str:
     """Return the question, the trust line and the verdict table."""
-    lines = [f"**{_cell(view.question)}**", ""]
+    lines = [f"**{escaped(view.question)}**", ""]
     if view.hypothesis:
-        lines += [f"Hypothesis: {_cell(view.hypothesis)}", ""]
+        lines += [f"Hypothesis: {escaped(view.hypothesis)}", ""]
     decisions = view.decisions
     if decisions is None:
         done = sum(run.state == "done" for run in view.runs)
         return "\n".join([*lines, f"No verdicts yet: {done} of {len(view.runs)} runs are done."])
     if view.comparison is not None and view.comparison.waivers:
-        lines += [f"Waived: {_cell('; '.join(view.comparison.waivers))}", ""]
+        lines += [f"Waived: {escaped('; '.join(view.comparison.waivers))}", ""]
     lines += ["Trust: **ok**" if decisions.trusted else "Trust: **failed**"]
-    lines += [f"- {'ok' if check.ok else 'FAILED'}: {_cell(check.text)}" for check in decisions.trust]
+    lines += [f"- {'ok' if check.ok else 'FAILED'}: {escaped(check.text)}" for check in decisions.trust]
     lines += ["", "Verdicts are withheld: a control failed.", ""] if decisions.withheld else [""]
-    lines += [f"| Subject | Verdict | Effect on {_cell(decisions.metric)} | Confirmation | Why |"]
+    lines += [f"| Subject | Verdict | Effect on {escaped(decisions.metric)} | Confirmation | Why |"]
     lines += ["|---|---|---|---|---|"]
     for decision in decisions.decisions:
         verdict = "withheld" if decisions.withheld else decision.verdict
         why = decision.reason + (f" To settle it: {decision.resolve}" if decision.resolve else "")
         cells = [decision.subject, f"**{verdict}**", _interval(decision.effect, decision.ci)]
-        lines.append("| " + " | ".join(map(_cell, [*cells, _signed(decision.confirmation), why])) + " |")
+        lines.append("| " + " | ".join(map(escaped, [*cells, _signed(decision.confirmation), why])) + " |")
     if decisions.next:
-        lines += ["", _cell(decisions.next)]
+        lines += ["", escaped(decisions.next)]
     return "\n".join(lines)
 
 
@@ -43,12 +43,12 @@ def variant_note(view: StudyView, variant: VariantView, decision: Decision | Non
     lines = ["A control: its effect must come out null.", ""] if variant.control else []
     if decision is not None and view.decisions is not None:
         verdict = "verdict withheld" if view.decisions.withheld else f"**{decision.verdict}**"
-        lines += [f"{_cell(decision.subject)}: {verdict} - {_cell(decision.reason)}", ""]
+        lines += [f"{escaped(decision.subject)}: {verdict} - {escaped(decision.reason)}", ""]
     comparison = view.comparison
     arm = next((a for a in comparison.arms if a.variant == variant.name), None) if comparison else None
     if comparison is not None and arm is not None:
         lines += [_effect(arm, comparison.metric, comparison.baseline), ""]
-    lines += [f"{variant.rows} rows ({made}){_cell(operations)}.", ""]
+    lines += [f"{variant.rows} rows ({made}){escaped(operations)}.", ""]
     lines += [_source(name, view.resolved.get("sources", {}).get(name, {})) for name in variant.sources]
     return "\n".join(lines)
 
@@ -56,9 +56,9 @@ def variant_note(view: StudyView, variant: VariantView, decision: Decision | Non
 def run_note(view: StudyView, variant: VariantView, run: RunView) -> str:
     """Return what was trained, what it scored, or why it failed."""
     rows = run.rows or variant.rows
-    lines = [f"{_cell(variant.name)}, seed {run.seed} of study {_cell(view.study)}: {rows} rows."]
+    lines = [f"{escaped(variant.name)}, seed {run.seed} of study {escaped(view.study)}: {rows} rows."]
     if run.failure:
-        lines += ["", f"Failed: {_cell(run.failure)}"]
+        lines += ["", f"Failed: {escaped(run.failure)}"]
     return "\n".join([*lines, *_scores(run.scores)])
 
 
@@ -69,10 +69,10 @@ def base_note(view: StudyView) -> str:
 
 def _source(name: str, source: dict[str, Any]) -> str:
     """Return a line of a list on where a source's rows come from, with a link where there is a page."""
-    place = _cell(source_place(source))
+    place = escaped(source_place(source))
     page = f"[{place.split('/tree/')[0].partition('datasets/')[2]}]({place})" if place.startswith("https://") else place
-    terms = [_cell(str(source[field])) for field in ("license", "origin") if source.get(field)]
-    return f"- {_cell(name)}: {', '.join([page or 'unknown', *terms])}"
+    terms = [escaped(str(source[field])) for field in ("license", "origin") if source.get(field)]
+    return f"- {escaped(name)}: {', '.join([page or 'unknown', *terms])}"
 
 
 def _scores(scores: list[TaskScore]) -> list[str]:
@@ -81,14 +81,14 @@ def _scores(scores: list[TaskScore]) -> list[str]:
         name, majority = score.primary, score.majority
         same = f" (always the commonest answer: {majority:.3f})" if majority is not None else ""
         if name in score.metrics:
-            metric = _cell(f"{score.task}/{name}")
+            metric = escaped(f"{score.task}/{name}")
             lines += ["", f"{metric}: {score.metrics[name]:.3f} on {score.items} items{same}"]
     return lines
 
 
 def _effect(arm: ArmEffect, metric: str, baseline: str) -> str:
     note = f" {arm.note}" if arm.note else ""
-    return _cell(
+    return escaped(
         f"Effect on {metric} against {baseline}: {_interval(arm.effect, arm.ci)}, "
         f"{arm.seeds} seeds x {arm.items} items; confirmation {_signed(arm.effect_confirmation)}.{note}"
     )
@@ -104,7 +104,7 @@ def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
 
 
-def _cell(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text that cannot end a table cell, start HTML, or load a picture from somewhere; hidden text is shown."""
-    escaped = visible(" ".join(text.split())).replace("\\", "\\\\").replace("<", "&lt;")
-    return re.sub(r"([|\[\]])", r"\\\1", escaped)
+    shown = visible(" ".join(text.split())).replace("\\", "\\\\").replace("<", "&lt;")
+    return re.sub(r"([|\[\]])", r"\\\1", shown)

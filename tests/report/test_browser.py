@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.report import html
+from harness.visible import policed
 from tests.report import studies
 from tests.report.conftest import Reports
 from tests.report.test_page import SECTIONS
@@ -104,6 +105,19 @@ def test_what_is_planted_would_run(browser: Any, tmp_path: Path) -> None:
     page = browser.new_page()
     page.goto((tmp_path / "raw.html").as_uri())
     assert page.title() == "RAN"
+    page.close()
+
+
+def test_what_is_planted_does_not_run_under_the_policy(browser: Any, tmp_path: Path) -> None:
+    """Even where the escaping of text would fail: no script, no style, no picture."""
+    evil = f"{studies.EVIL}<style>p {{ color: rgb(1, 2, 3) }}</style><style>"
+    page_of = '<!doctype html><meta charset="utf-8"><title>calm</title><style>p { margin: 7px }</style><p id="p">'
+    (tmp_path / "raw.html").write_text(policed(f"{page_of}{evil}"))
+    page = browser.new_page()
+    page.goto((tmp_path / "raw.html").as_uri())
+    assert page.title() == "calm"
+    assert page.evaluate("getComputedStyle(document.getElementById('p')).marginTop") == "7px"
+    assert page.evaluate("getComputedStyle(document.getElementById('p')).color") != "rgb(1, 2, 3)"
     page.close()
 
 

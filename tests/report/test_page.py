@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -199,3 +201,13 @@ def test_one_seed_and_no_controls_are_told(reports: Reports) -> None:
     words = Page(html(reports("no_controls"))).words
     assert "no A/A control: the study waives it" in words
     assert "The suite names no slices, or only one." in words
+
+
+def test_browsers_are_told_to_load_and_run_nothing(reports: Reports) -> None:
+    page = html(reports("full"))
+    policy = page.partition('http-equiv="Content-Security-Policy" content="')[2].partition('"')[0]
+    assert page.index("Content-Security-Policy") < page.index("<title>")
+    assert policy.startswith("default-src 'none'; ")
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
+    assert "script-src" not in policy

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import charts
 from harness.data.card.model import Card, Distribution
-from harness.visible import visible
+from harness.visible import policed, visible
 
 TEMPLATE = "card.html.jinja"
 # What the ledger calls a stage is for machines; people read what it did.
@@ -18,7 +18,7 @@ STAGES = {"read": "not readable", "decontaminate": "overlap with the suite"}
 
 def render(card: Card) -> str:
     """Return the page. All text from data is escaped; what cannot be seen in it is spelled out."""
-    return str(_template().render(card=card))
+    return policed(str(_template().render(card=card)))
 
 
 @lru_cache
