@@ -14,6 +14,7 @@ def main() -> None:
     Exit codes: 0 all done, 1 something failed (the rest is done and kept), 2 the request was wrong (nothing started),
     130 interrupted. ``--debug`` anywhere on the line shows the traceback of an error.
     """
+    _settle()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     import traceback
@@ -51,6 +52,29 @@ def main() -> None:
         tell(text)
         sys.exit(1)
     sys.exit(ended if isinstance(ended, int) else 0)
+
+
+def _settle() -> None:
+    """Make the surroundings such that files are read as UTF-8 and every text can be printed, or say that it cannot be.
+
+    Where the language of the environment is not UTF-8 (``LC_ALL=C`` with ``PYTHONUTF8=0``), Python begins again.
+    """
+    import codecs
+    import io
+    import locale
+    import os
+    from pathlib import Path
+
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        print("the current folder is not there any more: go to one that is (cd), and run again", file=sys.stderr)
+        sys.exit(2)
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getencoding()).name != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows fewer letters, half characters
 
 
 if __name__ == "__main__":

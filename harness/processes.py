@@ -20,7 +20,7 @@ def python(module: str, *arguments: str) -> list[str]:
 
 def environment(**settings: str) -> dict[str, str]:
     """Return the environment of a process: this one's, a safe search path (for its own children too), settings."""
-    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": search_path(), **settings}
+    return {**os.environ, "PYTHONUTF8": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": search_path(), **settings}
 
 
 def search_path() -> str:

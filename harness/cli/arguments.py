@@ -226,10 +226,11 @@ def with_model(made: Plan, study: Path, place: str, engine: Engine) -> Plan:
 
 def print_json(value: Any) -> None:
     """Print one JSON document to standard output; what JSON has no number for (infinity, NaN) is null."""
+    ascii_only = "utf" not in (sys.stdout.encoding or "utf").lower()
     try:
-        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=1, ensure_ascii=ascii_only, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_finite(value), indent=1, ensure_ascii=ascii_only, allow_nan=False)
     sys.stdout.write(f"{text}\n")
 
 
