@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
+import shutil
 from collections.abc import Iterable
 
 
@@ -24,6 +26,7 @@ class StepError(HarnessError):
     """A step failed while running; everything finished before it is kept. Exit code 1."""
 
 
+LEAST = 1 << 20  # bytes: a disk with less room is full
 STORAGE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -41,6 +44,8 @@ def storage_problem(error: BaseException) -> str:
     """
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in text:
+        return f"no folder for temporary files can be written ({_temporary()}: is it full, or read-only?)"
     if number is None:
         said = re.search(r"os error (\d+)", text)
         torch_could_not_write = "PytorchStreamWriter failed" in text or "inline_container" in text
@@ -48,7 +53,21 @@ def storage_problem(error: BaseException) -> str:
     if number not in STORAGE:
         return ""
     place = getattr(error, "filename", None)
+    if place is None and number in (errno.ENOSPC, errno.EDQUOT) and _is_full(_temporary()):
+        place = f"{_temporary()} (temporary files; TMPDIR names another folder)"
     return STORAGE[number] + (f": {place}" if place else "")
+
+
+def _temporary() -> str:
+    """Return the folder for temporary files that the environment asks for: finding out writes to it."""
+    return next((os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)), "/tmp")
+
+
+def _is_full(folder: str) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < LEAST
+    except OSError:
+        return False
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

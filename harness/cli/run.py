@@ -72,7 +72,7 @@ def run(
     """
     from harness import answer
     from harness.engines.jobs import jobs_to_do
-    from harness.errors import HarnessError
+    from harness.errors import HarnessError, storage_problem
     from harness.plan import commit, refreshed
 
     started = time.perf_counter()
@@ -121,8 +121,10 @@ def run(
         try:
             report = write(made, view, study, store)
             tracked = f"MLflow: {report.experiment} at {report.uri}"
-        except HarnessError as error:
+        except Exception as error:  # whatever it is, the verdicts are there, and are told
             tracked, broken = str(error), True
+            if not isinstance(error, HarnessError):
+                tracked = f"not logged to MLflow: {storage_problem(error) or f'{type(error).__name__}: {error}'}"
     if json:
         print_json(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import queue
 import signal
@@ -94,6 +95,8 @@ class Engine:
                     waiting.clear()
                     for one in alive:
                         self._send(one, STOP)
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(one.child.pid, signal.SIGCONT)  # one that somebody holds (Ctrl-Z) hears nothing
                     continue
                 if event is None:
                     alive.remove(process)

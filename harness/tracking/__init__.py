@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import processes
-from harness.errors import RequestError, StepError
+from harness.errors import RequestError, StepError, storage_problem
 from harness.records import StudyView
 from harness.store import Store
 from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
@@ -405,7 +405,7 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
         if not theirs and not isinstance(error, ImportError | OSError):
             raise
         lines = [line for line in str(error).replace(uri, public_uri(uri)).splitlines() if line.strip()]
-        reason = redacted(lines[0])[:300] if lines else type(error).__name__
+        reason = storage_problem(error) or (redacted(lines[0])[:300] if lines else type(error).__name__)
         secret = uri.partition("://")[2].rpartition("@")[0]
         if secret:
             reason = type(error).__name__  # the message may spell the password in another way
