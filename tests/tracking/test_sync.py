@@ -233,8 +233,8 @@ def test_public_uri_never_shows_a_password(password: str, scheme: str) -> None:
 
 def test_ui_command_is_for_this_machine_and_this_store(tmp_path: Path) -> None:
     command = ui_command(tmp_path, port=5001)
-    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
-    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert command[:5] == [sys.executable, "-P", "-m", "mlflow", "server"]
+    options = dict(zip(command[5::2], command[6::2], strict=True))
     assert options["--host"] == "127.0.0.1"
     assert options["--port"] == "5001"
     assert options["--backend-store-uri"] == default_uri(tmp_path)
