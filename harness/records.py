@@ -191,7 +191,7 @@ class Comparison(Data):
     match: str
     waivers: list[str] = []
     noise: dict[str, float | None] = Field(
-        default={}, description="seed_share, item_share, seed_sd, item_sd of a contrast"
+        default={}, description="seed_share, item_share, seed_sd, item_sd of a contrast; clusters, correlation"
     )
     base_model: float | None = None
     baseline_mean: float | None = None
@@ -255,6 +255,7 @@ class Power(Data):
     schema_version: int = SCHEMA_VERSION
     seeds: int
     items: int = Field(description="items that decide")
+    clusters: int | None = Field(None, description="clusters they are in; None: all are independent")
     arms: int = Field(description="arms whose seed noise is pooled, baseline and controls included")
     comparisons: int = Field(description="questions that share alpha (Bonferroni)")
     alpha: float

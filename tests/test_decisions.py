@@ -1,3 +1,5 @@
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,39 @@ def verdicts(found: Decisions) -> dict[str, str]:
 
 def check(found: Decisions, name: str) -> TrustCheck:
     return next(one for one in found.trust if one.check == name)
+
+
+def grouped(table: Scores, groups: tuple[str | None, ...]) -> Scores:
+    return replace(table, groups=groups)
+
+
+def test_the_clusters_of_the_deciding_items_are_said() -> None:
+    alone = decide(study(), evidence())
+    assert check(alone, "clusters").text == "96 independent items"
+    many = decide(study(), evidence(selection=grouped(scores(PLANTED), tuple(f"g{i // 4}" for i in range(96)))))
+    said = check(many, "clusters")
+    assert said.ok
+    assert re.fullmatch(r"96 items in 24 clusters \(intraclass correlation 0\.\d\d\)", said.text)
+    assert by_subject(many)["sums"].facts["clusters"] == 24
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (tuple(f"g{i // 32}" for i in range(96)), r"96 items in 3 clusters .*: few to infer from, intervals are wide"),
+        (("g",) * 96, r"96 items in 1 cluster: few to infer from, no verdict can come from them"),
+        (("g",) * 90 + (None,) * 6, r"96 items in 7 clusters .*, which say as much as 1\.1 of one size: .* no verdict"),
+    ],
+)
+def test_few_clusters_are_flagged_and_decide_nothing_they_cannot(groups: tuple[str | None, ...], said: str) -> None:
+    found = decide(study(), evidence(selection=grouped(scores(PLANTED), groups)))
+    one = check(found, "clusters")
+    assert not one.ok
+    assert re.match(said, one.text)
+    assert one.text.endswith("if they are independent after all, say tasks.sums.group: none")
+    assert not found.withheld
+    if "no verdict" in one.text:
+        assert set(verdicts(found).values()) == {"INCONCLUSIVE"}
 
 
 # --- planted truth

@@ -12,7 +12,7 @@ import pytest
 
 from harness import answer, forecast
 from harness.forecast.cost import minutes
-from harness.forecast.power import Noise, planning_noise, power, prior
+from harness.forecast.power import PRIOR_CORRELATION, Noise, deciding, planning_noise, power, prior
 from harness.records import Power
 from harness.statistics.paired import contrast
 from harness.statistics.power import minimum_effect
@@ -152,6 +152,33 @@ def test_the_seeds_and_items_that_power_asks_for_are_the_fewest_that_do() -> Non
         assert short.minimum_effect > 0.08
     seen = [at.minimum_effect for at in asked.by_seeds if at.minimum_effect is not None]
     assert seen == sorted(seen, reverse=True)
+
+
+def test_clusters_cost_power_and_are_said() -> None:
+    noise = Noise(0.01, 0.2, 0.1, "given")
+    size = {"seeds": 3, "items": 100, "arms": 6, "smallest_effect": 0.05}
+    alone = power(noise, **size)
+    few = power(noise, **size, clusters=5, cluster_size=20.0)
+    assert alone.clusters is None
+    assert alone.minimum_effect is not None
+    assert few.minimum_effect is not None
+    assert few.minimum_effect > 1.1 * alone.minimum_effect
+    assert few.text.startswith("3 seeds x 100 items in 5 clusters see an effect of ")
+    none = power(noise, **size, clusters=6, cluster_size=90.25)
+    assert none.minimum_effect is None
+    assert none.text.startswith("3 seeds x 100 items in 6 clusters: no verdict can come from so few clusters")
+
+
+def test_the_forecast_counts_the_clusters_of_the_suite(fresh: Path, tmp_path: Path) -> None:
+    assert forecast.forecast(planted.plan(fresh), 2, "cpu").power.clusters is None
+    text = TINY_STUDY.replace("slice: carries}", "group: carries}")
+    made = planted.plan(other(fresh, tmp_path, text))
+    found = forecast.forecast(made, 2, "cpu").power
+    assert (found.items, found.clusters) == (24, 2)  # both decide: of one nothing can be inferred
+    assert "2 seeds x 24 items in 2 clusters" in found.text
+    of = deciding(made)
+    assert found.item_sd == pytest.approx(prior().item_sd * (1 + (of.cluster_size - 1) * PRIOR_CORRELATION) ** 0.5)
+    assert of.cluster_size >= 12
 
 
 def test_planned_power_is_the_power_that_simulation_finds() -> None:

@@ -120,7 +120,8 @@ def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, h
     values = np.array(columns)
     if not np.isfinite(values).all():
         return None
-    groups = tuple(str(g) for g in first["group"]) if first["group"].null_count() == 0 else None
+    named = tuple(None if group is None else str(group) for group in first["group"])
+    groups = named if any(group is not None for group in named) else None
     return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups)
 
 

@@ -12,7 +12,7 @@ from harness.cli.working import working
 if TYPE_CHECKING:
     from harness.records import Decisions, StudyView
 
-SAID = ("aa", "random_subset", "runs", "comparability")
+SAID = ("aa", "random_subset", "runs", "clusters", "comparability")
 
 
 def decide(

@@ -93,11 +93,16 @@ def settling(
     lasting = max(estimate.v_seed - estimate.v_residual, 0.0)
     seed_sd, item_sd = math.sqrt(lasting * seeds / 2), math.sqrt(estimate.v_item * items)
     residual_sd = math.sqrt(estimate.v_residual * seeds * items)
+    size_of = items / estimate.effective
     for target in (max(size, threshold), abs(size - threshold)):
         if target == 0:
             break
-        by_seeds = seeds_needed(target, seed_sd, item_sd, items, arms, alpha, residual_sd=residual_sd)
-        by_items = items_needed(target, seed_sd, item_sd, seeds, arms, alpha, residual_sd=residual_sd)
+        by_seeds = seeds_needed(
+            target, seed_sd, item_sd, items, arms, alpha, residual_sd=residual_sd, cluster_size=size_of
+        )
+        by_items = items_needed(
+            target, seed_sd, item_sd, seeds, arms, alpha, residual_sd=residual_sd, cluster_size=size_of
+        )
         if by_seeds is not None and by_seeds <= seeds:
             continue
         more_seeds = by_seeds - seeds if by_seeds else None

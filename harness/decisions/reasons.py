@@ -96,6 +96,7 @@ def facts(study: Study, evidence: Evidence, found: Finding) -> dict[str, Any]:
         known |= {
             "seeds": estimate.seeds,
             "items": estimate.items,
+            "clusters": estimate.clusters,
             "se": estimate.se,
             "df": estimate.df,
             "p": estimate.p,

@@ -79,7 +79,7 @@ def judge(
     return ScoreComparison(
         scores=source, baseline=baseline, baseline_mean=scores.mean(baseline), alpha=alpha,
         smallest_effect=smallest_effect, seeds=list(scores.seeds), items=len(scores.items),
-        groups=None if scores.groups is None else len(set(scores.groups)), noise=noise(scores, baseline), arms=arms,
+        groups=None if scores.groups is None else scores.clusters, noise=noise(scores, baseline), arms=arms,
         slices=slices(scores, item_slices, scores.arms, baseline, alpha),
         notes=[*notes, *_notes(scores, smallest_effect, blind, noisy)],
     )  # fmt: skip
@@ -156,7 +156,7 @@ def _notes(scores: Scores, smallest_effect: float | None, blind: str, noisy: Seq
         notes.append("one seed: intervals hold item noise only, and no verdict can come from them")
     if len(scores.items) == 1:
         notes.append("one item: differences are shown, but no interval and no verdict can come from one item")
-    elif scores.groups is not None and len(set(scores.groups)) == 1:
+    elif scores.clusters == 1:
         notes.append("all items are in one group: no interval and no verdict can come from one cluster")
     if blind:
         notes.append(blind)

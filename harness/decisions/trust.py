@@ -8,9 +8,11 @@ from harness.decisions.evidence import Evidence, flip_words, is_control
 from harness.decisions.words import Words, several
 from harness.records import ArmEffect, TaskNoise, TrustCheck
 from harness.spec import Study
-from harness.statistics.paired import Contrast, seed_noise_differs
+from harness.statistics.estimate import LEAST_CLUSTERS, effective_count
+from harness.statistics.paired import Contrast, correlation, seed_noise_differs
 
 SATURATED = 0.97
+FEW_CLUSTERS = 5  # effective ones: with fewer the t distribution has less than 4 degrees of freedom
 VAGUE = 6  # times the smallest effect: a control whose interval is wider could hide three of them on each side
 NOISE = "this setup calls noise an effect"
 
@@ -64,6 +66,7 @@ def trust_checks(
         say("waivers", False, f"waived in writing: {several(study.waive)}")
     further = (
         *_seeds(study, evidence),
+        *_clusters(study, evidence),
         *_contamination(study, evidence, arms, flipped, words),
         *_range(evidence, words),
         *_suite_noise(study, tasks, words),
@@ -121,6 +124,29 @@ def _seeds(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
         text = f"seed noise differs: {several(noisy)} varies more between seeds than the other arms; "
         return [*found, ("seed_noise", False, text + "a few runs say little of such noise, so more seeds are needed")]
     return [*found, ("seed_noise", True, "no arm noisier than the others")]
+
+
+def _clusters(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
+    """Say how many clusters the deciding items are in, and how alike items of one are; flag few."""
+    scores = evidence.selection
+    if scores is None:
+        return []
+    items, clusters, member = len(scores.items), scores.clusters, scores.members()
+    if member is None:
+        return [("clusters", True, f"{items} independent {'item' if items == 1 else 'items'}")]
+    text = f"{items} items in {clusters} {'cluster' if clusters == 1 else 'clusters'}"
+    alike, effective = correlation(scores, "baseline"), effective_count(items, member)
+    if alike is not None:
+        text += f" (intraclass correlation {alike:.2f})"
+    if effective >= FEW_CLUSTERS:
+        return [("clusters", True, text)]
+    if round(effective) < clusters:
+        text += f", which say as much as {effective:.1f} of one size"
+    rest = "no verdict can come from them" if effective < LEAST_CLUSTERS else "intervals are wide for it"
+    task = study.decide.metric.split("/")[0]
+    known = study.suite.tasks.get(task)
+    way = f"; if they are independent after all, say tasks.{task}.group: none" if known and known.group is None else ""
+    return [("clusters", False, f"{text}: few to infer from, {rest}{way}")]
 
 
 def _contamination(

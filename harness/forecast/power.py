@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # .096-.142 and residual SD .434-.458. As shares of what a right-or-wrong score varies by, 0.5 at most.
 PRIOR_SEED, PRIOR_ITEM, PRIOR_RESIDUAL = 0.06, 0.26, 0.9
 PRIOR_SCALE = 0.5
+PRIOR_CORRELATION = 0.2  # of items of one cluster, until it is measured
 FLOOR, CEILING = 0.1, 0.9  # a right-or-wrong score outside says nothing about how much trained arms will vary
 MOST_EFFECT = 10.0  # larger effects are none that a metric can have
 RIGHT_OR_WRONG = ("acc", "acc_norm", "exact_match")
@@ -54,6 +55,7 @@ def planning_noise(plan: Plan) -> Noise:
     by degrees of freedom, together with those of the runs of this study that are done.
     """
     from harness import answer
+    from harness.statistics.power import design_effect
 
     own = _known(answer.measured_noise(plan), 1)
     if own and answer.complete(plan) and len(plan.study.seed_list()) > 1:
@@ -69,22 +71,25 @@ def planning_noise(plan: Plan) -> Noise:
         source = f"noise from {studies} earlier {'study' if studies == 1 else 'studies'}{here}"
         return Noise(sds[0], sds[1], sds[2], source if studies else "noise of the runs done so far", studies)
     scale = _base_scale(plan)
+    found = prior() if scale is None else prior(scale)
     if scale is not None:
-        found = prior(scale)
-        source = f"noise assumed from the base model's own items, which vary by {scale:.2g}"
-        return Noise(found.seed_sd, found.item_sd, found.residual_sd, source)
-    if plan.study.decide.metric.split("/")[1] not in RIGHT_OR_WRONG:
-        return replace(prior(), source="a guess from right-or-wrong answers: its own noise shows once runs are done")
-    return prior()
+        found = replace(found, source=f"noise assumed from the base model's own items, which vary by {scale:.2g}")
+    elif plan.study.decide.metric.split("/")[1] not in RIGHT_OR_WRONG:
+        found = replace(found, source="a guess from right-or-wrong answers: its own noise shows once runs are done")
+    # What was measured holds what clusters do to it; what is assumed is of items that stand alone.
+    inflated = found.item_sd * math.sqrt(design_effect(deciding(plan).cluster_size, PRIOR_CORRELATION))
+    return replace(found, item_sd=inflated)
 
 
 def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = None) -> Power:
     """Return what a planned study will be able to see, given its noise."""
-    study = plan.study
+    study, suite = plan.study, deciding(plan)
     return power(
         noise,
         seeds=len(study.seed_list()),
-        items=deciding_items(plan),
+        items=suite.items,
+        clusters=suite.clusters,
+        cluster_size=suite.cluster_size,
         arms=len(plan.variants),
         smallest_effect=study.decide.smallest_effect,
         alpha=study.decide.alpha,
@@ -101,6 +106,8 @@ def power(
     items: int,
     arms: int,
     smallest_effect: float,
+    clusters: int | None = None,
+    cluster_size: float = 1.0,
     alpha: float = 0.05,
     comparisons: int = 1,
     confirmation: float = 0.0,
@@ -115,6 +122,8 @@ def power(
         items: Items that decide.
         arms: Arms whose seed noise is pooled, baseline and controls included.
         smallest_effect: The effect that is to be found.
+        clusters: Clusters the items are in; None when all stand alone.
+        cluster_size: Items of a cluster, as ``Deciding`` has it.
         alpha: Family-wise level, two-sided.
         comparisons: Questions it is shared by (Bonferroni: Holm is never worse).
         confirmation: Share of the suite's items that do not decide.
@@ -127,21 +136,23 @@ def power(
     sds = (noise.seed_sd, noise.item_sd)
 
     def least(at: int) -> float | None:
-        found = minimum_effect(*sds, at, items, arms, level, target, noise.residual_sd)
+        found = minimum_effect(*sds, at, items, arms, level, target, noise.residual_sd, cluster_size)
         return found if found < MOST_EFFECT else None
 
     effect = least(seeds)
-    by_seeds = seeds_needed(smallest_effect, *sds, items, arms, level, target, noise.residual_sd)
-    by_items = items_needed(smallest_effect, *sds, seeds, arms, level, target, noise.residual_sd)
+    by_seeds = seeds_needed(smallest_effect, *sds, items, arms, level, target, noise.residual_sd, cluster_size)
+    by_items = items_needed(smallest_effect, *sds, seeds, arms, level, target, noise.residual_sd, cluster_size)
     in_suite = None if by_items is None else math.ceil(by_items / (1 - confirmation))
     seconds = by_seeds * seconds_per_seed if by_seeds and seconds_per_seed else None
     return Power(
-        seeds=seeds, items=items, arms=arms, comparisons=comparisons, alpha=alpha, power=target,
+        seeds=seeds, items=items, clusters=clusters, arms=arms, comparisons=comparisons, alpha=alpha, power=target,
         seed_sd=noise.seed_sd, item_sd=noise.item_sd, residual_sd=noise.residual_sd, noise=noise.source,
         studies=noise.studies, minimum_effect=effect, smallest_effect=smallest_effect, seeds_needed=by_seeds,
         items_needed=by_items, suite_items_needed=in_suite, seconds=seconds,
         by_seeds=[PowerAtSeeds(seeds=at, minimum_effect=least(at)) for at in sorted({*SEEDS_SHOWN, seeds})],
-        text=_text(noise, seeds, items, effect, smallest_effect, comparisons, target, by_seeds, in_suite, seconds),
+        text=_text(
+            noise, seeds, items, clusters, effect, smallest_effect, comparisons, target, by_seeds, in_suite, seconds
+        ),
     )  # fmt: skip
 
 
@@ -149,6 +160,7 @@ def _text(
     noise: Noise,
     seeds: int,
     items: int,
+    clusters: int | None,
     effect: float | None,
     smallest: float,
     comparisons: int,
@@ -158,9 +170,11 @@ def _text(
     seconds: float | None,
 ) -> str:
     size = f"{seeds} {'seed' if seeds == 1 else 'seeds'} x {items} {'item' if items == 1 else 'items'}"
+    if clusters is not None:
+        size += f" in {clusters} {'cluster' if clusters == 1 else 'clusters'}"
     enough = f"{by_seeds} seeds" + (f" (about {minutes(seconds)} in all)" if seconds else "") if by_seeds else ""
     if effect is None:
-        few = "one seed" if seeds == 1 else "one item" if items == 1 else "so little"
+        few = "one seed" if seeds == 1 else "one item" if items == 1 else "so few clusters" if clusters else "so little"
         needs = f"; {smallest:g} needs {enough}" if enough else ""
         return f"{size}: no verdict can come from {few}{needs} ({noise.source})"
     often = "four times in five" if target == 0.8 else f"with probability {target:g}"
@@ -173,11 +187,32 @@ def _text(
     return f"{text} ({noise.source})"
 
 
-def deciding_items(plan: Plan) -> int:
-    """Return how many items of the declared task decide."""
+@dataclass(frozen=True)
+class Deciding:
+    """The items that decide.
+
+    Attributes:
+        items: How many there are.
+        clusters: Clusters they are in, an item that stands alone being one; None when all do.
+        cluster_size: Items per cluster, over how many equal clusters would say as much (Kish 1965).
+    """
+
+    items: int
+    clusters: int | None
+    cluster_size: float
+
+
+def deciding(plan: Plan) -> Deciding:
+    """Return the items of the declared task that decide."""
     task = plan.study.decide.metric.split("/")[0]
     items = plan.suite.table("items")
-    return int(((items["task"] == task) & (items["half"] == "selection")).sum())
+    chosen = items.filter((items["task"] == task) & (items["half"] == "selection"))
+    sizes = chosen["group"].drop_nulls().value_counts()["count"].to_numpy()
+    alone = chosen["group"].null_count()
+    clusters = alone + len(sizes)
+    if clusters == chosen.height:
+        return Deciding(chosen.height, None, 1.0)
+    return Deciding(chosen.height, clusters, float(np.square(sizes).sum() + alone) / chosen.height)
 
 
 def comparisons(plan: Plan) -> int:

@@ -9,7 +9,7 @@ from harness.records import ArmEffect, Decision, Growth
 from harness.report.model import Rates, Reliability, Report, VariantReport
 
 Ends = Sequence[float | None]
-SAID = ("aa", "random_subset", "runs", "comparability")
+SAID = ("aa", "random_subset", "runs", "clusters", "comparability")
 ORDER = ("ADOPT", "GROW", "CUT", "REJECT", "HOLD", "NEUTRAL")
 MARKS = {"GROW": "▲", "ADOPT": "▲", "HOLD": "■", "NEUTRAL": "■", "CUT": "▼", "REJECT": "▼", "INCONCLUSIVE": "?"}
 PATTERNS = {

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, should it differ from the others
 OUTLIER = 0.1  # family-wise level at which the noisiest arm leaves the pool, and is flagged
 TWO_ARMS = 0.75  # power of the seeds' share of the variance where only two arms tell about their noise
+LEAST_CLUSTERS = 1.5  # effective ones, below which a spread between clusters is not to be had
 TINY = 1e-12  # variances below this share of the squared range of the scores are rounding, not noise
 
 
@@ -95,8 +96,8 @@ def estimate(
     """
     seeds, items = values.shape[2:]
     cells = values.mean(axis=3)
-    sums = cluster_sums(values - cells[..., None], member)
-    count = sums.shape[3]
+    sums = cluster_deviations(values - cells[..., None], member)
+    count = effective_count(items, member)
     effect = (cells[:, plus] - cells[:, [minus]]).mean(axis=2)
     total, residual = item_variance(sums[:, plus] - sums[:, [minus]], items)
 
@@ -121,6 +122,7 @@ def estimate(
     if len(pool) == 2:
         spread = variance * (v_seed / variance) ** TWO_ARMS / seed_df + v_item / (count - 1)
     df = np.ones_like(variance) if len(pool) == seeds == 2 else variance / spread
+    df = np.minimum(df, count - 1)  # a spread of few clusters that is small by luck would claim those of the seeds
     return Estimate(effect, np.sqrt(variance), df, v_seed, v_item, residual, floored, found)
 
 
@@ -128,13 +130,34 @@ def cluster_sums(table: Floats, member: npt.NDArray[np.intp] | None) -> Floats:
     """Return ``[..., items]`` summed within clusters, given the cluster of each item; as it is without clusters."""
     if member is None:
         return table
-    return np.asarray(table @ (member[:, None] == np.arange(member.max() + 1)).astype(table.dtype))
+    order = np.argsort(member, kind="stable")
+    starts = np.flatnonzero(np.diff(member[order], prepend=-1))
+    return np.asarray(np.add.reduceat(table[..., order], starts, axis=-1))
+
+
+def cluster_deviations(table: Floats, member: npt.NDArray[np.intp] | None) -> Floats:
+    """Return cluster sums of deviations from the mean, as ``item_variance`` wants them.
+
+    A large cluster pulls the mean to itself and so deviates too little. What leaving it out does to the mean of I items
+    is its sum over ``I - n``: with ``(1 - 1/G) / (1 - n/I)`` times each sum the variance is that of the jackknife that
+    leaves out clusters (CV3 of MacKinnon, Nielsen and Webb 2023); clusters of one size are as they were.
+    """
+    sums = cluster_sums(table, member)
+    if member is None or sums.shape[-1] == 1:
+        return sums
+    sizes = np.bincount(member)
+    return np.asarray(sums * ((1 - 1 / len(sizes)) / (1 - sizes / sizes.sum())))
+
+
+def effective_count(items: int, member: npt.NDArray[np.intp] | None) -> float:
+    """Return how many equal clusters would say as much: ``I^2`` over the sum of squared sizes (Kish 1965)."""
+    return float(items) if member is None else items**2 / float(np.square(np.bincount(member)).sum())
 
 
 def item_variance(sums: Floats, items: int) -> tuple[Floats, Floats]:
-    """Return MS_item / (S I) and MS_res / (S I) of tables ``[..., seeds, items or cluster sums]``.
+    """Return MS_item / (S I) and MS_res / (S I) of tables ``[..., seeds, items or cluster deviations]``.
 
-    Rows must sum to 0. The second is 0 with one seed.
+    They are deviations from the mean of all items. The second is 0 with one seed.
     """
     seeds, count = sums.shape[-2:]
     scale = count / (count - 1) / items**2

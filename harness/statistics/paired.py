@@ -14,7 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from harness.statistics.estimate import OUTLIER, Estimate, cluster_sums, estimate, item_variance, rounding, seed_noise
+from harness.statistics.estimate import (
+    LEAST_CLUSTERS,
+    OUTLIER,
+    Estimate,
+    cluster_deviations,
+    cluster_sums,
+    effective_count,
+    estimate,
+    item_variance,
+    rounding,
+    seed_noise,
+)
 from harness.statistics.scores import Scores
 
 MOSTLY_OWN = 0.9  # weight of an arm's own seed noise above which the reader is told
@@ -37,6 +48,8 @@ class Contrast:
         seeds: Number of seeds.
         items: Number of items.
         note: What the reader must know about this interval; empty when it is an ordinary one.
+        clusters: Number of clusters of items, an item that stands alone being one.
+        effective: How many equal clusters would say as much.
     """
 
     effect: float
@@ -51,6 +64,8 @@ class Contrast:
     seeds: int
     items: int
     note: str = ""
+    clusters: int = 0
+    effective: float = 0.0
 
 
 def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[str, ...] | None = None) -> Contrast:
@@ -65,8 +80,10 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     - ``V_seed = (w[a] + w[b]) / S``. What an item does to single runs, ``MS_res(d) / (S I)``, is already in it, so
       it is never below that: a table of few cells can come out smooth by luck.
     - ``V_item = (MS_item(d) - MS_res(d)) / (S I)``, not below 0: what an item does to the difference at every
-      seed. With groups, sums over a group take the place of items (the cluster-robust form; the same without
-      groups); df is their number less 1.
+      seed. With clusters, sums over a cluster take the place of items (``estimate.cluster_deviations``, the
+      jackknife over clusters; the same without them); df is their effective number less 1, so that one cluster of
+      60 items and 40 of one item count for 2.7, not for 41. Where that number is below 1.5 there is no interval.
+      V is never below ``MS_item / (S I)``, and its df never above theirs: so few clusters are judged as they must be.
     - ``V = V_seed + V_item``, t interval. ``1 / df`` is the mean of ``1 / df`` of the parts (pooled, own, items),
       weighted by their share of V. Satterthwaite (1946) squares the shares; a part with one or two degrees of
       freedom that comes out small by luck then claims many, and the test is wrong in 6-10% of null studies. With
@@ -74,7 +91,7 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
       the same reason; with two arms and two seeds df is 1 whatever the share.
 
     One item more or less is the finest thing a suite of right-or-wrong items can tell, so there the standard
-    error is never below 1 / (number of items or groups): all right against all wrong is not certainty. The
+    error is never below 1 / (effective number of items or clusters): all right against all wrong is not certainty. The
     same floor, times the range of the scores, holds for other scores when nothing varies at all.
 
     Args:
@@ -93,10 +110,12 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     values, first, second = scores.values, scores.arm(a), scores.arm(b)
     seeds, items = values.shape[1:]
     member = scores.members()
-    if (items if member is None else member.max() + 1) < 2:
+    clusters, effective = scores.clusters, effective_count(items, member)
+    if effective < LEAST_CLUSTERS:
         effect = float(values[first].mean() - values[second].mean())
-        what = "one item" if items == 1 else "one cluster of items"
-        return Contrast(effect, None, None, None, None, None, 0.0, 0.0, 0.0, seeds, items, f"{what}: no interval")
+        what = "one item" if items == 1 else "one cluster of items" if clusters == 1 else "hardly more than one cluster"
+        said = f"{what}: no interval"
+        return Contrast(effect, None, None, None, None, None, 0.0, 0.0, 0.0, seeds, items, said, clusters, effective)
 
     names = _distinct(scores, tuple(dict.fromkeys((a, b, *(scores.arms if pool is None else pool)))))
     found = estimate(values[None], [first], second, member, [scores.arm(name) for name in names])
@@ -114,6 +133,8 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
         seeds=seeds,
         items=items,
         note=_note(scores, (a, b), names, found),
+        clusters=clusters,
+        effective=effective,
     )
 
 
@@ -145,7 +166,7 @@ def _note(scores: Scores, pair: tuple[str, str], pooled: tuple[str, ...], found:
             if noise.weight[0, index := pooled.index(name)] > MOSTLY_OWN
         ]
     if found.floored.item():
-        least = "item" if scores.groups is None else "group of items"
+        least = "item" if scores.members() is None else "cluster of items"
         said.append(f"the scores hardly vary: one {least} more or less is taken for the noise")
     return "; ".join(said)
 
@@ -204,7 +225,7 @@ def seed_noise_differs(scores: Scores, alpha: float = OUTLIER) -> list[str]:
     if arms < 3 or seeds < 2:
         return []
     cells, member = scores.values.mean(axis=2), scores.members()
-    sums = cluster_sums(scores.values - cells[..., None], member)
+    sums = cluster_deviations(scores.values - cells[..., None], member)
     calm = item_variance(sums, items)[1].mean() * seeds if sums.shape[2] > 1 else 0.0
     p = seed_noise(cells[None], calm, rounding(scores.values[None])).p[0].tolist()
     return [name for name, value in zip(scores.arms, holm(p), strict=True) if value is not None and value < alpha]
@@ -218,12 +239,15 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
         item does to a difference at every seed; ``residual_sd``: SD of what it does at a single seed;
         ``seed_share``: the share of the variance that stays with endless items; ``item_share``: the rest.
         With one seed only ``item_sd`` is known; where no contrast has an interval, nothing is (None).
+        ``clusters``: clusters of items, and ``correlation``: how alike they make items, where there are any.
     """
     found = [contrast(scores, arm, baseline) for arm in scores.arms if arm != baseline]
     usable = [one for one in found if one.se is not None]
     split: dict[str, float | None] = dict.fromkeys(("seed_share", "item_share", "seed_sd", "item_sd", "residual_sd"))
     if not usable:
         return split
+    if scores.members() is not None:
+        split |= {"clusters": float(scores.clusters), "correlation": correlation(scores, baseline)}
     seeds, items = usable[0].seeds, usable[0].items
     v_item = float(np.mean([one.v_item for one in usable]))
     split["item_sd"] = float(np.sqrt(v_item * items))
@@ -235,3 +259,26 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
     split |= {"seed_share": share, "item_share": 1 - share, "seed_sd": float(np.sqrt(lasting * seeds / 2))}
     split["residual_sd"] = float(np.sqrt(v_residual * seeds * items))
     return split
+
+
+def correlation(scores: Scores, baseline: str) -> float | None:
+    """Return the intraclass correlation of the arms' differences to the baseline: how alike items of a cluster are.
+
+    That of one-way analysis of variance, ``(MSB - MSW) / (MSB + (n0 - 1) MSW)`` with
+    ``n0 = (I - sum(n^2) / I) / (G - 1)`` for clusters of n items (Donner 1986), mean squares summed over arms;
+    differences are means over seeds. What a cluster does to all arms alike is not in it. Not below 0; None where no
+    cluster holds two items, and where there is one cluster only.
+    """
+    member, items, clusters = scores.members(), len(scores.items), scores.clusters
+    if member is None or clusters < 2:
+        return None
+    mean = scores.values.mean(axis=1)
+    others = [scores.arm(name) for name in scores.arms if name != baseline]
+    difference = mean[others] - mean[scores.arm(baseline)]
+    sizes = np.bincount(member)
+    centre = cluster_sums(difference, member) / sizes
+    between = float((sizes * (centre - difference.mean(axis=1, keepdims=True)) ** 2).sum()) / (clusters - 1)
+    within = float(((difference - centre[:, member]) ** 2).sum()) / (items - clusters)
+    typical = (items - float(np.square(sizes).sum()) / items) / (clusters - 1)
+    whole = between + (typical - 1) * within
+    return max(0.0, (between - within) / whole) if whole > 0 else 0.0

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from scipy import special
 
-from harness.statistics.estimate import TWO_ARMS, Floats, own_weight
+from harness.statistics.estimate import LEAST_CLUSTERS, TWO_ARMS, Floats, own_weight
 
 MOST_SEEDS = 1_000
 MOST_ITEMS = 1_000_000
@@ -24,6 +24,7 @@ def minimum_effect(
     alpha: float = 0.05,
     power: float = 0.8,
     residual_sd: float = 0.0,
+    cluster_size: float = 1.0,
 ) -> float:
     """Return the smallest true effect that a two-sided test of one contrast finds with probability ``power``.
 
@@ -35,30 +36,34 @@ def minimum_effect(
         seed_sd: SD of a run's mean over seeds, within an arm, that does not shrink with more items.
         item_sd: SD over items of what an item does to the difference of two arms at every seed.
         seeds: Seeds per arm.
-        items: Items, or independent groups of items.
+        items: Items.
         arms: Arms whose seed noise is pooled, baseline and controls included.
         alpha: Two-sided level of the one contrast (divide by the number of comparisons to be safe for all).
         power: Probability of finding it.
         residual_sd: SD of what an item does to the difference at a single seed.
+        cluster_size: Items of a cluster. The SDs of items are those whose square over the number of items is the
+            variance: where clusters make items alike, larger by the root of ``design_effect``.
 
     Returns:
-        The effect in the metric's units; infinity with one seed, one item or one arm, where no verdict is
-        possible.
+        The effect in the metric's units; infinity with one seed, one item, one arm or less than 1.5 clusters, where no
+        verdict is possible.
     """
-    if seeds < 2 or items < 2 or arms < 2:
+    clusters = items / cluster_size
+    if seeds < 2 or items < 2 or arms < 2 or clusters < LEAST_CLUSTERS:
         return math.inf
     v_seed = 2 * seed_sd**2 / seeds + residual_sd**2 / (seeds * items)
     v_item = item_sd**2 / items
     variance = v_seed + v_item
     if variance == 0:
         return 0.0
-    pooled_df, own_df, item_df = (arms - 1) * (seeds - 1), seeds - 1, items - 1
+    pooled_df, own_df, item_df = (arms - 1) * (seeds - 1), seeds - 1, clusters - 1
     own, pooled = _parts(arms, seeds)
     used = v_seed * (own + pooled) + v_item
     df = used / (v_seed * (own / own_df + pooled / pooled_df) + v_item / item_df)
     if arms == 2:
         alone = 1 / ((v_seed / variance) ** TWO_ARMS / own_df + v_item / variance / item_df)
         df = np.full(1, 1.0 if seeds == 2 else alone)
+    df = np.minimum(df, item_df)
     critical = special.stdtrit(df, 1 - alpha / 2) * np.sqrt(used / variance)
     true_df = variance**2 / (v_seed**2 / pooled_df + v_item**2 / item_df)
 
@@ -111,11 +116,12 @@ def seeds_needed(
     alpha: float = 0.05,
     power: float = 0.8,
     residual_sd: float = 0.0,
+    cluster_size: float = 1.0,
 ) -> int | None:
     """Return the fewest seeds per arm with which ``effect`` is found; None when 1,000 do not suffice."""
 
     def enough(seeds: int) -> bool:
-        return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd) <= effect
+        return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size) <= effect
 
     return _fewest(enough, MOST_SEEDS)
 
@@ -129,11 +135,12 @@ def items_needed(
     alpha: float = 0.05,
     power: float = 0.8,
     residual_sd: float = 0.0,
+    cluster_size: float = 1.0,
 ) -> int | None:
     """Return the fewest items with which ``effect`` is found; None when a million do not suffice."""
 
     def enough(items: int) -> bool:
-        return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd) <= effect
+        return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size) <= effect
 
     return _fewest(enough, MOST_ITEMS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ class Scores:
         arms: Names along the first axis.
         seeds: Names along the second axis.
         items: Names along the third axis.
-        groups: Cluster of each item (items that stand or fall together); None when items are independent.
+        groups: Cluster of each item (items that stand or fall together), None for an item that stands alone; None
+            when all do.
 
     Raises:
         ValueError: When shapes and names disagree, a name repeats, an axis is empty, or a score is not
@@ -34,7 +36,7 @@ class Scores:
     arms: tuple[str, ...]
     seeds: tuple[str, ...]
     items: tuple[str, ...]
-    groups: tuple[str, ...] | None = None
+    groups: tuple[str | None, ...] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -73,8 +75,24 @@ class Scores:
         return self.arms.index(name)
 
     def members(self) -> npt.NDArray[np.intp] | None:
-        """Return the number of each item's group, 0 upwards; None when items are independent."""
-        return None if self.groups is None else np.unique(np.asarray(self.groups), return_inverse=True)[1]
+        """Return the number of each item's cluster, 0 upwards; None when items are independent."""
+        return self._members
+
+    @cached_property
+    def _members(self) -> npt.NDArray[np.intp] | None:
+        if self.groups is None:
+            return None
+        pairs = zip(self.items, self.groups, strict=True)
+        clusters = [("item", item) if group is None else ("group", group) for item, group in pairs]
+        numbers = {cluster: number for number, cluster in enumerate(sorted(set(clusters)))}
+        alone = len(numbers) == len(clusters)
+        return None if alone else np.array([numbers[cluster] for cluster in clusters], dtype=np.intp)
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters there are, an item that stands alone being one."""
+        member = self.members()
+        return len(self.items) if member is None else int(member.max()) + 1
 
     def mean(self, name: str) -> float:
         """Return an arm's mean over seeds and items."""

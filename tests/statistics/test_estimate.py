@@ -10,7 +10,16 @@ from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.statistics.bootstrap import bootstrap_interval
-from harness.statistics.estimate import Estimate, Floats, estimate, item_variance, own_weight, seed_noise
+from harness.statistics.estimate import (
+    Estimate,
+    Floats,
+    cluster_deviations,
+    effective_count,
+    estimate,
+    item_variance,
+    own_weight,
+    seed_noise,
+)
 from harness.statistics.paired import contrast, equivalence, seed_noise_differs
 from harness.statistics.scores import Scores
 
@@ -87,6 +96,31 @@ def test_the_item_part_is_the_cluster_robust_error_of_least_squares() -> None:
     sums = centred @ (groups[:, None] == np.arange(12))
     # statsmodels' small-sample factor is G / (G - 1) * (N - 1) / (N - K), and K is 1 here
     assert item_variance(sums, 60)[0] == pytest.approx(float(fit.bse[0]) ** 2)
+
+
+def test_the_item_part_is_the_jackknife_over_clusters_of_any_size() -> None:
+    """The jackknife written out: the mean of the items without each cluster in turn."""
+    rng = np.random.default_rng(3)
+    member = np.repeat(np.arange(7), (1, 2, 4, 8, 3, 1, 9))
+    rng.shuffle(member)
+    mean = rng.normal(0, 1, 28) + rng.normal(0, 1, 7)[member]
+    without = np.array([mean[member != cluster].mean() for cluster in range(7)])
+    deviations = cluster_deviations(mean[None] - mean.mean(), member)
+    assert item_variance(deviations, 28)[0] == pytest.approx(6 / 7 * np.square(without - mean.mean()).sum())
+    assert effective_count(28, member) == pytest.approx(28**2 / np.square((1, 2, 4, 8, 3, 1, 9)).sum())
+
+
+@pytest.mark.parametrize("sizes", [[10] * 20, [30] * 3, [60, *[1] * 40], [50, 25, 12, 6, 3, 2, 1, 1]])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_clusters_with_effects_of_their_own_make_no_false_verdicts(sizes: list[int], seeds: int) -> None:
+    rng = np.random.default_rng(4)
+    member = np.repeat(np.arange(len(sizes)), sizes)
+    values = rng.normal(0, 0.1, (400, 4, 1, len(sizes)))[..., member] + rng.normal(0, 0.01, (400, 4, seeds, 1))
+    values = values + rng.normal(0, 0.3, (400, 4, seeds, len(member)))
+    known, blind = against_first(values, member), against_first(values)
+    assert family(known) < 0.08  # .05 and three standard errors of 400 studies
+    assert coverage(known) > 0.93
+    assert family(blind) > 2 * family(known)
 
 
 def test_the_parts_are_those_of_a_mixed_model_with_crossed_effects() -> None:

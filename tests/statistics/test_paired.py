@@ -12,6 +12,7 @@ from harness.statistics.paired import (
     Contrast,
     benjamini_hochberg,
     contrast,
+    correlation,
     equivalence,
     holm,
     noise,
@@ -145,6 +146,31 @@ def test_a_group_of_copies_counts_as_one_item() -> None:
     assert numbers(ours) == pytest.approx(numbers(contrast(single, "b", "a")), rel=1e-9)
     blind = contrast(scores(copies), "b", "a")
     assert blind.v_item < ours.v_item / 3
+
+
+def test_one_cluster_and_hardly_more_give_no_interval() -> None:
+    study = seeded(6, items=50)
+    one = contrast(scores(study.values, ("g",) * 50), "b", "a")
+    assert (one.se, one.p, one.clusters, one.note) == (None, None, 1, "one cluster of items: no interval")
+    most = contrast(scores(study.values, (*("g",) * 45, *(None,) * 5)), "b", "a")
+    assert (most.se, most.clusters, most.note) == (None, 6, "hardly more than one cluster: no interval")
+    some = contrast(scores(study.values, (*("g",) * 30, *(None,) * 20)), "b", "a")
+    assert some.effective == pytest.approx(50**2 / (30**2 + 20))
+    assert some.p is not None
+    assert some.df is not None
+    assert some.df < 10
+
+
+def test_the_intraclass_correlation_is_that_which_was_planted() -> None:
+    rng = np.random.default_rng(7)
+    member = np.repeat(np.arange(300), rng.integers(1, 9, 300))
+    groups = tuple(f"g{number}" for number in member)
+    for planted in (0.0, 0.2, 0.6):
+        cluster = rng.normal(0, planted**0.5, (3, 1, 300))[..., member]
+        values = cluster + rng.normal(0, (1 - planted) ** 0.5, (3, 1, len(member))) + rng.normal(0, 9, len(member))
+        assert correlation(scores(values, groups), "a") == pytest.approx(planted, abs=0.06)
+    assert correlation(scores(values), "a") is None
+    assert correlation(scores(values, ("g",) * len(member)), "a") is None
 
 
 def test_two_arms_and_two_seeds_have_one_degree_of_freedom_and_say_so() -> None:

@@ -49,3 +49,14 @@ def test_wrong_questions_are_refused_in_words() -> None:
         table().pick(np.array([0, 1, 1]))
     with pytest.raises(ValueError, match="no items"):
         table().pick(np.zeros(3, dtype=bool))
+
+
+def test_an_item_without_a_group_stands_alone() -> None:
+    mixed = table(groups=("g", None, "g"))
+    assert mixed.members().tolist() == [0, 1, 0]  # type: ignore[union-attr]
+    assert mixed.clusters == 2
+    named_alike = table(groups=("y", None, "y"))  # a group with the name of an item is another thing
+    assert named_alike.clusters == 2
+    for alone in (None, (None, None, None), ("g", None, "h")):
+        assert table(groups=alone).members() is None
+        assert table(groups=alone).clusters == 3
