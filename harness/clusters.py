@@ -36,6 +36,7 @@ LEAST_PART = 10  # items of an lm-eval task from which on it has a wording of it
 PASSAGE, CONTEXT = 20, 8  # words in a row
 WORDING = 4  # words, beside numbers and names, that make a template; "Q: 3 + 4 =" has none
 ALIKE, LEAST_ALIKE = 8, 12  # one word in so many may differ in texts of at least so many words
+CROWD = 100  # texts with a stretch in common, from which on another is asked for
 TITLED = 0.6  # of its words capitalized, a text is a title, and capitals make no names
 # Fields that name the source of an item, as letters only; those that hold it count when it is as long as a context.
 DOCUMENT_FIELDS = frozenset((
@@ -43,6 +44,7 @@ DOCUMENT_FIELDS = frozenset((
     "storyid", "story", "contextid", "context", "paragraphid", "paragraph", "title", "pageid", "pagetitle", "sourceid",
     "dialogueid", "dialogid", "videoid", "imageid",
 ))  # fmt: skip
+_NOTHING = frozenset(("", "-1", "none", "null", "nil", "nan", "na", "n/a", "unknown", "-"))
 _TEXTS = frozenset(("document", "passage", "article", "story", "context", "paragraph"))
 
 NAME, NUMBER, PERSON = "@", "#", "they"
@@ -109,7 +111,7 @@ def documents(fields: Mapping[str, object]) -> tuple[str, ...]:
         if plain not in DOCUMENT_FIELDS or isinstance(value, bool) or not isinstance(value, str | int):
             continue
         text = " ".join(str(value).split())
-        if text and (plain not in _TEXTS or len(text.split()) >= CONTEXT):
+        if text.casefold() not in _NOTHING and (plain not in _TEXTS or len(text.split()) >= CONTEXT):
             found.append(f"{plain}: {text}")
     return tuple(sorted(found))
 
@@ -256,8 +258,8 @@ def _wordings(texts: list[_Text]) -> Iterator[set[int]]:
 def _alike(wordings: list[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
     """Yield pairs of different wordings, sorted, of one length that differ in no more than one word in eight.
 
-    Divided into one stretch more than words may differ, two such texts have a stretch in common: only those are
-    compared, and each with the first of those like it.
+    Divided into two stretches more than words may differ, two such texts have two stretches in common: only those with
+    one in common are compared, or with two where one is common to a crowd, and each with the first of those like it.
     """
     numbers = {word: number for number, word in enumerate(sorted({word for words in wordings for word in words}))}
     by_length: dict[int, list[int]] = defaultdict(list)
@@ -267,17 +269,25 @@ def _alike(wordings: list[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
     for length, places in by_length.items():
         table: Ids = np.array([[numbers[word] for word in wordings[place]] for place in places])
         may = length // ALIKE
-        bounds = np.linspace(0, length, may + 2).astype(int)
-        for start, stop in pairwise(bounds):
-            held = defaultdict(list)
-            for row, stretch in enumerate(table[:, start:stop]):
-                held[stretch.tobytes()].append(row)
-            for rows in held.values():
-                rest = np.array(rows)
-                while len(rest) > 1:
-                    near = (table[rest] != table[rest[0]]).sum(axis=1) <= may
-                    yield from ((places[rest[0]], places[row]) for row in rest[near][1:])
-                    rest = rest[~near]
+        stretches = [table[:, start:stop] for start, stop in pairwise(np.linspace(0, length, may + 3).astype(int))]
+        for one, stretch in enumerate(stretches):
+            for rows in _equal(stretch, np.arange(len(places))):
+                further = [rows] if len(rows) <= CROWD else (
+                    held for other in stretches[one + 1 :] for held in _equal(other, rows)
+                )  # fmt: skip
+                for rest in further:
+                    while len(rest) > 1:
+                        near = (table[rest] != table[rest[0]]).sum(axis=1) <= may
+                        yield from ((places[rest[0]], places[row]) for row in rest[near][1:])
+                        rest = rest[~near]
+
+
+def _equal(stretch: Ids, rows: Ids) -> Iterator[Ids]:
+    """Yield those of the rows that are equal in a stretch, where there are several, in order."""
+    held: dict[bytes, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        held[stretch[row].tobytes()].append(row)
+    return (np.array(several) for several in held.values() if len(several) > 1)
 
 
 def _passages(texts: list[_Text], parts: _Parts) -> Iterator[tuple[int, int]]:

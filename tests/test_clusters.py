@@ -179,6 +179,7 @@ def test_items_told_by_their_options_alone() -> None:
 def test_fields_that_name_a_source() -> None:
     assert documents({"passage_id": 4, "question": "x", "id": 9}) == ("passageid: 4",)
     assert documents({"Passage": "too short to tell", "title": "", "context": None, "doc_id": True}) == ()
+    assert documents({"doc_id": -1, "passage_id": "N/A", "story_id": "None", "article": "unknown"}) == ()
     assert documents({"contextId": "", "story": " ".join(WORDS)}) == (f"story: {' '.join(WORDS)}",)
     items = [Asked(f"{i}", "a", f"{WORDS[i]} {WORDS[-i]}?", documents=documents({"docId": i // 3})) for i in range(12)]
     assert sorted(map(len, sets(items))) == [3, 3, 3, 3]

@@ -8,7 +8,7 @@ from harness.decisions.evidence import Evidence, flip_words, is_control
 from harness.decisions.words import Words, several
 from harness.records import ArmEffect, TaskNoise, TrustCheck
 from harness.spec import Study
-from harness.statistics.estimate import LEAST_CLUSTERS, effective_count
+from harness.statistics.estimate import LEAST_CLUSTERS, cluster_deviations, effective_count, item_variance
 from harness.statistics.paired import Contrast, correlation, seed_noise_differs
 
 SATURATED = 0.97
@@ -186,7 +186,9 @@ def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
     best = max(trained, key=scores.mean)
     top = scores.mean(best)
     by_item = scores.values[scores.arm(best)].mean(axis=0)
-    margin = 2 * float(by_item.std(ddof=1)) / len(by_item) ** 0.5 if len(by_item) > 1 else 0.0
+    member = scores.members() if scores.clusters > 1 else None
+    sums = cluster_deviations(by_item[None] - by_item.mean(), member)
+    margin = 2 * float(item_variance(sums, len(by_item))[0]) ** 0.5 if len(by_item) > 1 else 0.0
     for level, what in (
         (evidence.chance, "guessing among the options"),
         (evidence.majority if words.bounded else None, "always giving the most frequent answer"),  # a share of items
