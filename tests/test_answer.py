@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -329,3 +330,32 @@ def test_a_misspelt_metric_names_the_nearest(study: Path) -> None:
     made.loaded.study = wrong
     with pytest.raises(RequestError, match=r'results have no "sums/exact_mach"\. Did you mean "sums/exact_match"'):
         answer.view(made)
+
+
+# ------------------------------------------------------------------------------------------------------- clusters
+
+
+def test_items_of_one_template_are_clusters_without_being_declared(tmp_path: Path, tiny: Path) -> None:
+    """Generated word problems, several of a template: found in their wording, said with the verdicts."""
+    sums = (
+        "sums: {generator: reasoning-gym, task: chain_sum, config: {max_terms: 2, max_digits: 2}, items: 24, seed: 3,"
+    )
+    told = "sums: {generator: reasoning-gym, task: gsm_symbolic, items: 120, seed: 3,"
+    text = TINY_STUDY.replace(sums, told).replace(
+        'question: "Q: {expression} =\\nA:", slice: carries}', "limit: 120}", 1
+    )
+    assert "gsm_symbolic" in text
+    study = planted.folder_with(tmp_path, tiny, text)
+    made = planted.plant(study)
+    items = made.suite.table("items")
+    found = items.drop_nulls("group").partition_by("group")
+    assert len(found) > 20
+    assert all(held["half"].n_unique() == 1 for held in found)
+    said = check(study, "clusters")
+    deciding = items.filter(items["half"] == "selection")
+    clusters = deciding["group"].drop_nulls().n_unique() + deciding["group"].null_count()
+    assert said.ok
+    assert re.fullmatch(rf"{len(deciding)} items in {clusters} clusters \(intraclass correlation 0\.\d\d\)", said.text)
+    decided = answer.view(planted.plan(study)).decisions
+    assert decided is not None
+    assert decided.decisions[0].facts["clusters"] == clusters
