@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import suites
@@ -156,6 +156,7 @@ class TestFinish:
         back = suites.finish(mine, items(count)[::-1], folder)
         assert dict(frame.select("item_id", "half").iter_rows()) == dict(back.select("item_id", "half").iter_rows())
 
+    @settings(deadline=None)
     @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=30), share=st.floats(0, 0.9), rng=st.randoms())
     def test_a_cluster_is_in_one_half(
         self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int], share: float, rng: random.Random
