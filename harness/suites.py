@@ -300,11 +300,11 @@ def _check_references(place: str, file: Path, folder: Path, seen: set[Path]) -> 
             waiting += node.value
     for one in included:
         target = (file.parent / str(one.value)).resolve()
-        if not target.is_relative_to(folder) or not target.is_file() or outside.hidden(target.relative_to(folder)):
-            raise RequestError(
-                f"{place}: {shown}:{one.start_mark.line + 1}: include: no file {one.value} in the folder (hidden ones "
-                "are left out)"
-            )
+        inner = target.is_relative_to(folder)
+        unseen = " (hidden ones are left out)" if inner and outside.hidden(target.relative_to(folder)) else ""
+        if not inner or unseen or not target.is_file():
+            here = f"{place}: {shown}:{one.start_mark.line + 1}"
+            raise RequestError(f"{here}: include: no file {one.value} in the folder{unseen}")
         if target not in seen:
             _check_references(place, target, folder, seen)
 
