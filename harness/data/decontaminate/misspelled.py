@@ -36,12 +36,13 @@ class Mistyped:
         for word in self._known:
             for part in _shorter(word):
                 self._shorter.setdefault(part, []).append(word)
+        self._forms = self._known.keys() | self._shorter.keys()
 
     def meant(self, word: str) -> str | None:
         """Return the first known word of which a word is one letter away."""
-        if len(word) < LETTERS - 1 or not word.isascii():
+        parts = [word[:at] + word[at + 1 :] for at in range(len(word))]
+        if (word not in self._shorter and self._forms.isdisjoint(parts)) or len(word) < LETTERS - 1:
             return None
-        parts = list(_shorter(word))
         found: Collection[str] = [
             *self._shorter.get(word, ()),
             *(part for part in parts if part in self._known),

@@ -26,6 +26,7 @@ from harness.data.text import Words, is_operator
 Ints = NDArray[np.int64]
 HITS = (2, 6)  # at least and at most so many rare pairs in one place make a candidate
 SLACK = 0.1  # taken off the share asked for: words joined or split by punctuation look like edits here
+BRIEF = 8  # words of an item of which a mistyped one leaves too few pairs to be looked up by
 REMEMBERED = 1_000_000  # words of no item that are remembered at a time
 _BLIND = {"#": NUMBER, "±": SIGN}
 MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd constant: hashes are polynomials in it, modulo 2**64
@@ -75,7 +76,9 @@ class Scanner:
             sample: Words of some rows, to see which pairs are rare; it changes the time taken, not what is found.
         """
         self.suite = suite
-        self._mistyped = Mistyped(suite.vocabulary)
+        # A long item keeps enough pairs, whatever is mistyped.
+        brief = (item.core for item in suite.items if len(item.core) <= BRIEF)
+        self._mistyped = Mistyped(dict.fromkeys(chain.from_iterable(brief)))
         self._ids = _Ids(suite.vocabulary, self._mistyped)
         self._grams = self._hashed(suite.grams, suite.ngram)
         self._anchors = self._hashed(suite.wholes, ANCHOR)
