@@ -23,7 +23,7 @@ from harness.errors import RequestError, StepError, did_you_mean
 from harness.identity import sequence_digest, step_key
 from harness.spec import COMMIT
 from harness.store import Artifact, Step, Store
-from harness.tokenizer import begins_only, special_tokens
+from harness.tokenizer import begins_only, embeddings, special_tokens, text_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -146,7 +146,7 @@ def load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
         model, loading = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **trust
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **trust, **_padding(folder)
         )
     except ValueError as error:
         if trust_remote_code or "trust_remote_code" not in str(error):
@@ -159,12 +159,18 @@ def load(
     return model.to(device).eval(), tokenizer
 
 
-def _settle(tokenizer: PreTrainedTokenizerBase, folder: Path, embeddings: int) -> None:
+def _padding(folder: Path) -> dict[str, Any]:
+    """Return what is to be said of padding where a configuration names an id that its model has not."""
+    known, pad = embeddings(folder), text_config(folder).get("pad_token_id")
+    return {"pad_token_id": None} if known is not None and type(pad) is int and pad >= known else {}
+
+
+def _settle(tokenizer: PreTrainedTokenizerBase, folder: Path, known: int) -> None:
     """Let a tokenizer do what ``tokens.RowEncoder`` does with the same files, and pad with an id the model has."""
     begins_only(tokenizer.backend_tokenizer)
     if tokenizer.eos_token is None:
         tokenizer.eos_token = special_tokens(folder, tokenizer.backend_tokenizer)["eos_token"]
-    if tokenizer.pad_token is None or tokenizer.pad_token_id >= embeddings:  # padding is masked: any other will do
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= known:  # padding is masked: any other will do
         tokenizer.pad_token = tokenizer.eos_token
 
 

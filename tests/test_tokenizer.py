@@ -184,7 +184,10 @@ def with_token(tiny: Path, folder: Path, token: str, **named: str) -> Path:
 
 
 def test_padding_that_the_model_has_not_is_another_token(tiny: Path, tmp_path: Path) -> None:
-    model, loaded = models.load(with_token(tiny, tmp_path / "model", "[PAD]", pad_token="[PAD]"), "cpu")
+    folder = with_token(tiny, tmp_path / "model", "[PAD]", pad_token="[PAD]")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": config["vocab_size"] + 1}))
+    model, loaded = models.load(folder, "cpu")
     assert loaded.pad_token_id < model.get_input_embeddings().num_embeddings
 
 
