@@ -26,12 +26,11 @@ from tests.command import argv, environment, harness
 from tests.conftest import TINY_STUDY, Ran
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-LATIN = {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surroundings", [ASCII, LATIN, BARE])
+@pytest.mark.parametrize("surroundings", [ASCII, BARE])
 def test_letters_that_the_terminal_lacks_are_spelled(study_folder: Path, surroundings: dict[str, str]) -> None:
     text = TINY_STUDY.replace("Half the answers are wrong.", "Größe 数 · half are wrong…")
     (study_folder / "größe.yaml").write_text(text, encoding="utf-8")
