@@ -213,8 +213,7 @@ def same(held: Mapping[Path, str]) -> Iterator[None]:
     with watched():
         for path, expected in held.items():
             if digest(path) != expected:
-                host = socket.gethostname()
-                raise Changed(f"{path} on {host} is not what it is where the study was planned, or has changed since")
+                raise _changed(path, f", or is another file on {socket.gethostname()}")
         yield
 
 
@@ -237,10 +236,10 @@ def check(*, wholly: bool = False) -> None:
             raise _changed(path)
 
 
-def _changed(path: Path) -> Changed:
+def _changed(path: Path, besides: str = "") -> Changed:
     with contextlib.suppress(ValueError):
         path = path.relative_to(Path.cwd())
-    return Changed(f"{path} changed while it was read; nothing was kept of it, run again")
+    return Changed(f"{path} changed while it was read{besides}; nothing was kept of it, run again")
 
 
 def _look(path: Path) -> Seen:

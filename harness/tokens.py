@@ -125,7 +125,7 @@ class RowEncoder:
         self._specials = tokenizer.special_tokens(folder, self._tokenizer)
         config = tokenizer.json_object(folder, "tokenizer_config.json")
         eos = self._specials["eos_token"]
-        if not eos and not config:
+        if not eos and not (folder / "tokenizer_config.json").is_file():
             raise RequestError(f"{folder}: no tokenizer_config.json, which names the token that ends a row")
         if not eos:
             raise RequestError(f"{folder / 'tokenizer_config.json'}: no eos_token; a row could not say where it ends")

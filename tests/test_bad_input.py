@@ -365,7 +365,7 @@ MODELS = [
     model("tokenizer's configuration", "{folder}/model/tokenizer_config.json: not JSON (...",
           tokenizer_config__json="{"),
     model("no end of text", "{folder}/model/tokenizer_config.json: no eos_token; a row could not say where it ends",
-          tokenizer_config__json="{}"),
+          tokenizer_config__json="{}", generation_config__json="{}", config__json='{"model_type": "llama"}'),
     Case("code that is trusted and not there", "study.yaml:3: model: model: its code mine.py is not in the folder",
          "seeds: 2", "trust_remote_code: true\nseeds: 2",
          files={"model/config.json": '{"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}'}),

@@ -335,6 +335,7 @@ def test_the_study_decides_for_driver_and_workers(study_folder: Path) -> None:
 def test_a_chat_template_is_rendered_in_a_sandbox(tmp_path: Path, tiny: Path) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     row = {"source": "s", "row_id": "r", "prompt": "a", "completion": "b"}
+    refused = "the model's chat template (cannot be used|counts through more than 1,000,000 numbers)"
     for template in (
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append({'role': 'x', 'content': 'y'}) }}",
@@ -343,7 +344,7 @@ def test_a_chat_template_is_rendered_in_a_sandbox(tmp_path: Path, tiny: Path) ->
     ):
         (folder / "chat_template.jinja").write_text(template)
         encoder = RowEncoder(folder, chat_template=True, max_length=64)
-        with pytest.raises(RequestError, match="the model's chat template cannot be used"):
+        with pytest.raises(RequestError, match=refused):
             encoder.encode(row)
     assert not (tmp_path / "trace").exists()
 

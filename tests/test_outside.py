@@ -29,7 +29,7 @@ from harness.loading import load_study
 from harness.outside import Changed, digest, tree_digest, walk, watched
 from harness.plan import Plan, make_plan, publish
 from harness.store import Store
-from tests.command import harness
+from tests.command import HANGS, harness
 from tests.data.spread.here import Here
 
 Swap = Callable[[Path, bytes], None]
@@ -294,6 +294,7 @@ def planned(folder: Path, pools: Pools | None = None, store: str = "store") -> P
     def materialize(suite: Any, target: Path) -> list[dict[str, Any]]:
         read = (target / "tasks" / "own" / "own.yaml").read_text()
         (target / "metrics.json").write_text('{"own": ["acc"]}')
+        (target / "asked.json").write_text("{}")
         item = {"task": "own", "subtask": "own", "index": 0, "doc_digest": read, "question": read, "answer": ""}
         return [item | {"choices": [], "slice": None, "group": None}]
 
@@ -397,9 +398,9 @@ def test_sources_are_what_their_keys_say_while_somebody_swaps_files(folder: Path
     thread = threading.Thread(target=swapping)
     thread.start()
     refused = stored = 0
-    until = time.monotonic() + 5
+    until = time.monotonic() + HANGS
     try:
-        while time.monotonic() < until:
+        while min(refused, stored) < 3 and time.monotonic() < until:
             try:
                 made = planned(folder, pools, f"store-{refused + stored}")
             except Changed:
@@ -412,7 +413,7 @@ def test_sources_are_what_their_keys_say_while_somebody_swaps_files(folder: Path
     finally:
         ended.set()
         thread.join()
-    assert refused
+    assert min(refused, stored) == 3
 
 
 @pytest.mark.parametrize("name", ["one.jsonl", "many/b.jsonl", "hub/train.jsonl", "mine.py"])
@@ -431,7 +432,7 @@ def test_a_machine_with_other_files_makes_no_part_of_a_source(
 
     with monkeypatch.context() as patch:
         patch.setattr(outside, "check", lambda **_: None)  # that the file is another one is all there is to see
-        with pytest.raises(Changed, match=rf"{name} on .* is not what it is where the study was planned"):
+        with pytest.raises(Changed, match=rf"{name} changed .*, or is another file on .*; nothing"):
             planned(folder, SpreadPools(Elsewhere(), folder / "work" / "scratch"))
     assert not (folder / "store").exists()
 

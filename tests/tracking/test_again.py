@@ -135,7 +135,7 @@ def test_diverged_training_and_odd_names_are_shown(view: StudyView, store: Path)
     sync(view, store)
     run = by_key(default_uri(store))[f"{STUDY_KEY}/baseline/1"]
     assert run.data.metrics["loss"] != run.data.metrics["loss"]
-    assert run.data.metrics["sums/f1_first _strict_"] == 0.5
+    assert run.data.metrics["sums/f1_x2C_first _x28_strict_x29_"] == 0.5
     assert sync(view, store).unchanged == 11
 
 

@@ -124,6 +124,8 @@ def _carried(rows: pl.DataFrame, name: str, whose: str) -> Iterator[float]:
             record = rows.row(index, named=True)
             if value is not None:
                 raise RequestError(f"{whose}: {which(record)}: {name} is {value!r}, not a number")
+            if name in columns:
+                raise RequestError(f"{whose}: {which(record)}: {name} is empty, not a number")
             near = did_you_mean(name, columns) or f" Name it in sources.{record['source']}.columns."
             raise RequestError(f"{whose}: {which(record)} carries no {name}.{near}")
         yield float(value)

@@ -120,7 +120,7 @@ def test_scores() -> None:
     [
         ('{"qualty":0.2}', 'the row f:1 carries no quality. Did you mean "qualty"'),
         (None, "the row f:1 carries no quality. Name it in sources.s.columns"),
-        ('{"quality":null}', 'the row f:1 carries no quality. Did you mean "quality"'),
+        ('{"quality":null}', "the row f:1: quality is empty, not a number"),
         ('{"quality":"0.5"}', "the row f:1: quality is '0.5', not a number"),
         ('{"quality":true}', "quality is True, not a number"),
         ('{"quality":NaN}', "quality is nan, not a number"),
