@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent
 
 # No test may reach for a hub, or for somebody's store. Here rather than in a fixture: libraries read it when imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests that share the cores have one each: threads of all of them would be in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in ("HARNESS_STORE", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
 

@@ -60,7 +60,7 @@ STUDY = """\
 study: ways
 question: How is it asked?
 model: model
-recipe: {lora: {r: 4, alpha: 8}, batch: 4, steps: 1, max_length: 64}
+recipe: {lora: {r: 4, alpha: 8}, batch: 4, steps: 1, max_length: 128}
 sources:
   rows: {generator: reasoning-gym, task: chain_sum, rows: 8, seed: 1}
   more: {generator: reasoning-gym, task: chain_sum, rows: 8, seed: 2}

@@ -23,7 +23,7 @@ study: full
 question: Which of three pools earns its place, and how much of it is enough?
 hypothesis: Sums are missed when left out; more of them helps, less and less.
 model: model
-recipe: {lora: {r: 4, alpha: 8}, learning_rate: 1.0e-2, batch: 4, steps: 4, max_length: 64}
+recipe: {lora: {r: 4, alpha: 8}, learning_rate: 1.0e-2, batch: 4, steps: 4, max_length: 256}
 suite:
   suite: held-out
   tasks:
@@ -98,6 +98,7 @@ def evil(folder: Path, tiny: Path) -> Plan:
     """Plant a study whose every text would like to run a script, style the page or steer a terminal."""
     text = yaml.safe_load(TINY_STUDY)
     text |= {"question": f"Why? {EVIL}", "hypothesis": EVIL, "outcome": EVIL, "waive": [f"packages: {EVIL}"]}
+    text["recipe"]["max_length"] = 256  # what is not nice is long
     task = text["suite"]["tasks"]["sums"]
     task |= {"question": f"Q {EVIL}: {{expression}} =", "answer": f" {{answer}} {EVIL}"}
     rows = [{"prompt": f"{EVIL} {number}", "completion": EVIL} for number in range(30)]
