@@ -140,10 +140,11 @@ class Suite:
     common: frozenset[tuple[str, str]] = frozenset()  # pairs of neighbours, numbers blinded, that many items hold
 
     @cached_property
-    def _firsts(self) -> dict[str, list[Words]]:
-        found: dict[str, list[Words]] = defaultdict(list)
+    def _firsts(self) -> dict[str, set[int]]:
+        """First word -> lengths of the items that begin with it; many of a suite may begin alike."""
+        found: dict[str, set[int]] = defaultdict(set)
         for form in self.exacts:
-            found[form[0]].append(form)
+            found[form[0]].add(len(form))
         return dict(found)
 
     def holds_exact(self, text: Words) -> bool:
@@ -152,7 +153,10 @@ class Suite:
         if firsts.keys().isdisjoint(text):
             return False
         return any(
-            text[at : at + len(form)] == form for at, word in enumerate(text) if word in firsts for form in firsts[word]
+            text[at : at + length] in self.exacts
+            for at, word in enumerate(text)
+            if word in firsts
+            for length in firsts[word]
         )
 
     @cached_property
