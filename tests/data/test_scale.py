@@ -99,6 +99,7 @@ def test_a_study_on_a_million_short_rows_is_planned_in_two_gibibytes(study_folde
     """Read, decontaminated, drawn at every seed and written: all that `plan` does."""
     make(study_folder / "rows.jsonl", ROWS, (29, 12))
     study = yaml.safe_load((study_folder / "study.yaml").read_text())
+    study["recipe"]["max_length"] = 512  # no row is cut before its answer
     study["sources"]["big"] = {"path": "rows.jsonl"}
     study["baseline"] = {"mix": {"big": 200}}
     study["arms"] = {"short": {"operations": [{"filter": {"max_words": 30}}]}}
