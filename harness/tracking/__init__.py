@@ -236,14 +236,14 @@ def _follow(database: sqlite3.Connection, here: str) -> None:
 def _experiment(client: Any, view: StudyView, store: Path, uri: str) -> str:
     """Return the id of the study's experiment, made or taken out of the trash where needed."""
     found, question = client.get_experiment_by_name(view.study), escaped(view.question)[:TEXT_LIMIT]
+    # With a database MLflow would put artifacts below the current folder; a server decides for itself.
+    database = uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
     if found is None:
-        # With a database MLflow would put artifacts below the current folder; a server decides for itself.
-        database = uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
         place = (_artifacts(store) / view.study).as_uri() if database else None
         tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": question}
         return str(client.create_experiment(view.study, artifact_location=place, tags=tags))
     there, here = found.artifact_location or "", _artifacts(store).as_uri()
-    if there.rpartition("/")[0].endswith("/mlflow-artifacts") and not there.startswith(f"{here}/"):
+    if database and there.rpartition("/")[0].endswith("/mlflow-artifacts") and not there.startswith(f"{here}/"):
         # The database is not the store's own, which follows it: other stores may still have their artifacts there.
         raise StepError(
             f'MLflow at {public_uri(uri)} keeps the artifacts of experiment "{view.study}" in {there}, and the store '
