@@ -165,14 +165,14 @@ class Builder:
         written, base = self.study.sources[name], self.loaded.source_folders[name]
         source = sources.settled(name, written, base)
         inputs = sources.inputs(name, source, base) | self._tools(source.operations)
-        if self.measure.lessons is not None:
+        if self.measure.untrainable is not None:
             inputs |= self.measure.identity()
         spec = {"name": name, "source": written.identity()}
         step = make_step("source", name, spec, inputs)
 
         def build() -> Output:
             ask = self.measure
-            made = self.pools.read(name, source, base, ask.tokens, ask.perplexity, ask.lessons)
+            made = self.pools.read(name, source, base, ask.tokens, ask.perplexity, ask.untrainable)
             return Output(step, made.digest, made.data, tables=made.tables, parts=made.files)
 
         return self._output(step, build)
@@ -249,7 +249,7 @@ class Builder:
         return self._planned(name, spec, tests, control, sampled, outputs)
 
     def _rows(self, name: str, variant: Variant, pools: dict[str, Output], seed: int) -> Output:
-        from harness.data.operations import lessons
+        from harness.data.operations import trainable
 
         assert variant.mix is not None
         used = {source: pools[source] for source in variant.mix}
@@ -265,7 +265,7 @@ class Builder:
             "match": "rows" if self.study.match in ("rows", "tokens") else "as drawn",
         }
         inputs = {f"pools/{n}": p.digest for n, p in used.items()} | self._tools(variant.operations)
-        if variant.in_tokens or (self.measure.lessons is not None and lessons.changes(variant.operations)):
+        if variant.in_tokens or (self.measure.untrainable is not None and trainable.changes(variant.operations)):
             inputs |= self.measure.identity()
         label = f"{self.study.study}-{name}" + (f"-seed{seed}" if sampled else "")
         step = make_step("variant", label, spec, inputs)
@@ -280,7 +280,7 @@ class Builder:
                     tokens=self.measure.tokens,
                     trained=self.measure.trained,
                     perplexity=self.measure.perplexity,
-                    lessons=self.measure.lessons,
+                    untrainable=self.measure.untrainable,
                     folder=self.loaded.model_folder,
                 )
             return _variant_output(step, built)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import lessons, models
+from harness import models, trainable
 from harness.errors import StepError
 from harness.spec import Study
 from harness.steps import Output, make_step
@@ -56,7 +56,7 @@ class Counter:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class Untrainable:
     """Tells whether a model can learn from rows; may be sent to another process.
 
     Attributes:
@@ -69,7 +69,7 @@ class Lessons:
 
     def __call__(self, rows: pl.DataFrame, what: str) -> pl.Series:
         """Return why rows cannot be trained on (``encode``), or teach nothing when they are cut (``cut``)."""
-        ask = {"encode": lessons.unusable, "cut": lessons.cut_off}[what]
+        ask = {"encode": trainable.unusable, "cut": trainable.cut_off}[what]
         return ask(_encoder(self.counter), rows, every=self.every)
 
 
@@ -101,7 +101,7 @@ class Measure:
         tokens: Rows -> tokens of each, uncut; None while the model's tokenizer is not on this machine yet.
         trained: The same, cut as the recipe says.
         perplexity: Rows -> perplexity of each; None while the model cannot be asked.
-        lessons: Why rows cannot be trained on; None while the model's tokenizer is not on this machine yet.
+        untrainable: Why rows cannot be trained on; None while the model's tokenizer is not on this machine yet.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Measure:
         self.trained: Callable[[pl.DataFrame], list[int]] | None = (
             self._counter(study.recipe.max_length) if ready else None
         )
-        self.lessons = Lessons(self._counter(study.recipe.max_length), every) if ready else None
+        self.untrainable = Untrainable(self._counter(study.recipe.max_length), every) if ready else None
         self.perplexity: Callable[[pl.DataFrame], list[float]] | None = (
             self._measure if ready and perplexities is not None else None
         )
@@ -134,7 +134,7 @@ class Measure:
             "objective": recipe.objective,
             "max_length": str(recipe.max_length),
             "date": recipe.date.isoformat(),
-        } | ({"lessons": "every row encoded"} if self.lessons is not None and self.lessons.every else {})
+        } | ({"untrainable": "every row encoded"} if self.untrainable is not None and self.untrainable.every else {})
 
     def encode(self, rows: pl.DataFrame) -> list[Encoded]:
         """Return the training sequence of every row, cut as the recipe says.

@@ -18,7 +18,7 @@ from harness.fitting import refuse_unfit
 from harness.identity import digest
 from harness.loading import Loaded
 from harness.measure import Perplexities
-from harness.spec import Study
+from harness.spec import Recipe, Study
 from harness.steps import Output, adapter_step, make_step, result_step, run_key, tokens_step
 from harness.store import Step, Store
 from harness.tokens import Unusable
@@ -64,7 +64,7 @@ class Plan:
 
     def result(self, name: str, adapter: str) -> Step:
         """Return the step that evaluates an adapter, by its name and content digest."""
-        return result_step(name, self.suite.digest, self.model.digest, adapter, self.study.recipe.date.isoformat())
+        return result_step(name, self.study.recipe, self.suite.digest, self.model.digest, adapter)
 
 
 @outside.watched()
@@ -111,8 +111,7 @@ def make_plan(
     runs = [
         _planned_run(study, store, variant, seed, model, suite) for seed in study.seed_list() for variant in variants
     ]
-    date = study.recipe.date.isoformat()
-    base = result_step(f"base-{study.suite.suite}", suite.digest, model.digest, None, date)
+    base = result_step(f"base-{study.suite.suite}", study.recipe, suite.digest, model.digest, None)
     return Plan(
         loaded, store, model, suite, cleaned, variants, runs, base, builder.outputs, _study_step(study, runs, base)
     )
@@ -121,9 +120,10 @@ def make_plan(
 def refreshed(plan: Plan) -> Plan:
     """Return the plan with its runs' states as the store shows them now."""
     plan.store.prefetch("adapter", "result")
-    date = plan.study.recipe.date.isoformat()
+    recipe = plan.study.recipe
     runs = [
-        replace(run, state=_state(plan.store, run.key, run.adapter, plan.suite, plan.model, date)) for run in plan.runs
+        replace(run, state=_state(plan.store, run.key, run.adapter, recipe, plan.suite, plan.model))
+        for run in plan.runs
     ]
     return replace(plan, runs=runs)
 
@@ -203,14 +203,14 @@ def _planned_run(
     adapter = adapter_step(name, study.recipe, drawn, content, model.digest)
     tokens = tokens_step(name, study.recipe, content, model.digest)
     key = run_key(adapter.key, suite.digest)
-    state = _state(store, key, adapter, suite, model, study.recipe.date.isoformat())
+    state = _state(store, key, adapter, study.recipe, suite, model)
     return PlannedRun(variant.name, seed, key, adapter, rows, tokens, state)
 
 
-def _state(store: Store, key: str, adapter: Step, suite: Output, model: models.Model, date: str) -> State:
+def _state(store: Store, key: str, adapter: Step, recipe: Recipe, suite: Output, model: models.Model) -> State:
     trained = store.find("adapter", adapter.key)
     if trained is not None:
-        result = result_step(adapter.name, suite.digest, model.digest, trained.record.digest, date)
+        result = result_step(adapter.name, recipe, suite.digest, model.digest, trained.record.digest)
         if store.find("result", result.key):
             return "done"
     if store.failure(key):

@@ -92,18 +92,18 @@ def adapter_step(name: str, recipe: Recipe, seed: int, rows: str, model: str) ->
     return make_step("adapter", name, spec, inputs)
 
 
-def result_step(name: str, suite: str, model: str, adapter: str | None, date: str) -> Step:
+def result_step(name: str, recipe: Recipe, suite: str, model: str, adapter: str | None) -> Step:
     """Return the step that evaluates an adapter (or the base model) on a suite.
 
     Args:
         name: For people.
+        recipe: Of the training: what a chat template that asks for the date is told.
         suite: Content digest of the suite: its items, and everything that says how they are asked and scored.
         model: Digest of the base model, its tokenizer and chat template.
-        adapter: Content digest of the adapter.
-        date: What a chat template that asks for the date is told (``Recipe.date``).
+        adapter: Content digest of the adapter; None for the base model.
     """
     inputs = {"suite": suite, "model": model, "adapter": adapter or "none"}
-    return make_step("result", name, {"date": date}, inputs)
+    return make_step("result", name, {"date": recipe.date.isoformat()}, inputs)
 
 
 def tokens_step(name: str, recipe: Recipe, rows: str, model: str) -> Step:

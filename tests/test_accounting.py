@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from harness.data.pools import LocalPools, Pool
 from harness.data.spread import SpreadPools, parts
 from harness.errors import RequestError
-from harness.measure import Counter, Lessons
+from harness.measure import Counter, Untrainable
 from harness.spec import Source
 from harness.tokens import RowEncoder
 from tests.command import harness
 from tests.data.spread.here import Here
-from tests.test_lessons import LAYOUTS, TEMPLATES
+from tests.test_trainable import LAYOUTS, TEMPLATES
 
 CHAINS: list[list[Any]] = [[], ["clean"], [{"filter": {"max_tokens": 40}}], [{"dedupe": {}}, {"pii": {}}]]
 
@@ -57,7 +57,7 @@ def test_rows_in_are_rows_used_and_lines_of_the_ledger(
         objective = "sft" if objective == "text" and layout != "text" else objective
         length = data.draw(st.sampled_from([8, 30, 90, 1000]))
         counter = Counter(model, "m", data.draw(st.booleans()), length, objective, datetime.date(2026, 1, 1))
-        lessons = Lessons(counter, every=data.draw(st.booleans()))
+        untrainable = Untrainable(counter, every=data.draw(st.booleans()))
         uncut = Counter(model, "m", counter.chat_template, 10**9, objective, counter.date)
         source = Source.model_validate(
             {
@@ -66,10 +66,12 @@ def test_rows_in_are_rows_used_and_lines_of_the_ledger(
             }
         )  # fmt: skip
         local, other = (
-            made(pools, one, tmp_path, uncut, None, lessons)
+            made(pools, one, tmp_path, uncut, None, untrainable)
             for pools, one in ((LocalPools(), source), (spread, source))
         )
-        stopped = made(LocalPools(), source.model_copy(update={"on_bad_row": "stop"}), tmp_path, uncut, None, lessons)
+        stopped = made(
+            LocalPools(), source.model_copy(update={"on_bad_row": "stop"}), tmp_path, uncut, None, untrainable
+        )
         if isinstance(local, str):
             assert other == local
             assert "rows" in local  # nothing is left, and it says why

@@ -33,6 +33,7 @@ from harness.spec import (
 )
 from harness.steps import adapter_step, tokens_step
 from harness.store import Store
+from tests.evaluation.local_suite import QUIZ
 
 STUDY: dict[str, Any] = {
     "study": "keys",
@@ -60,17 +61,6 @@ STUDY: dict[str, Any] = {
     "controls": [],
     "seeds": 1,
     "decide": {"metric": "own/acc", "smallest_effect": 0.05},
-}
-TASK: dict[str, Any] = {
-    "task": "own",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "docs.jsonl"}},
-    "test_split": "test",
-    "output_type": "multiple_choice",
-    "doc_to_text": "{{question}}",
-    "doc_to_choice": "{{options}}",
-    "doc_to_target": "label",
-    "metric_list": [{"metric": "acc"}],
 }
 Changes = dict[str, Any]  # dotted place in the study -> another value; None takes a field away
 # Class -> field -> what to change (the field, and what must go with it) and the kinds of steps that must get other
@@ -263,7 +253,7 @@ def write_suite(folder: Path, **lines: Any) -> None:
     (folder / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
     (folder / "own.py").write_text("def f(*args):\n    return args[0] if len(args) == 1 else {'acc': 1.0}\n")
     for name in ("own", "own2"):
-        text = yaml.safe_dump(TASK | lines | {"task": name}).replace("'!function'", "!function own.f")
+        text = yaml.safe_dump(QUIZ | lines | {"task": name}).replace("'!function'", "!function own.f")
         (folder / f"{name}.yaml").write_text(text)
 
 
@@ -309,8 +299,8 @@ def test_every_field_is_looked_at() -> None:
     assert looked == {kind: set(kind.model_fields) for kind in FIELDS}
     specs = {value for value in vars(spec).values() if isinstance(value, type) and issubclass(value, Spec)} - {Spec}
     # An operation's and a design's fields are those of the variants: the identity of each holds all of them.
-    # What is done to every source last (``Lesson``) is nothing that people write.
-    assert specs - set(FIELDS) - {spec.operations.Lesson} == {*OPERATIONS.values(), *DESIGNS.values()}
+    # What is done to every source last (``Trainable``) is nothing that people write.
+    assert specs - set(FIELDS) - {spec.operations.Trainable} == {*OPERATIONS.values(), *DESIGNS.values()}
 
 
 def test_an_identity_holds_every_field() -> None:

@@ -21,6 +21,7 @@ from harness.store import Store
 from tests.command import harness
 from tests.conftest import TINY_STUDY
 from tests.evaluation.kinds import model_of
+from tests.evaluation.local_suite import QUIZ
 
 
 def folder_with(folder: Path, tiny: Path, kind: str) -> Path:
@@ -60,17 +61,6 @@ BROKEN = """
 def process_results(doc, results):
     raise KeyError("of my own making")
 """
-TASK = {
-    "task": "broken",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "docs.jsonl"}},
-    "test_split": "test",
-    "output_type": "multiple_choice",
-    "doc_to_text": "{{question}}",
-    "doc_to_choice": "{{options}}",
-    "doc_to_target": "label",
-    "metric_list": [{"metric": "acc"}],
-}
 
 
 def broken(folder: Path, tiny: Path) -> Path:
@@ -81,7 +71,7 @@ def broken(folder: Path, tiny: Path) -> Path:
         "".join(json.dumps({"question": f"item {n}", "options": ["a", "b"], "label": 0}) + "\n" for n in range(8))
     )
     (folder / "suite" / "own.py").write_text(BROKEN)
-    text = yaml.safe_dump(TASK) + "process_results: !function own.process_results\n"
+    text = yaml.safe_dump({"task": "broken"} | QUIZ) + "process_results: !function own.process_results\n"
     (folder / "suite" / "broken.yaml").write_text(text)
     study = yaml.safe_load(TINY_STUDY)
     study["suite"] = {"suite": "held-out", "tasks": {"sums": {"task": "broken", "path": "suite"}}}

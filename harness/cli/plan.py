@@ -117,7 +117,7 @@ def show_packing(packed: list[Packed]) -> None:
 
 def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
     """Return the plan as the documented JSON."""
-    from harness.forecast.lessons import left_out, remarks
+    from harness.forecast.remarks import left_out, remarks
 
     return {
         "study": made.study.study,
@@ -164,7 +164,7 @@ def as_json(made: Plan, expected: Forecast) -> dict[str, Any]:
 def show(made: Plan, expected: Forecast) -> None:
     """Print the plan for people."""
     from harness.cli import tables
-    from harness.forecast.lessons import remarks
+    from harness.forecast.remarks import remarks
 
     out = tables.console()
     study = made.study

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import polars as pl
 
 from harness.data import decontaminate, sources, variants
+from harness.data.operations.context import Untrainable
 from harness.data.rows import Built, pool_digest
 from harness.spec import Decontaminate, Source, Variant
 
-Lessons = Callable[[pl.DataFrame, str], pl.Series]  # why rows cannot be trained on (see operations.Context)
 Numbers = Callable[[pl.DataFrame], Sequence[Any]]  # of each row, as the model sees it
 
 
@@ -74,7 +74,7 @@ class Pools(Protocol):
         base: Path,
         tokens: Numbers | None,
         perplexity: Numbers | None,
-        lessons: Lessons | None = None,
+        untrainable: Untrainable | None = None,
     ) -> Pool:
         """Read, map and operate on a source's rows (see ``sources.load``)."""
 
@@ -91,7 +91,7 @@ class Pools(Protocol):
         tokens: Numbers | None,
         trained: Numbers | None,
         perplexity: Numbers | None,
-        lessons: Lessons | None = None,
+        untrainable: Untrainable | None = None,
         folder: Path,
     ) -> Built:
         """Draw a training set (see ``variants.build``)."""
@@ -107,14 +107,14 @@ class LocalPools:
         base: Path,
         tokens: Numbers | None,
         perplexity: Numbers | None,
-        lessons: Lessons | None = None,
+        untrainable: Untrainable | None = None,
     ) -> Pool:
         """Read, map and operate on a source's rows.
 
         Raises:
             RequestError: As ``sources.load`` does.
         """
-        built = sources.load(name, source, base, tokens, perplexity, lessons)
+        built = sources.load(name, source, base, tokens, perplexity, untrainable)
         lost = {str(op): int(n) for op, n in built.drops.group_by("operation").len().sort("operation").iter_rows()}
         data = {"rows": built.rows.height, "dropped": built.drops.height, "lost": lost}
         if source.path is not None:  # what is fetched or made is not begun once more for it
@@ -140,7 +140,7 @@ class LocalPools:
         tokens: Numbers | None,
         trained: Numbers | None,
         perplexity: Numbers | None,
-        lessons: Lessons | None = None,
+        untrainable: Untrainable | None = None,
         folder: Path,
     ) -> Built:
         """Draw a training set.
@@ -151,7 +151,7 @@ class LocalPools:
         frames = {name: pool.table("rows") for name, pool in pools.items()}
         return variants.build(
             variant, frames, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,
-            lessons=lessons, folder=folder,
+            untrainable=untrainable, folder=folder,
         )  # fmt: skip
 
 

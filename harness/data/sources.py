@@ -16,6 +16,7 @@ import polars as pl
 from harness import outside
 from harness.data import columnar, fields, files, generators, layouts, operations
 from harness.data.fields import BadRow, Template
+from harness.data.operations.context import Untrainable
 from harness.data.reading import Batch, Block, Record, batched
 from harness.data.rows import Built, drops, frame, json_objects, table
 from harness.data.tabular import Item, arrow_rows
@@ -77,7 +78,7 @@ def load(
     base: Path,
     tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
-    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None,
+    untrainable: Untrainable | None = None,
 ) -> Built:
     """Read, map and operate on a source's rows.
 
@@ -87,7 +88,7 @@ def load(
         base: The folder its relative paths start from, and where its functions are.
         tokens: Counts the tokens of rows as the model sees them, for filters that ask.
         perplexity: Perplexity of rows under the base model, for filters that ask.
-        lessons: Why rows cannot be trained on, or teach nothing when they are cut.
+        untrainable: Why rows cannot be trained on, or teach nothing when they are cut.
 
     Returns:
         The pool in the order it was read, and the ledger: rows that could not be used (operation ``read``, when
@@ -102,13 +103,13 @@ def load(
     if not any(built.rows.height for built in read):
         refuse_none(name, lost, lost.height)
     context = operations.Context(
-        f"sources.{name}", source.seed, base, tokens=tokens, perplexity=perplexity, lessons=lessons
+        f"sources.{name}", source.seed, base, tokens=tokens, perplexity=perplexity, untrainable=untrainable
     )
-    chain = operations.lessons.of_source(source.operations, context)
+    chain = operations.trainable.of_source(source.operations, context)
     built = operations.apply_all(pl.concat(one.rows for one in read), chain, context)
     if source.on_bad_row == "stop":
-        bad = built.drops.filter(operation=operations.lessons.ENCODE.op)
-        operations.lessons.refuse(name, bad, bad.height)
+        bad = built.drops.filter(operation=operations.trainable.ENCODE.op)
+        operations.trainable.refuse(name, bad, bad.height)
     return Built(built.rows, pl.concat([lost, built.drops]))
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import polars as pl
 
 from harness.data import operations
+from harness.data.operations.context import Untrainable
 from harness.data.rows import DROP_SCHEMA, SCHEMA, Built, compact, dropped, drops, ranked
 from harness.errors import RequestError
 from harness.spec import AnyOperation, Sample, Variant
@@ -33,7 +34,7 @@ def build(
     tokens: Tokens | None = None,
     trained: Tokens | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
-    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None,
+    untrainable: Untrainable | None = None,
     folder: Path | None = None,
 ) -> Built:
     """Draw a variant's rows and put them in order.
@@ -58,7 +59,7 @@ def build(
         tokens: Number of tokens of each row, for operations.
         trained: Number of tokens of each row that training sees, for a mix in tokens; default: ``tokens``.
         perplexity: Perplexity of each row under the base model.
-        lessons: Why rows cannot be trained on, where operations changed them.
+        untrainable: Why rows cannot be trained on, where operations changed them.
         folder: Where the modules of functions are.
 
     Raises:
@@ -75,7 +76,7 @@ def build(
         tokens=tokens,
         trained=trained,
         perplexity=perplexity,
-        lessons=lessons,
+        untrainable=untrainable,
         folder=folder,
     )
 
@@ -146,7 +147,7 @@ def from_draws(
     tokens: Tokens | None = None,
     trained: Tokens | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
-    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None,
+    untrainable: Untrainable | None = None,
     folder: Path | None = None,
 ) -> Built:
     """Take a variant's rows from draws with its seed; all else is as in ``build``.
@@ -159,8 +160,8 @@ def from_draws(
         if not pools[name]:
             raise RequestError(f"{name}: the pool has no rows. Nothing was started.")
     seed = seed if samples(variant, pools) else 0
-    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity, lessons)
-    chain = operations.lessons.of_variant(variant.operations, context)
+    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity, untrainable)
+    chain = operations.trainable.of_variant(variant.operations, context)
     if match in ("rows", "tokens"):
         left = drawn.operated(chain, context)
         taken = {name: _take(variant, name, left, pools[name], trained or tokens) for name in counts}

@@ -55,7 +55,6 @@ class Job(Message):
     suite: dict[str, Any] = {}
     suite_key: str = ""
     suite_digest: str = ""
-    date: str = ""  # what a chat template that asks for the date is told
     recipe: dict[str, Any] = {}
     seed: int = 0
     rows_digest: str = ""
@@ -119,7 +118,6 @@ def run_job(plan: Plan, run: PlannedRun) -> Job:
     step = run.adapter
     return _suite_job(plan, "run", run.key, f"{run.variant}/seed {run.seed}").model_copy(
         update={
-            "recipe": plan.study.recipe.identity(),
             "seed": step.spec["seed"],
             "rows_digest": run.rows.data["content_digest"],
             "tokens_key": run.tokens.key,
@@ -165,5 +163,5 @@ def _suite_job(plan: Plan, kind: Literal["run", "base"], key: str, label: str) -
         suite=plan.study.suite.identity(),
         suite_key=plan.suite.step.key,
         suite_digest=plan.suite.digest,
-        date=plan.study.recipe.date.isoformat(),
+        recipe=plan.study.recipe.identity(),
     )

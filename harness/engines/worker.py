@@ -8,7 +8,6 @@ leaves, in the middle of a step if need be: nothing is published but by rename.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import importlib.metadata
 import json
@@ -52,7 +51,7 @@ class Worker:
         self._device = ""
         self.place: dict[str, Any] = {}  # where an engine put this worker: goes into the provenance
         self.stage = ""
-        self._rehearsed: set[tuple[str, str, str]] = set()  # suite, model, date: the base model can be evaluated
+        self._rehearsed: set[str] = set()  # keys of the base model's results: it can be evaluated so
         self.stopping = threading.Event()  # asked to leave: training ends with a checkpoint after its current step
         self.keeping = threading.Lock()  # held while there is something to keep; who ends the process takes it first
 
@@ -110,7 +109,7 @@ class Worker:
 
     def _base(self, job: Job) -> dict[str, Any]:
         store = self._store(job)
-        step = result_step(f"base-{job.suite['suite']}", job.suite_digest, job.model["digest"], None, job.date)
+        step = result_step(f"base-{job.suite['suite']}", _recipe(job), job.suite_digest, job.model["digest"], None)
         with store.lock(step.key):
             if store.find("result", step.key, step.name) is None:
                 self._evaluate(job, store, step, None)
@@ -126,7 +125,7 @@ class Worker:
                 self._rehearse(job, store)
                 adapter = self._train(job, store, step)
             _clear(store.checkpoints(step.key))
-            result = result_step(step.name, job.suite_digest, job.model["digest"], adapter.record.digest, job.date)
+            result = result_step(step.name, _recipe(job), job.suite_digest, job.model["digest"], adapter.record.digest)
             if store.find("result", result.key, result.name) is None:
                 self._evaluate(job, store, result, adapter)
         store.forget_failure(job.id)
@@ -155,7 +154,7 @@ class Worker:
 
         checkpoints = store.checkpoints(step.key)
         with self.keeping, store.attempt(step) as attempt:
-            recipe = Recipe.model_validate(job.recipe)
+            recipe = _recipe(job)
             with Meter(SAMPLE_SECONDS if job.system_metrics else None) as meter:
                 trained = train(
                     base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report,
@@ -180,9 +179,8 @@ class Worker:
 
         The base model's result says so, where it is there; else the base model is evaluated on a few items, once.
         """
-        about = (job.suite_key, job.model["digest"], job.date)
-        known = result_step("", job.suite_digest, job.model["digest"], None, job.date)
-        if about in self._rehearsed or store.find("result", known.key, f"base-{job.suite['suite']}"):
+        base_step = result_step(f"base-{job.suite['suite']}", _recipe(job), job.suite_digest, job.model["digest"], None)
+        if base_step.key in self._rehearsed or store.find("result", base_step.key, base_step.name):
             return
         self._enter(job, "loading")
         base, tokenizer = self._base_model(job)
@@ -190,8 +188,8 @@ class Worker:
 
         self._enter(job, REHEARSING)
         suite, folder = self._suite_of(job, store)
-        rehearse(base, tokenizer, suite, folder, date=datetime.date.fromisoformat(job.date))
-        self._rehearsed.add(about)
+        rehearse(base, tokenizer, suite, folder, date=_recipe(job).date)
+        self._rehearsed.add(base_step.key)
 
     def _suite_of(self, job: Job, store: Store) -> tuple[Suite, Path]:
         suite = Suite.model_validate(job.suite)
@@ -207,7 +205,7 @@ class Worker:
 
         self._enter(job, "evaluating")
         suite, folder = self._suite_of(job, store)
-        date = datetime.date.fromisoformat(job.date)
+        date = _recipe(job).date
 
         def report(done: int, total: int) -> None:
             self.say(event="items", id=job.id, done=done, total=total)
@@ -288,6 +286,10 @@ def _can_be_averaged(suite: Suite, items: Any) -> None:
                 f"suite {suite.suite}: tasks.{task}: {name} of {len(wrong)} items of {subtask} is no number that can "
                 f"be averaged ({score} for the first; at most {LARGEST:g} either way)"
             )
+
+
+def _recipe(job: Job) -> Recipe:
+    return Recipe.model_validate(job.recipe)
 
 
 def _found(store: Store, step: Step) -> Artifact:

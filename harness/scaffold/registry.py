@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.data.conversations import ROLES
 from harness.errors import RequestError
+from harness.packing import said
 from harness.scaffold.columns import Columns
 
 NAME = "dataset_info.json"
@@ -21,13 +22,16 @@ def described(file: Path) -> Columns | None:
     """Return what the registry beside a file says of it; None where there is none, or the file is not in it.
 
     Raises:
-        RequestError: Its messages are written in a way that is not read.
+        RequestError: It is not JSON, or its messages are written in a way that is not read.
     """
     place = file.parent / NAME
+    if not place.is_file():
+        return None
     try:
         listed = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError, RecursionError) as error:
+        why = f"not JSON ({said(error)}); it may say what {file.name} holds, so mend it or move it away"
+        raise RequestError(f"{place}: {why}") from error
     entries = listed.values() if isinstance(listed, dict) else ()
     named_so = (one for one in entries if isinstance(one, dict) and isinstance(one.get("file_name"), str))
     entry = next((one for one in named_so if (file.parent / one["file_name"]).resolve() == file.resolve()), None)

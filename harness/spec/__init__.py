@@ -21,11 +21,11 @@ from harness.spec.operations import (
     Clean,
     Dedupe,
     Filter,
-    Lesson,
     Operation,
     Operations,
     Pii,
     Sample,
+    Trainable,
     Verify,
 )
 from harness.spec.study import Control, Decide, Decontaminate, Study, Track
@@ -49,7 +49,6 @@ __all__ = [
     "Filter",
     "FilterFactorial",
     "LeaveOneOut",
-    "Lesson",
     "Lora",
     "MixtureDirichlet",
     "Operation",
@@ -65,6 +64,7 @@ __all__ = [
     "Suite",
     "Task",
     "Track",
+    "Trainable",
     "Variant",
     "Verify",
 ]

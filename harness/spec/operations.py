@@ -142,7 +142,7 @@ class Sample(Spec):
         return self
 
 
-class Lesson(Spec):
+class Trainable(Spec):
     """Keep rows that can be trained on (``encode``), or of which something is learned when they are cut (``cut``).
 
     Not for people to write: it is done to every source, as its last operations.
@@ -152,7 +152,7 @@ class Lesson(Spec):
 
 
 Operation = Annotated[Clean | Filter | Dedupe | Verify | Pii | Sample, Field(discriminator="op")]
-AnyOperation = Operation | Lesson
+AnyOperation = Operation | Trainable
 OPERATIONS: dict[str, type[Spec]] = {
     "clean": Clean,
     "filter": Filter,

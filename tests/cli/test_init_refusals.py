@@ -61,3 +61,13 @@ def test_few_rows_make_a_study_or_a_sentence(cli: Any, folder: Path, rows: int) 
         assert (done.code, done.err.count("\n")) in ((0, 2), (2, 1)), done.err
         assert done.code == 0 or "too few to compare anything" in done.err or "were held out" in done.err, done.err
         assert rows < 18 or done.code == 0, done.err
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000])
+def test_a_registry_that_cannot_be_read_is_said(cli: Any, folder: Path, content: bytes) -> None:
+    made.lines(folder / "rows.jsonl", made.sums(40))
+    (folder / "dataset_info.json").write_bytes(content)
+    refused = cli("init", "rows.jsonl", "--model", "model", cwd=folder)
+    assert refused.code == 2, refused.err
+    assert "dataset_info.json: not JSON" in refused.err
+    assert refused.err.count("\n") == 1

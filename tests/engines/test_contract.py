@@ -25,6 +25,7 @@ from harness.errors import StepError
 from harness.models import Model
 from harness.object_store import located
 from harness.plan import commit
+from harness.spec import Recipe
 from harness.steps import result_step
 from harness.store import Store
 from harness.tracking.projection import project
@@ -107,9 +108,9 @@ def held(tmp_path: Path) -> Held:
     model = Model("m", "folder", "digest", tmp_path)
     job = Job(
         job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
-        suite={"suite": "s"}, suite_digest="suite",
+        suite={"suite": "s"}, suite_digest="suite", recipe=Recipe(steps=1).identity(),
     )  # fmt: skip
-    key = result_step("base-s", job.suite_digest, job.model["digest"], None, job.date).key
+    key = result_step("base-s", Recipe(steps=1), job.suite_digest, job.model["digest"], None).key
     pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)

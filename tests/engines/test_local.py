@@ -24,7 +24,7 @@ from harness.engines.slots import Slots, find_slots
 from harness.engines.worker import git_commit
 from harness.errors import StepError
 from harness.models import Model
-from harness.spec import Suite
+from harness.spec import Recipe, Suite
 from harness.steps import result_step
 from tests.command import HANGS, environment
 
@@ -89,9 +89,9 @@ def held(tmp_path: Path) -> Held:
     model = Model("m", "folder", "digest", tmp_path)
     job = Job(
         job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
-        suite={"suite": "s"}, suite_digest="suite",
+        suite={"suite": "s"}, suite_digest="suite", recipe=Recipe(steps=1).identity(),
     )  # fmt: skip
-    key = result_step("base-s", job.suite_digest, job.model["digest"], None, job.date).key
+    key = result_step("base-s", Recipe(steps=1), job.suite_digest, job.model["digest"], None).key
     pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)

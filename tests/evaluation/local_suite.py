@@ -31,6 +31,17 @@ def rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
+# A task of lm-eval's in a folder: its docs are in docs.jsonl, with question, options and label.
+QUIZ: dict[str, Any] = {
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": {"test": "docs.jsonl"}},
+    "test_split": "test",
+    "output_type": "multiple_choice",
+    "doc_to_text": "{{question}}",
+    "doc_to_choice": "{{options}}",
+    "doc_to_target": "label",
+    "metric_list": [{"metric": "acc"}],
+}
 KINDS: dict[str, dict[str, Any]] = {
     "choose": {
         "output_type": "multiple_choice",

@@ -21,6 +21,7 @@ from harness.evaluation import tasks
 from harness.loading import load_study
 from harness.plan import make_plan, publish
 from harness.store import Store
+from tests.evaluation.local_suite import QUIZ
 
 DOCS = [
     {
@@ -31,18 +32,7 @@ DOCS = [
     }
     for i in range(15)
 ]
-TASK: dict[str, Any] = {
-    "task": "prices",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "docs.jsonl"}},
-    "test_split": "test",
-    "fewshot_split": "test",
-    "output_type": "multiple_choice",
-    "doc_to_text": "{{question}}\nAnswer:",
-    "doc_to_choice": "{{options}}",
-    "doc_to_target": "label",
-    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-}
+TASK = QUIZ | {"task": "prices", "fewshot_split": "test", "doc_to_text": "{{question}}\nAnswer:"}
 # What differs: in the task's YAML, in the suite's task, in the suite; and how lm-eval itself is told the last two.
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}, {}, {}),

@@ -13,13 +13,13 @@ from typing import NoReturn
 import polars as pl
 
 from harness import outside
-from harness.data.operations import clean, filters, functions, lessons, pii, verify
+from harness.data.operations import clean, filters, functions, pii, trainable, verify
 from harness.data.operations.content import texts
 from harness.data.operations.context import Context
 from harness.data.rows import DROP_SCHEMA, Built, drops, place, ranked
 from harness.data.text import counted
 from harness.errors import RequestError
-from harness.spec import AnyOperation, Clean, Dedupe, Filter, Lesson, Pii, Sample, Verify
+from harness.spec import AnyOperation, Clean, Dedupe, Filter, Pii, Sample, Trainable, Verify
 
 __all__ = [
     "Context",
@@ -28,10 +28,10 @@ __all__ = [
     "changed",
     "inputs",
     "label",
-    "lessons",
     "needs_embeddings",
     "needs_model",
     "refuse_empty",
+    "trainable",
 ]
 
 REPEATS = {"exact": "repeats", "near": "near-duplicate of", "semantic": "near-duplicate in meaning of"}
@@ -79,8 +79,8 @@ def apply(rows: pl.DataFrame, operation: AnyOperation, context: Context) -> Buil
             reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
         case Pii():
             reasons = pii.found(rows, operation.kinds)
-        case Lesson():
-            reasons = lessons.reasons(rows, operation, context)
+        case Trainable():
+            reasons = trainable.reasons(rows, operation, context)
         case Sample():
             reasons = _unsampled(rows, operation, context.seed, whose)
     return Built(after.filter(reasons.is_null()), ledger(rows, label(operation), reasons))
@@ -159,7 +159,7 @@ def refuse(emptied: Iterable[Emptied], operation: AnyOperation, whose: str) -> N
         elif operation.max_words is not None or operation.max_chars is not None:
             words, chars = (min(one.fewest[at] for one in parts) for at in range(2))
             hint = f"; the smallest row has {words:,} words ({chars:,} characters)"
-    if isinstance(operation, Lesson):
+    if isinstance(operation, Trainable):
         count = f"none of {sum(one.rows for one in parts):,} rows can be trained on"
         raise RequestError(f"{whose}: {count}{hint.replace('; ', '; the first, ', 1)}. Nothing was started.")
     count = f"0 of {sum(one.rows for one in parts):,} rows are left"

@@ -11,6 +11,9 @@ import polars as pl
 
 from harness.data.rows import place
 
+# Rows, and ``encode`` or ``cut`` -> why each cannot be trained on, or teaches nothing when cut; null where it can.
+Untrainable = Callable[[pl.DataFrame, str], pl.Series]
+
 
 @dataclass(frozen=True)
 class Context:
@@ -22,8 +25,7 @@ class Context:
         folder: Where the modules of ``function`` are: beside the study. None where there is no study.
         tokens: Number of tokens of each row as the model sees it; None until the model is ready.
         perplexity: Perplexity of what the loss counts in each row, under the base model; None until it is ready.
-        lessons: Why rows cannot be trained on (``encode``), or teach nothing when they are cut (``cut``); None until
-            the model is ready.
+        untrainable: Why rows cannot be trained on; None until the model is ready.
     """
 
     place: str
@@ -31,7 +33,7 @@ class Context:
     folder: Path | None = None
     tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None
-    lessons: Callable[[pl.DataFrame, str], pl.Series] | None = None
+    untrainable: Untrainable | None = None
 
 
 def which(record: Mapping[str, Any]) -> str:

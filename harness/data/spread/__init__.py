@@ -17,7 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from harness.data import operations, sources, variants
-from harness.data.pools import Lessons, Numbers, Pool, Stored
+from harness.data.operations.context import Untrainable
+from harness.data.pools import Numbers, Pool, Stored
 from harness.data.rows import Built, chained, drops
 from harness.data.spread.chain import Work, operate, refuse_unspread, stages
 from harness.data.spread.contamination import decontaminated
@@ -53,7 +54,7 @@ class SpreadPools:
         base: Path,
         tokens: Numbers | None,
         perplexity: Numbers | None,
-        lessons: Lessons | None = None,
+        untrainable: Untrainable | None = None,
     ) -> Pool:
         """Read, map and operate on a source's rows.
 
@@ -62,8 +63,8 @@ class SpreadPools:
         """
         place = f"sources.{name}"
         refuse_unspread(source.operations, place)
-        context = operations.Context(place, source.seed, base, tokens, perplexity, lessons)
-        chain = operations.lessons.of_source(source.operations, context)
+        context = operations.Context(place, source.seed, base, tokens, perplexity, untrainable)
+        chain = operations.trainable.of_source(source.operations, context)
         cuts = stages(chain)
         work = Work(chain, *cuts[0], context, self._folder(), digests=len(cuts) == 1)
         reader = Reader(name, source, base, sources.layout(name, source, base), work)
@@ -78,11 +79,11 @@ class SpreadPools:
             lines = [
                 p
                 for one, parts in zip(chain, done.lost, strict=True)
-                if one == operations.lessons.ENCODE
+                if one == operations.trainable.ENCODE
                 for p in parts
             ]
             first = lines[0].read() if lines else drops([])
-            operations.lessons.refuse(name, first, sum(part.rows for part in lines))
+            operations.trainable.refuse(name, first, sum(part.rows for part in lines))
         data = {
             "rows": sum(part.rows for part in done.parts),
             "dropped": sum(part.rows for part in lost),
@@ -106,7 +107,7 @@ class SpreadPools:
         tokens: Numbers | None,
         trained: Numbers | None,
         perplexity: Numbers | None,
-        lessons: Lessons | None = None,
+        untrainable: Untrainable | None = None,
         folder: Path,
     ) -> Built:
         """Draw a training set; it has to fit into memory, the pools have not.
@@ -121,7 +122,7 @@ class SpreadPools:
         try:
             return variants.from_draws(
                 variant, drawn, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,
-                lessons=lessons, folder=folder,
+                untrainable=untrainable, folder=folder,
             )  # fmt: skip
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -11,9 +11,9 @@ import polars as pl
 
 from harness.data.operations.context import Context
 from harness.errors import RequestError
-from harness.spec import AnyOperation, Clean, Filter, Lesson, Operation, Pii
+from harness.spec import AnyOperation, Clean, Filter, Operation, Pii, Trainable
 
-ENCODE, CUT = Lesson(op="encode"), Lesson(op="cut")
+ENCODE, CUT = Trainable(op="encode"), Trainable(op="cut")
 
 
 def of_source(chain: Sequence[Operation], context: Context) -> tuple[AnyOperation, ...]:
@@ -21,7 +21,7 @@ def of_source(chain: Sequence[Operation], context: Context) -> tuple[AnyOperatio
 
     Operations that ask the model themselves are given only rows that it can read.
     """
-    if context.lessons is None:
+    if context.untrainable is None:
         return tuple(chain)
     filters = [one for one in chain if isinstance(one, Filter)]
     scored = any(one.min_perplexity or one.max_perplexity for one in filters)
@@ -31,7 +31,7 @@ def of_source(chain: Sequence[Operation], context: Context) -> tuple[AnyOperatio
 
 def of_variant(chain: Sequence[Operation], context: Context) -> tuple[AnyOperation, ...]:
     """Return a training set's operations; the rows of its sources can be learned from until one changes them."""
-    return (*chain, ENCODE, CUT) if context.lessons is not None and changes(chain) else tuple(chain)
+    return (*chain, ENCODE, CUT) if context.untrainable is not None and changes(chain) else tuple(chain)
 
 
 def changes(chain: Sequence[Operation]) -> bool:
@@ -39,10 +39,10 @@ def changes(chain: Sequence[Operation]) -> bool:
     return any(isinstance(one, Clean) or (isinstance(one, Pii) and one.action == "mask") for one in chain)
 
 
-def reasons(rows: pl.DataFrame, operation: Lesson, context: Context) -> pl.Series:
+def reasons(rows: pl.DataFrame, operation: Trainable, context: Context) -> pl.Series:
     """Return why each row goes; null where it stays."""
-    assert context.lessons is not None
-    return context.lessons(rows, operation.op)
+    assert context.untrainable is not None
+    return context.untrainable(rows, operation.op)
 
 
 def refuse(name: str, first: pl.DataFrame, count: int) -> None:

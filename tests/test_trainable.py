@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
 
 from harness.data.rows import frame
-from harness.lessons import cut_off, unusable
 from harness.tokens import IGNORED, RowEncoder
+from harness.trainable import cut_off, unusable
 from tests.tiny import EOS
 
 TEMPLATES = {
