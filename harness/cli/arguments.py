@@ -19,6 +19,7 @@ from harness.cli.working import working
 if TYPE_CHECKING:
     from harness.engines import Engine
     from harness.loading import Loaded
+    from harness.models import Model
     from harness.plan import Plan
     from harness.store import Store
 
@@ -222,6 +223,17 @@ def with_model(made: Plan, study: Path, place: str, engine: Engine) -> Plan:
     with working(f"Preparing {made.model.name}"):
         engine.call(Job(job="model", id="model", label=made.model.name, store=made.store.location, model=fields))
     return open_plan(study, place, engine)
+
+
+def prepared(model: Model, store: Store) -> Model:
+    """Make an installed model ready, as the first run would, and return it as it is then."""
+    from harness import models
+    from harness.engines.jobs import Job, model_fields
+
+    note(f"Preparing {model.name} (once, about half a minute)")
+    fields = model_fields(model)
+    open_engine(store).call(Job(job="model", id="model", label=model.name, store=store.location, model=fields))
+    return models.resolve(model.name, store.root, store)
 
 
 def print_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_engine, open_store, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store, prepared, print_json
 
 if TYPE_CHECKING:
     from harness.engines.slots import Slots
@@ -330,17 +330,13 @@ def filesystem(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 def _model(store: Store, prepare: bool) -> Check:
     from harness import models
-    from harness.engines.jobs import Job, model_fields
     from harness.errors import HarnessError
 
     name = next(iter(models.EMBEDDED))
     try:
         model = models.resolve(name, store.root, store)
         if model.folder is None and prepare:
-            note(f"Preparing {name} (once, about half a minute)")
-            job = Job(job="model", id="model", label=name, store=store.location, model=model_fields(model))
-            open_engine(store).call(job)
-            model = models.resolve(name, store.root, store)
+            model = prepared(model, store)
     except HarnessError as error:
         said = str(error).removeprefix("model: ")
         return Check("model", f"{name} is not ready", f"{said}; or name another model in the study")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_store, print_json, shown_store
+from harness.cli.arguments import (
+    DEFAULT_STORE,
+    AsJson,
+    StorePlace,
+    note,
+    open_store,
+    prepared,
+    print_json,
+    shown_store,
+)
 from harness.cli.working import working
 
 if TYPE_CHECKING:
@@ -59,7 +69,7 @@ def init(
         tuple(files), out, name, model, evaluation, suite, metric, declared_fields(field), minutes, force
     )  # fmt: skip
     with working("Reading") as tell:
-        made = first_study(asked, opened, _machine(opened), tell)
+        made = first_study(asked, opened, _machine(opened), tell, partial(prepared, store=opened))
     if json:
         print_json(_as_json(made))
         return

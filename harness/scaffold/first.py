@@ -76,8 +76,21 @@ class Written:
     files: list[Path]
 
 
-def first_study(asked: Asked, store: Store, machine: Machine, tell: Callable[[str], None]) -> Written:
+def first_study(
+    asked: Asked,
+    store: Store,
+    machine: Machine,
+    tell: Callable[[str], None],
+    prepare: Callable[[models.Model], models.Model] = lambda model: model,
+) -> Written:
     """Look at files and write a first study.
+
+    Args:
+        asked: What the user wants.
+        store: Where a prepared model and earlier measurements are found.
+        machine: What the study can count on.
+        tell: Told what is done now.
+        prepare: Called with a model that is installed but not ready, so that rows are counted in its tokens.
 
     Raises:
         RequestError: Something is not understood, too small, or already there. Nothing was written.
@@ -96,7 +109,14 @@ def first_study(asked: Asked, store: Store, machine: Machine, tell: Callable[[st
     held = _held(asked, pools, tested, base, tell)
     available, rule = _left(pools, held, tell)
     chat = any(pool.rows["messages"].null_count() < pool.rows.height for pool in pools)
+    if ready.kind == "embedded" and ready.folder is None:
+        ready = prepare(ready)
     lengths = _lengths(pools, ready.folder, chat)
+    if ready.folder is None:
+        pools[0].findings.append(
+            f"{model} is not on this machine yet: the lengths of rows are assumed, {CHARACTERS_PER_TOKEN:g} characters "
+            "a token; harness plan counts them once it is here"
+        )
     mean, packed = statistics.fmean(lengths), 1.0
     if pools[0].objective == "text":
         packed, lengths = BLOCK / mean, [BLOCK]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import polars as pl
@@ -13,8 +16,12 @@ import yaml
 
 from harness.errors import RequestError
 from harness.loading import load_study
+from harness.models import Model
+from harness.scaffold import Asked, first_study
 from harness.scaffold.columns import mapped
 from harness.scaffold.size import Machine, size
+from harness.store import Store
+from harness.tokens import RowEncoder
 from tests.cli import made
 from tests.cli.made import KINDS
 from tests.command import harness
@@ -314,3 +321,33 @@ def test_a_faster_machine_gets_a_larger_study() -> None:
 def test_too_few_rows_are_no_study() -> None:
     with pytest.raises(RequestError, match="only 3 rows are left"):
         size({"a": 3}, [20], 1000, 0, TWO_CORES, 25)
+
+
+# ------------------------------------------------------------------------------------------------------- the model
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_rows_are_counted_in_the_tokens_of_a_model_that_is_installed(tmp_path: Path, tiny: Path, ready: bool) -> None:
+    """The embedded model is made ready for it; one of the Hub is assumed, and that is said."""
+    made.lines(tmp_path / "rows.jsonl", made.sums(200))
+    asked_for: list[str] = []
+    file = tmp_path / "study.yaml"
+
+    def prepare(model: Model) -> Model:
+        asked_for.append(model.name)
+        return replace(model, folder=tiny)
+
+    name = "smollm2-135m-instruct" if ready else f"me/mine@{'a' * 40}"
+    asked = Asked((str(tmp_path / "rows.jsonl"),), file, None, name)
+    written = first_study(asked, Store(tmp_path / "store"), TWO_CORES, lambda text: None, prepare)
+    findings = written.draft.pools[0].findings
+    assert asked_for == ([name] if ready else [])
+    assert any("the lengths of rows are assumed, 3 characters a token" in one for one in findings) is not ready
+    rows = read(tmp_path / "rows.jsonl")
+    encoder = RowEncoder(tiny, chat_template=False, max_length=1_000_000)
+    counted = fmean(encoder.encode({"prompt": row["question"], "completion": row["answer"]}).length for row in rows)
+    assumed = fmean(math.ceil(len(f"{row['question']}{row['answer']}") / 3) + 2 for row in rows)
+    mean = written.draft.mean
+    assert (abs(mean - counted) < abs(mean - assumed)) is ready
+    assert abs(mean - (counted if ready else assumed)) < 0.1 * mean
+    assert abs(counted - assumed) > 0.3 * counted  # the two can be told apart
