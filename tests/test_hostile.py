@@ -23,7 +23,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import models, packing, seals, suites, tracking
-from harness.cli import tables
 from harness.data import files, sources
 from harness.engines.jobs import Job, model_fields
 from harness.engines.worker import Worker
@@ -33,6 +32,7 @@ from harness.loading.documents import MOST_VALUES
 from harness.plan import make_plan
 from harness.spec import Filter, Source, Study, Suite
 from harness.store import Store
+from harness.terminal import tables
 from harness.tokens import RowEncoder
 from harness.tracking import notes, ui_command
 from harness.visible import HIDDEN, redacted, visible

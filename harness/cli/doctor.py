@@ -90,7 +90,7 @@ def doctor(
 
 
 def _show(checks: list[Check]) -> None:
-    from harness.cli import tables
+    from harness.terminal import tables
 
     packages = [check for check in checks if check.package and check.ok]
     told = ", ".join(f"{c.name} {c.text}" for c in packages if c.name in ("torch", "transformers", "trl", "lm-eval"))

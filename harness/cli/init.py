@@ -19,7 +19,7 @@ from harness.cli.arguments import (
     print_json,
     shown_store,
 )
-from harness.cli.working import working
+from harness.terminal.working import working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,9 +60,9 @@ def init(
 
     Every FILE becomes a source. Nothing is trained, and your files are not changed.
     """
-    from harness.cli import tables
     from harness.cli.data.targets import declared_fields
     from harness.scaffold import Asked, first_study
+    from harness.terminal import tables
 
     opened = open_store(store)
     asked = Asked(
@@ -147,8 +147,8 @@ def _sees(made: Written) -> str:
 
 def _show(made: Written, minutes: float, out: Console) -> None:
     """Say what was found, what was assumed, and what to check."""
-    from harness.cli import tables
     from harness.scaffold.heldout import WORDS
+    from harness.terminal import tables
 
     draft = made.draft
     rows = []

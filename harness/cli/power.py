@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_engine, open_plan, open_store, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, print_json
 from harness.cli.schemas import json_schema
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def power(
     else:
         from harness.forecast.cost import cost
         from harness.forecast.power import planned_power, planning_noise
+        from harness.session import open_study
 
-        engine = open_engine(open_store(store))
-        made = open_plan(study, store, engine)
+        opened = open_study(study, store=store)
+        engine, made = opened.engine, opened.resolved()
         noise = planning_noise(made)
         seconds = cost(made, engine.slots.workers, engine.slots.device).seconds_per_seed
         planned = planned_power(made, noise)
@@ -88,7 +89,7 @@ def power(
 
 def show(found: Power) -> None:
     """Print the answer in a sentence, then what more seeds would see."""
-    from harness.cli import tables
+    from harness.terminal import tables
 
     out = tables.console()
     out.print(tables.markup(found.text[0].upper() + found.text[1:]) + ".\n")

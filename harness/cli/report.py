@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, note, open_plan, write_data
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, note
 from harness.cli.schemas import json_schema
-from harness.cli.working import working
 
 Format = Literal["html", "md", "json"]
 
@@ -34,9 +33,9 @@ def report(
 
     Exit code 1 when runs are missing: the report then says so.
     """
-    from harness import answer
     from harness.errors import RequestError
-    from harness.report import gather, html, markdown
+    from harness.session import open_study
+    from harness.session.answer import write
 
     if json and format not in (None, "json"):
         raise RequestError(f"--json: --format {format} was asked for too; give one of them")
@@ -45,34 +44,14 @@ def report(
         raise RequestError(f"--out: {out}: there is no folder {out.parent}")
     if out is not None and out.is_dir():
         raise RequestError(f"--out: {out} is a folder, expected a file")
-    made = open_plan(study, store)
-    write_data(made)
-    with working("Comparing") as show:
-        view = answer.view(made)
-        show("Writing the report")
-        gathered = gather(made, view)
-        if kind == "json":
-            text = gathered.model_dump_json(indent=1) + "\n"
-        else:
-            text = html(gathered) if kind == "html" else markdown(gathered)
-    target = out or (Path(f"{made.study.study}-report.html") if kind == "html" else None)
+    found = open_study(study, store=store).answer()
+    text = found.text(kind)
+    target = out or (Path(f"{found.view.study}-report.html") if kind == "html" else None)
     if target is None:
         sys.stdout.write(text)
     else:
-        _write(target, text)
+        write(target, text, "--out: ")
         print(target)
-    if not answer.complete(made):
-        note(answer.progress(made))
+    if not found.complete:
+        note(found.progress)
         sys.exit(1)
-
-
-def _write(target: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    from harness.errors import RequestError
-
-    scratch = target.with_name(f".{target.name}.partial")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(target)
-    except OSError as error:
-        raise RequestError(f"--out: {target} cannot be written ({error.strerror})") from error

@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.arguments import AsJson, print_json
 from harness.cli.schemas import json_schema
-from harness.cli.working import working
+from harness.terminal.working import working
 
 if TYPE_CHECKING:
     from harness.records import ScoreComparison
@@ -62,7 +62,7 @@ def compare(
 
 def show(found: ScoreComparison) -> None:
     """Print what to know first, then the verdicts, what the usual tests would have said, and the slices."""
-    from harness.cli import tables
+    from harness.terminal import tables
 
     out = tables.console()
     size = f"{tables.plural(len(found.seeds), 'seed')} x {tables.plural(found.items, 'item')}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, open_plan, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, print_json
 
 
 def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
     """Show every run of a study: done, trained (not yet evaluated), failed (and why) or to do."""
-    made = open_plan(study, store)
+    from harness.session import open_study
+
+    made = open_study(study, store=store).resolved()
     failures = {run.key: made.store.failure(run.key) for run in made.runs if run.state == "failed"}
     if json:
         print_json(
@@ -21,7 +23,7 @@ def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = F
             }
         )
         return
-    from harness.cli import tables
+    from harness.terminal import tables
 
     out = tables.console()
     seeds = made.study.seed_list()

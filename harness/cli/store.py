@@ -73,7 +73,7 @@ def ls(
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    from harness.cli import tables
+    from harness.terminal import tables
 
     cells = [
         [
@@ -197,7 +197,7 @@ def gc(
     if json:
         print_json({"removed": not dry_run, "bytes": sum(sizes.values()), "folders": sizes, "young": len(young)})
         return
-    from harness.cli import tables
+    from harness.terminal import tables
 
     for name, bytes_ in sizes.items():
         _say(f"{name}  {tables.size(bytes_)}")

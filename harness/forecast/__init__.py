@@ -35,12 +35,21 @@ class Contamination:
 
 @dataclass(frozen=True)
 class Forecast:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        contamination: What decontamination removes.
+        power: Which effects can be seen.
+        cost: How long it takes.
+        unused: Sources that no variant draws from.
+        unchanged: Arms whose training sets are the baseline's at every seed.
+    """
 
     contamination: Contamination
     power: Power
     cost: Cost
     unused: list[str]
+    unchanged: list[str]
 
 
 def forecast(plan: Plan, workers: int, device: str) -> Forecast:
@@ -49,7 +58,12 @@ def forecast(plan: Plan, workers: int, device: str) -> Forecast:
     unused = [name for name in plan.study.sources if name not in used]
     expected = cost(plan, workers, device)
     seen = planned_power(plan, planning_noise(plan), expected.seconds_per_seed)
-    return Forecast(_contamination(plan), seen, expected, unused)
+    return Forecast(_contamination(plan), seen, expected, unused, _unchanged(plan))
+
+
+def _unchanged(plan: Plan) -> list[str]:
+    sets = {v.name: [output.data["content_digest"] for output in v.outputs.values()] for v in plan.variants}
+    return [v.name for v in plan.variants if v.name in plan.study.arms and sets[v.name] == sets["baseline"]]
 
 
 def _contamination(plan: Plan) -> Contamination:

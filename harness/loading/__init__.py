@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -51,6 +52,28 @@ class Loaded:
             return f"{file}:{line}: {message}"
         named = re.match(r"\w+(?=[.:\[ ])", message)
         return f"{self.file}: {message}" if named and named.group() in Study.model_fields else message
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        """Put file and line before an error's message: who finds it knows the field, here is known where that is."""
+        try:
+            yield
+        except RequestError as error:
+            raise RequestError(self.placed(str(error))) from error
+
+
+def built(study: Study, folder: Path) -> Loaded:
+    """Return a study that was built in Python; its designs are expanded to arms.
+
+    Args:
+        study: The study.
+        folder: What relative paths in it start from.
+
+    Raises:
+        RequestError: A design does not fit.
+    """
+    folder = folder.resolve()
+    return _expanded(Loaded(study, Path(study.study), dict.fromkeys(study.sources, folder), folder, folder))
 
 
 def load_study(path: Path) -> Loaded:

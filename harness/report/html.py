@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.resources import files
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness import charts
 from harness.data.card.html import STAGES, count, number, percent
@@ -13,7 +12,9 @@ from harness.report.model import PowerCurve, Report
 from harness.report.words import MARKS, PATTERNS, Say, expected, moment, taken
 from harness.visible import policed, visible
 
-TEMPLATES = ("page.html.jinja", "sections.html.jinja", "evidence.html.jinja")
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 TONES = {
     "GROW": "good", "ADOPT": "good", "HOLD": "even", "NEUTRAL": "even", "CUT": "bad", "REJECT": "bad",
 }  # fmt: skip
@@ -22,13 +23,46 @@ WASH = 0.5  # of the strongest colour in a heat map: letters stay readable on it
 
 def html(report: Report) -> str:
     """Return the page. All text from data is escaped; what cannot be seen in it is spelled out."""
-    from jinja2 import DictLoader, Environment, StrictUndefined
+    environment = _with_report(_environment(), report)
+    return policed(environment.get_template("page.html.jinja").render(report=report, say=Say(report)))
 
-    sources = {name: files(__package__).joinpath(name).read_text(encoding="utf-8") for name in TEMPLATES}
-    environment = Environment(
+
+def answered(report: Report) -> str:
+    """Return the page's answer alone, as a notebook shows it: trust, verdicts, what to do next."""
+    environment = _with_report(_environment(), report)
+    return environment.get_template("answered.html.jinja").render(report=report, say=Say(report))
+
+
+def tabled(
+    title: str,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[str]],
+    facts: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Return a table in the page's look, as a notebook shows it.
+
+    Args:
+        title: What is above it.
+        columns: Heading and justification (``left`` or ``right``) of each.
+        rows: Cells.
+        facts: What is below it: a heading and a sentence each.
+    """
+    template = _environment().get_template("tabled.html.jinja")
+    return template.render(title=title, columns=columns, rows=rows, facts=facts)
+
+
+def _environment() -> Environment:
+    """Return what reads the templates of this folder: all text is escaped, nothing may be undefined."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown,
-        loader=DictLoader(sources),
+        loader=PackageLoader("harness", "report"),
     )  # fmt: skip
+
+
+def _with_report(environment: Environment, report: Report) -> Environment:
+    """Give the templates what they say numbers with and draw with."""
     say = Say(report)
     environment.filters |= {
         "count": count,
@@ -50,7 +84,7 @@ def html(report: Report) -> str:
         "mark": lambda verdict: MARKS.get(verdict, "!"),
         "patterns": PATTERNS,
     }
-    return policed(environment.get_template(TEMPLATES[0]).render(report=report, say=say))
+    return environment
 
 
 def _shown(value: Any) -> Any:

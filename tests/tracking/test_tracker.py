@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import answer
-from harness.cli.sync import write
-from harness.cli.tracker import Tracker
 from harness.plan import refreshed
+from harness.session import open_study
+from harness.session.tracker import Tracker
 from harness.tracking import default_uri
 from tests import planted
 from tests.command import HANGS
@@ -68,8 +67,8 @@ def test_finished_runs_are_there_while_others_go_on(study: Path, empty_uri: str)
             (away / folder.name).rename(folder)
         tracker.hear()
         until(default_uri(store), 1 + 1 + len(made.variants) + 12)
-    write(refreshed(made), answer.view(refreshed(made)), study, store)
-    write(refreshed(made), answer.view(refreshed(made)), study, store, empty_uri)
+    open_study(study, store=store).answer().sync()
+    open_study(study, store=store).answer().sync(empty_uri)
     live, rebuilt = snapshot(default_uri(store)), snapshot(empty_uri)
     assert_same(live, rebuilt)
     best = max(

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, print_json
 from harness.cli.data.targets import Columns, Fields, Opened, OpenedVariant, open_target
-from harness.cli.working import working
+from harness.terminal.working import working
 
 if TYPE_CHECKING:
     from harness.data.card import Card
@@ -166,8 +166,8 @@ def _perplexities(opened: OpenedVariant) -> Any:
 
 def _print(made: Card) -> None:
     """Print the card as a table: one line per measure."""
-    from harness.cli import tables
     from harness.data.card.html import number
+    from harness.terminal import tables
 
     out = tables.console()
     out.print(f"[bold]{tables.markup(made.name)}[/bold]", soft_wrap=True)

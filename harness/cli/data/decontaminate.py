@@ -211,7 +211,7 @@ def _summary(rows: pl.DataFrame, items: pl.DataFrame, found: pl.DataFrame, count
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from harness.cli import tables
+    from harness.terminal import tables
 
     out = tables.console()
     if summary["kinds"]:

@@ -202,7 +202,7 @@ def _text(record: Mapping[str, Any], templates: Mapping[str, Template]) -> str:
 
 
 def _print(summary: Mapping[str, Any]) -> None:
-    from harness.cli import tables
+    from harness.terminal import tables
 
     out = tables.console()
     if summary["largest"]:

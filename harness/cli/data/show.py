@@ -223,7 +223,7 @@ class _Page:
     """Prints rows: what the loss counts in green, or between marks where there is no colour."""
 
     def __init__(self) -> None:
-        from harness.cli import tables
+        from harness.terminal import tables
 
         self._out = tables.console()
         self._colour = self._out.color_system is not None and not self._out.no_color
@@ -340,7 +340,7 @@ def _show_difference(
     if json:
         print_json(found | sides | {f"why_{name[-1]}": dict(reasons[name].most_common()) for name in reasons})
         return
-    from harness.cli import tables
+    from harness.terminal import tables
 
     a, b = _short(one), _short(other)
     page, out = _Page(), tables.console()

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.arguments import open_plan
-from harness.cli.working import working
+from harness.terminal.working import working
 
 if TYPE_CHECKING:
     import polars as pl
@@ -96,7 +95,9 @@ def open_target(
     for option, given in (("--field", fields), ("--column", columns)):
         if given:
             raise RequestError(f"{option}: is for files; a study says in sources what its columns are")
-    return open_variant(open_plan(Path(file), store), file, name, seed)
+    from harness.session import open_study
+
+    return open_variant(open_study(file, store=store).resolved(), file, name, seed)
 
 
 def names_rows(target: str) -> bool:

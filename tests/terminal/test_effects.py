@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.cli import compare
 from harness.records import ArmEffect, Comparison, MetricComparison
+from harness.terminal import effects, tables
 
 
 def arm(effect: float) -> ArmEffect:
@@ -21,7 +21,7 @@ def test_metrics_on_which_nothing_differs_take_one_line(capsys: pytest.CaptureFi
     found = Comparison(
         study="s", baseline="baseline", metric="sums/margin", match="steps", arms=[arm(0.0)], others=others
     )
-    compare.show(found, slices=False)
+    effects.show(found, tables.console(), slices=False)
     said = capsys.readouterr().out
     assert "sums/margin · the study's declared metric" in said  # what decides is shown whatever it says
     assert "sums/acc · exploratory" in said

@@ -12,6 +12,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, ParamSpec, TextIO
@@ -40,27 +41,44 @@ def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Ca
     def decorate(verb: Callable[P, None]) -> Callable[P, None]:
         @functools.wraps(verb)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-            before = {number: signal.getsignal(number) for number in SIGNALS}
-            streams, _Heard.signal = (sys.stdout, sys.stderr), None
+            streams = (sys.stdout, sys.stderr)
             sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
-            for number, handler in before.items():
-                if handler is not signal.SIG_IGN:
-                    signal.signal(number, _hear)
-            try:
-                verb(*args, **kwargs)
-            except KeyboardInterrupt as error:
-                kept = str(error) or "All that was finished is kept"
-                print(f"Stopped. {kept}. Go on: {go_on(*args, **kwargs)}", file=sys.stderr, flush=True)
-                sys.exit(128 + (_Heard.signal or signal.SIGINT))
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-                sys.stdout.flush()
-                sys.stdout, sys.stderr = streams
+            with heard():
+                try:
+                    verb(*args, **kwargs)
+                except KeyboardInterrupt as error:
+                    kept = str(error) or "All that was finished is kept"
+                    print(f"Stopped. {kept}. Go on: {go_on(*args, **kwargs)}", file=sys.stderr, flush=True)
+                    sys.exit(128 + (_Heard.signal or signal.SIGINT))
+                finally:
+                    sys.stdout.flush()
+                    sys.stdout, sys.stderr = streams
 
         return wrapped
 
     return decorate
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """Take note of signals while the block runs, as ``gently`` needs it; within another such block that goes on.
+
+    Signals that are ignored (``nohup``, ``&``) stay ignored, and outside the main thread none can be heard.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or _hear in (signal.getsignal(number) for number in SIGNALS):
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _Heard.signal = None
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _hear)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

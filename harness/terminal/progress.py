@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from harness.cli.tables import duration, markup, table
+from harness.terminal.tables import duration, markup, table
 
 if TYPE_CHECKING:
     from harness.engines.jobs import Event, Job

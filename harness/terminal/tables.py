@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -25,6 +26,14 @@ def console() -> Console:
     """Return a console; without a terminal lines are long enough not to be cut."""
     made = Console(highlight=False, emoji=False)
     return made if made.is_terminal else Console(highlight=False, emoji=False, width=max(140, made.width))
+
+
+def printed(show: Callable[[Console], None]) -> str:
+    """Return what is printed on a console as plain text."""
+    made = Console(highlight=False, emoji=False, width=140, color_system=None, file=io.StringIO())
+    with made.capture() as captured:
+        show(made)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, escaped: bool = True) -> Table:

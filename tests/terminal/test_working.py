@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.working import working
+from harness.terminal.working import working
 from tests.command import argv, environment
 
 

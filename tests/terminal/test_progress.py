@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cli.live import Progress
 from harness.engines.jobs import Event, Job
+from harness.terminal.progress import Progress
 
 JOBS = [Job(job="run", id=f"run-{i}", label=f"verified/seed {i}", store="") for i in range(3)]
 EVENTS = [

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from harness.cli.arguments import note
+from harness.terminal.working import note
 
 if TYPE_CHECKING:
     from harness.plan import Plan

@@ -1,0 +1,366 @@
+"""What a study found: verdicts first, and everything behind them as tables to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.answer import complete, progress
+from harness.errors import HarnessError, RequestError, StepError, did_you_mean, storage_problem
+from harness.records import ArmEffect
+from harness.terminal.working import counting, working
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from harness.engines.jobs import Event, Job
+    from harness.plan import Plan
+    from harness.records import Comparison, Data, Decisions, StudyView
+    from harness.report import Report
+    from harness.session import Session
+    from harness.tracking import SyncReport
+
+Kind = Literal["html", "md", "json"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call of ``run`` did.
+
+    Attributes:
+        steps: Jobs that were done now.
+        failed: Jobs that failed, with why.
+        tracking: Where it was logged, or why it was not.
+        logged: False where it should have been logged and was not.
+        seconds: How long it took.
+    """
+
+    steps: int
+    failed: list[tuple[Job, Event]]
+    tracking: str
+    logged: bool
+    seconds: float
+
+
+class Answer:
+    """What a study found, as its store shows it.
+
+    Every table is a polars frame; ``to_pandas()`` turns it into one of pandas.
+
+    Attributes:
+        view: Everything about the study that tables, MLflow and reports are made from.
+        work: What was done for it now; None where nothing was run.
+    """
+
+    def __init__(self, session: Session, plan: Plan, view: StudyView) -> None:
+        self._session, self._plan, self.view = session, plan, view
+        self.work: Work | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run of the study is done."""
+        return complete(self._plan)
+
+    @property
+    def progress(self) -> str:
+        """How far the study is, in words."""
+        return progress(self._plan)
+
+    @property
+    def verdicts(self) -> Decisions:
+        """The decisions as a record, as ``harness decide --json`` prints it.
+
+        Raises:
+            StepError: No run is done yet.
+        """
+        if self.view.decisions is None:
+            raise StepError(f"nothing to decide yet: {self.progress}. Run: {self._session.command('run')}")
+        return self.view.decisions
+
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison as a record, as ``harness compare --json`` prints it.
+
+        Raises:
+            StepError: Fewer than two arms have results.
+        """
+        if self.view.comparison is None:
+            raise StepError(f"nothing to compare yet: {self.progress}. Run: {self._session.command('run')}")
+        return self.view.comparison
+
+    # ----------------------------------------------------------------------------------------------------- tables
+
+    @property
+    def decisions(self) -> pl.DataFrame:
+        """One line per question: subject, kind, verdict, effect, ci_low, ci_high, p_adjusted, confirmation, ...
+
+        Raises:
+            StepError: No run is done yet.
+        """
+        return _frame(self.verdicts.decisions, without=("facts",))
+
+    @property
+    def trust(self) -> pl.DataFrame:
+        """One line per trust check: check, ok, text.
+
+        Raises:
+            StepError: No run is done yet.
+        """
+        return _frame(self.verdicts.trust)
+
+    @property
+    def effects(self) -> pl.DataFrame:
+        """Every arm against the baseline on every metric, the declared one first: metric, exploratory, variant, ...
+
+        Raises:
+            StepError: Fewer than two arms have results.
+        """
+        found = self.comparison
+        lines: list[tuple[dict[str, Any], Data]] = [
+            ({"metric": found.metric, "exploratory": False}, arm) for arm in found.arms
+        ]
+        for other in found.others:
+            lines += [({"metric": other.metric, "exploratory": other.exploratory}, arm) for arm in other.arms]
+        return _frame([arm for _, arm in lines], [before for before, _ in lines])
+
+    @property
+    def growth(self) -> pl.DataFrame:
+        """Which data to grow next, best first; columns ``rungs`` and ``curve`` hold lists.
+
+        Raises:
+            StepError: No run is done yet.
+        """
+        return _frame(self.verdicts.growth)
+
+    @property
+    def slices(self) -> pl.DataFrame:
+        """The declared metric by slice and arm, weakest slice first; exploratory.
+
+        Raises:
+            StepError: No run is done yet.
+        """
+        lines = [(one, arm) for one in self.verdicts.slices for arm in one.arms]
+        before = [{"slice": one.slice, "items": one.items, "baseline_mean": one.baseline_mean} for one, _ in lines]
+        return _frame([arm for _, arm in lines], before)
+
+    @property
+    def runs(self) -> pl.DataFrame:
+        """One line per run: variant, seed, state, key, rows, tokens, failure, and the mean of every metric."""
+        import polars as pl
+
+        lines = []
+        for run in self.view.runs:
+            means = {f"{score.task}/{name}": value for score in run.scores for name, value in score.metrics.items()}
+            lines.append(
+                run.model_dump(include={"variant", "seed", "state", "key", "rows", "tokens", "failure"}) | means
+            )
+        return pl.DataFrame(lines, infer_schema_length=None)
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """Every item of every finished run: variant, seed, item_id, task, half, slice, group, and its metrics."""
+        import polars as pl
+
+        from harness.answer.reading import read
+
+        frames = [
+            run.items.select(
+                pl.lit(run.planned.variant).alias("variant"), pl.lit(run.planned.seed).alias("seed"), pl.all()
+            )
+            for run in read(self._plan)
+            if run.result is not None
+        ]
+        return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
+
+    @property
+    def curves(self) -> pl.DataFrame:
+        """How every run trained: variant, seed, step, loss, learning_rate, grad_norm, tokens_per_second."""
+        import polars as pl
+
+        from harness.upkeep import curve
+
+        lines = [
+            {"variant": run.variant, "seed": run.seed} | point
+            for run in self.view.runs
+            for point in run.curve or curve(run.folders.get("adapter"))
+        ]
+        return pl.DataFrame(lines, infer_schema_length=None)
+
+    # ------------------------------------------------------------------------------------------------------- more
+
+    def compare(self, variant: str, other: str = "baseline") -> ArmEffect:
+        """Compare any two variants on the declared metric, on the items that decide.
+
+        The seed noise of all arms counts, as in the study's own comparison. Exploratory: nobody registered it.
+
+        Args:
+            variant: The one whose effect is asked for.
+            other: The one it is compared with.
+
+        Raises:
+            RequestError: There is no such variant, or one of them lacks a result at a seed of the baseline.
+        """
+        from harness.answer.reading import read, scores_of
+        from harness.statistics.paired import contrast
+
+        names = [one.name for one in self._plan.variants]
+        for name in (variant, other):
+            if name not in names:
+                raise RequestError(f'the study has no variant "{name}".{did_you_mean(name, names)}')
+        if variant == other:
+            raise RequestError(f'"{variant}" is compared with itself')
+        rule = self._plan.study.decide
+        scores = scores_of(self._plan, read(self._plan), rule.metric, "selection")
+        for name in (variant, other):
+            if scores is None or name not in scores.arms:
+                raise RequestError(f"{name} has no result at every seed of the baseline: {self.progress}")
+        assert scores is not None
+        found = contrast(scores, variant, other, rule.alpha)
+        return ArmEffect(
+            variant=f"{variant} - {other}",
+            effect=found.effect,
+            se=found.se,
+            ci=(found.ci_low, found.ci_high),
+            df=found.df,
+            p=found.p,
+            p_adjusted=None,
+            seeds=found.seeds,
+            items=found.items,
+            mean=float(scores.values[scores.arm(variant)].mean()),
+            note=found.note,
+        )
+
+    def text(self, kind: Kind = "html") -> str:
+        """Return the study as one page.
+
+        Args:
+            kind: ``html``, ``md`` (for a pull request) or ``json``.
+        """
+        from harness.report import html, markdown
+
+        with working("Writing the report"):
+            if kind == "json":
+                return self._gathered.model_dump_json(indent=1) + "\n"
+            return html(self._gathered) if kind == "html" else markdown(self._gathered)
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the study as one page.
+
+        Args:
+            path: A file that ends in ``.html``, ``.md`` or ``.json``; default: ``<study>-report.html`` here.
+
+        Returns:
+            The file.
+
+        Raises:
+            RequestError: It ends in something else, or cannot be written.
+        """
+        target = Path(path or f"{self.view.study}-report.html")
+        kinds: dict[str, Kind] = {".html": "html", ".md": "md", ".json": "json"}
+        if target.suffix not in kinds:
+            raise RequestError(f"{target}: a report is a {', '.join(list(kinds)[:-1])} or {list(kinds)[-1]} file")
+        write(target, self.text(kinds[target.suffix]))
+        return target
+
+    @cached_property
+    def _gathered(self) -> Report:
+        """Everything that a report shows; the study's data are in the store by then."""
+        from harness.report import gather
+
+        self._session.write()
+        return gather(self._plan, self.view)
+
+    # ----------------------------------------------------------------------------------------------------- MLflow
+
+    def sync(self, uri: str | None = None) -> SyncReport:
+        """Write the study to MLflow, with its report, and show how far it is where there is a terminal.
+
+        Args:
+            uri: Tracking URI; default: ``MLFLOW_TRACKING_URI``, else a database beside the store.
+
+        Raises:
+            StepError: MLflow does not answer or refuses; the message holds the command that tries again.
+        """
+        from harness import tracking
+        from harness.data.card import render
+        from harness.report import gather, html
+
+        told = gather(self._plan, self.view)
+        measured = {variant.name: variant.card for variant in told.variants if variant.card is not None}
+        cards = {
+            name: {"card.html": render(card), "card.json": card.model_dump_json(indent=1)}
+            for name, card in measured.items()
+        }
+        try:
+            with counting("Writing to MLflow") as show:
+                return tracking.sync(self.view, self._plan.store.root, uri, show, html(told), cards)
+        except StepError as error:
+            again = self._session.command("sync") + (f" --uri {tracking.public_uri(uri)}" if uri else "")
+            raise StepError(f"{error}. When it can be reached: {again}") from error
+
+    def logged(self) -> tuple[bool, str]:
+        """Write the study to MLflow, whatever goes wrong there; return whether it worked, and where it is or why."""
+        try:
+            report = self.sync()
+        except HarnessError as error:
+            return False, str(error)
+        except Exception as error:  # whatever it is, the verdicts are there, and are told
+            return False, f"not logged to MLflow: {storage_problem(error) or f'{type(error).__name__}: {error}'}"
+        return True, f"MLflow: {report.experiment} at {report.uri}"
+
+    # ------------------------------------------------------------------------------------------------------ shown
+
+    def __str__(self) -> str:
+        """Return the verdicts as ``harness decide`` prints them."""
+        from harness.terminal.tables import printed
+        from harness.terminal.verdicts import show
+
+        if self.view.decisions is None:
+            return f"{self.view.study}: {self.progress}"
+        return printed(lambda out: show(self.view, out))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the verdicts as the report shows them."""
+        from harness.report.html import answered
+
+        return answered(self._gathered)
+
+
+def write(target: Path, text: str, option: str = "") -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part.
+
+    Args:
+        target: The file.
+        text: What is in it.
+        option: What an error begins with: the option that named the file.
+
+    Raises:
+        RequestError: It cannot be written.
+    """
+    scratch = target.with_name(f".{target.name}.partial")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(target)
+    except OSError as error:
+        raise RequestError(f"{option}{target} cannot be written ({error.strerror})") from error
+
+
+def _frame(records: Sequence[Data], before: Sequence[dict[str, Any]] = (), without: Iterable[str] = ()) -> pl.DataFrame:
+    """Return records as lines of a table; an interval becomes two columns, ``ci`` so ``ci_low`` and ``ci_high``."""
+    import polars as pl
+
+    lines = []
+    for at, record in enumerate(records):
+        line = dict(before[at]) if before else {}
+        for name, value in record.model_dump(exclude=set(without)).items():
+            if isinstance(value, tuple):
+                line[f"{name}_low"], line[f"{name}_high"] = value
+            else:
+                line[name] = value
+        lines.append(line)
+    return pl.DataFrame(lines, infer_schema_length=None)
