@@ -101,21 +101,15 @@ def _of_variant(opened: OpenedVariant, model: Path | None) -> dict[str, Any]:
     import polars as pl
 
     from harness.data import operations
-    from harness.data.card import contamination, ledger
+    from harness.data.card import contamination
     from harness.errors import RequestError
     from harness.tokens import RowEncoder
 
     if model is not None:
         raise RequestError("--model: is for files; rows of a study are counted in the tokens of its own model")
     made, variant, recipe = opened.plan, opened.variant, opened.plan.study.recipe
-    pools = opened.outputs("pool")
+    pools = opened.account.pools
     own = variant.outputs[opened.seed]
-    taken = pl.concat([opened.rows["source"], opened.lost["source"]])
-    not_drawn = repeated = 0
-    for pool in pools:
-        drawn = int((taken == pool.step.name).sum())
-        not_drawn += max(pool.data["rows"] - drawn, 0)
-        repeated += max(drawn - pool.data["rows"], 0)
     found = pl.concat([pool.table("overlaps") for pool in pools])
     facts = {
         "study": made.study.study,
@@ -136,14 +130,12 @@ def _of_variant(opened: OpenedVariant, model: Path | None) -> dict[str, Any]:
         and RowEncoder(folder, chat_template=recipe.chat_template, max_length=UNCUT, date=recipe.date),
         "max_length": recipe.max_length,
         "perplexity": _perplexities(opened),
-        "ledger": ledger(
-            opened.drops, read=opened.read, kept=opened.rows.height, not_drawn=not_drawn, repeated=repeated
-        ),
+        "ledger": opened.account.ledger(),
         "contamination": contamination(
             made.study.suite.suite, made.suite.data["items"], sum(p.data["rows"] + p.data["removed"] for p in pools),
             found, opened.drops,
         ),
-        "pool": opened.pool(),
+        "pool": pl.concat([pool.table("rows") for pool in pools]),
         "unmeasured": {
             "tokens": f"{made.model.name} is not ready yet (harness doctor --prepare)",
             "perplexity": "no operation asked for it, and the rows carry no column named perplexity",

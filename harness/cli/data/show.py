@@ -127,7 +127,7 @@ def _before_drops(opened: Opened, wanted: set[str | None]) -> dict[tuple[str, st
 
     if not isinstance(opened, OpenedVariant):
         return {}
-    tables = [output.table("rows") for output in opened.outputs("source")]
+    tables = [output.table("rows") for output in opened.account.sources]
     rows = pl.concat(tables).filter(pl.col("row_id").is_in([one for one in wanted if one is not None]))
     return {(row["source"], row["row_id"]): row for row in rows.iter_rows(named=True)}
 

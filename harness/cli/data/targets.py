@@ -15,9 +15,9 @@ from harness.terminal.working import working
 if TYPE_CHECKING:
     import polars as pl
 
+    from harness.accounting import Account
     from harness.build import PlannedVariant
     from harness.plan import Plan
-    from harness.steps import Output
 
 STUDIES = (".yaml", ".yml", ".py")
 EXPECTED = "expected STUDY:VARIANT, such as experiments/quickstart.yaml:baseline, or a file of rows (jsonl, csv, ...)"
@@ -55,26 +55,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class OpenedVariant(Opened):
-    """The training set of a variant at a seed.
+    """The training set of a variant at a seed."""
 
-    Attributes:
-        lost: Of the ledger, the lines of rows that were drawn before they were dropped.
-    """
-
-    lost: pl.DataFrame
+    account: Account
     plan: Plan
     variant: PlannedVariant
     seed: int
-
-    def outputs(self, kind: str) -> list[Output]:
-        """Return the steps of a kind (``source``, ``pool``) that the variant draws from, in the order of its mix."""
-        return [output for name in self.sources for output in _outputs(self.plan, kind, name)]
-
-    def pool(self) -> pl.DataFrame:
-        """Return the rows that the variant's were drawn from."""
-        import polars as pl
-
-        return pl.concat([output.table("rows") for output in self.outputs("pool")])
 
 
 def open_target(
@@ -112,8 +98,7 @@ def open_variant(made: Plan, file: str, name: str, seed: int | None) -> OpenedVa
     Raises:
         RequestError: The study has no such variant, or no such seed.
     """
-    import polars as pl
-
+    from harness.accounting import account
     from harness.errors import RequestError, did_you_mean
 
     variant = next((v for v in made.variants if v.name == name), None)
@@ -122,27 +107,18 @@ def open_variant(made: Plan, file: str, name: str, seed: int | None) -> OpenedVa
     chosen = seed if seed is not None else made.study.seed_list()[0]
     if chosen not in variant.outputs:
         raise RequestError(f"--seed: {chosen} is not a seed of the study ({', '.join(map(str, variant.outputs))})")
-    output = variant.outputs[chosen]
-    sources = tuple(variant.spec.mix or ())
-    made_of = [one for kind in ("source", "pool") for name in sources for one in _outputs(made, kind, name)]
-    lost = [output.table("drops")]
-    if output.step.spec.get("random_subset"):  # rows of the baseline, after its operations
-        lost.insert(0, made.variants[0].outputs[chosen].table("drops"))
+    found = account(made, variant, chosen)
     return OpenedVariant(
         name=f"{file}:{name}",
-        rows=output.table("rows"),
-        drops=pl.concat([*(one.table("drops") for one in made_of), *lost]),
-        read=sum(one.data["rows"] + one.data["dropped"] for one in made_of if one.step.kind == "source"),
-        sources=sources,
-        lost=pl.concat(lost),
+        rows=found.rows,
+        drops=found.drops,
+        read=found.read,
+        sources=tuple(variant.spec.mix or ()),
+        account=found,
         plan=made,
         variant=variant,
         seed=chosen,
     )
-
-
-def _outputs(made: Plan, kind: str, name: str) -> list[Output]:
-    return [output for output in made.outputs if (output.step.kind, output.step.name) == (kind, name)]
 
 
 def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) -> Opened:
