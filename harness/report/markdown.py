@@ -45,10 +45,11 @@ def _answer(report: Report, say: Say) -> str:
     parts = [f"## {escaped(report.study)}: {escaped(report.question)}"]
     if report.hypothesis:
         parts.append(f"Expected beforehand: {escaped(report.hypothesis)}")
-    parts.append(f"**{escaped(say.headline())}**")
-    if decisions is not None:
+    said = [f"**{escaped(say.headline())}**"]
+    if decisions is not None:  # what failed is said first
         word = "ok" if decisions.trusted else f"**{say.trusted()}**"
-        parts.append(f"**Trust** {word}: {escaped(say.trust())}")
+        said.insert(len(said) if decisions.trusted else 0, f"**Trust** {word}: {escaped(say.trust())}")
+    parts += said
     if report.waivers and decisions is None:
         parts.append(f"**Waived in writing:** {escaped('; '.join(report.waivers))}")
     if not progress.complete:
@@ -61,8 +62,8 @@ def _answer(report: Report, say: Say) -> str:
             for one in decisions.decisions
         ]  # fmt: skip
         parts.append(_table(("Subject", "Verdict", f"Effect on {say.metric}", "Confirmation", "Why"), rows))
-        said = [decisions.next if not decisions.withheld else "", decisions.weakest_slice, *decisions.mixtures]
-        parts.append(escaped(" ".join(one for one in said if one)))
+        after = [decisions.next if not decisions.withheld else "", decisions.weakest_slice, *decisions.mixtures]
+        parts.append(escaped(" ".join(one for one in after if one)))
     if report.outcome:
         parts.append(f"Written in the study afterwards: {escaped(report.outcome)}")
     return "\n\n".join(part for part in parts if part)
