@@ -86,7 +86,7 @@ class Session:
         self._plan: Plan | None = None
 
     def __repr__(self) -> str:
-        return f"<study {self.study.study} ({self.loaded.file}), store {self.store.location}>"
+        return f"<study {self.study.study} ({self.loaded.file}), store {self.place}>"
 
     @property
     def study(self) -> Study:

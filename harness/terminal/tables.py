@@ -30,7 +30,7 @@ def console() -> Console:
 
 def printed(show: Callable[[Console], None]) -> str:
     """Return what is printed on a console as plain text."""
-    made = Console(highlight=False, emoji=False, width=140, color_system=None, file=io.StringIO())
+    made = Console(highlight=False, emoji=False, width=140, color_system=None, file=io.StringIO(), force_jupyter=False)
     with made.capture() as captured:
         show(made)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
