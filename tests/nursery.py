@@ -144,7 +144,7 @@ def serve(place: str, marks: str) -> None:
         "torch", "transformers", "trl", "peft", "polars", "scipy.special", "lm_eval.models.huggingface", "mlflow",
         "mlflow.store.tracking.sqlalchemy_store", "harness.training.run", "harness.training.sft",
         "harness.evaluation.run", "harness.tracking", "harness.cli", "harness.build", "harness.answer",
-        "harness.data.decontaminate", "harness.data.variants", "harness.data.sources", "reasoning_gym",
+        "harness.data.contamination", "harness.data.variants", "harness.data.sources", "reasoning_gym",
     ):  # fmt: skip
         __import__(heavy)
     # Allocators of polars and arrow have threads by now, and know how to be forked; Python must have none.

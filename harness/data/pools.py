@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from harness.data import decontaminate, sources, variants
+from harness.data import contamination, sources, variants
 from harness.data.operations.context import Untrainable
 from harness.data.rows import Built, pool_digest
 from harness.spec import Decontaminate, Source, Variant
@@ -124,9 +124,9 @@ class LocalPools:
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
         """Take out the rows that overlap an item."""
         rows = source.table("rows")
-        found = decontaminate.overlaps(rows, items, rule)
-        removed = decontaminate.removable(found, rule)
-        built = decontaminate.remove(rows, found, rule)
+        found = contamination.overlaps(rows, items, rule)
+        removed = contamination.removable(found, rule)
+        built = contamination.remove(rows, found, rule)
         data = facts(built.rows.height, built.drops.height, kinds(rows, removed), kinds(built.rows, found), removed)
         return Pool(pool_digest(built.rows), data, {"rows": built.rows, "drops": built.drops, "overlaps": found})
 

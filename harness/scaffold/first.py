@@ -16,7 +16,7 @@ import polars as pl
 import yaml
 
 from harness import designs, models, outside
-from harness.data import decontaminate, files, operations, sources
+from harness.data import contamination, files, operations, sources
 from harness.data.rows import place, ranked
 from harness.errors import RequestError
 from harness.scaffold import heldout
@@ -243,7 +243,7 @@ def _available(
         if held is not None:
             tell(f"Looking for the held-out items in {pool.name}")
             own = pool.rows if pool.source.hub else rows
-            found = decontaminate.removable(decontaminate.overlaps(own, heldout.items(held), rule), rule)
+            found = contamination.removable(contamination.overlaps(own, heldout.items(held), rule), rule)
             touched = set(found["row_id"])
             missed = [at for at in out if pool.source.hub and pool.rows["row_id"][at] not in touched]
             if missed:

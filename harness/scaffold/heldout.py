@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from harness.data import dedupe
+from harness.data import duplicates
 from harness.data.generators import number
 from harness.data.rows import ranked
 from harness.errors import RequestError
@@ -113,7 +113,7 @@ def given(pool: Pool) -> HeldOut:
 
 def _choose(pool: Pool, wanted: int) -> tuple[list[int], set[int]]:
     """Return positions of items, in an order that depends on the rows' content alone, and of rows that go with them."""
-    questions = dedupe.clusters(_asked(pool)).to_list()
+    questions = duplicates.clusters(_asked(pool)).to_list()
     groups = pool.rows["group"].to_list()
     pairs = list(zip(groups, questions, strict=True))
     keys = [f"question {question}" if group is None else f"group {group}" for group, question in pairs]
@@ -143,7 +143,7 @@ def _asked(pool: Pool) -> pl.Series:
 
 def _none(pool: Pool) -> RequestError:
     """Say why no row of a pool can be an item."""
-    questions = dedupe.clusters(_asked(pool))
+    questions = duplicates.clusters(_asked(pool))
     long = int((pool.parts["whole row"].str.len_chars() > LONGEST).sum()) if pool.shape != "text" else 0
     if questions.n_unique() < max(2, LEAST, pool.rows.height // LEAST):
         same = "the same" if questions.n_unique() == 1 else f"one of {questions.n_unique():,} questions"

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from harness.data import dedupe, layouts, operations, sources
+from harness.data import duplicates, layouts, operations, sources
 from harness.data.card.language import UNCLEAR, language
 from harness.data.card.parts import WHOLE, parts
 from harness.data.reading import Record
@@ -103,7 +103,7 @@ def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: 
         raise _none(name, "used", unusable)
     split = parts(rows)
     tell(f"Looking at {rows.height:,} rows of {name}")
-    pool = Pool(name, source, base, rows, split, unusable, mapping, dedupe.clusters(split[WHOLE]))
+    pool = Pool(name, source, base, rows, split, unusable, mapping, duplicates.clusters(split[WHOLE]))
     _find(pool)
     return pool
 
@@ -207,7 +207,7 @@ def _repeats(pool: Pool) -> None:
         pool.findings.append(f"{_some(exact, 'row')} with the same words as an earlier one")
         pool.dropping["deduped"] = "dedupe"
     if total <= NEAR:
-        near = dedupe.clusters(pool.parts[WHOLE], "near")
+        near = duplicates.clusters(pool.parts[WHOLE], "near")
         number = int((near != pl.int_range(total, eager=True)).sum())
         if number - exact >= SHOWN * total:
             pool.findings.append(f"{_some(number, 'row')} with nearly the same words as an earlier one")

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from harness.data.decontaminate import overlaps, removable
+from harness.data.contamination import overlaps, removable
 from harness.data.rows import table
 from harness.data.text import words
 from harness.spec import Decontaminate
@@ -169,7 +169,7 @@ def test_other_items_and_other_changes(acceptance_data: Path, seed: int) -> None
 MILLION = """
 import random, sys, time
 import polars as pl
-from harness.data.decontaminate import overlaps
+from harness.data.contamination import overlaps
 from harness.data.rows import table
 from harness.engines.meter import peak_memory
 from harness.spec import Decontaminate

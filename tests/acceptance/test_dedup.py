@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.dedupe import clusters
+from harness.data.duplicates import clusters
 from tests.command import harness
 
 pytestmark = pytest.mark.acceptance

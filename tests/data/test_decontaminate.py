@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data import decontaminate
-from harness.data.decontaminate import Search, overlaps, removable, remove, scan
+from harness.data import contamination
+from harness.data.contamination import Search, overlaps, removable, remove, scan
 from harness.data.rows import OVERLAP_SCHEMA, frame
 from harness.data.text import words
 from harness.spec import Decontaminate
@@ -358,7 +358,7 @@ def test_neither_hashes_nor_batches_nor_the_sample_decide(monkeypatch: pytest.Mo
     search = Search(suite, RULE, training.clear())
     search.add(training)
     assert search.overlaps().equals(expected)
-    monkeypatch.setattr(decontaminate, "BATCH", 7)
+    monkeypatch.setattr(contamination, "BATCH", 7)
     assert overlaps(training, suite, RULE).equals(expected)
     monkeypatch.setattr(scan, "MIX", np.uint64(0))  # all runs that end alike now have one hash
     assert overlaps(training, suite, RULE).equals(expected)

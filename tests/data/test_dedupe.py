@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.dedupe import clusters, near, semantic
+from harness.data.duplicates import clusters, near, semantic
 from harness.data.embeddings import model_folder
 from harness.errors import RequestError
 from tests.command import environment
@@ -279,7 +279,7 @@ def test_minhash_agrees_as_often_as_texts_are_alike() -> None:
 def test_the_same_in_every_process_and_with_one_thread() -> None:
     code = """
 import json, random, sys
-from harness.data.dedupe import clusters
+from harness.data.duplicates import clusters
 from tests.data.test_dedupe import edited, prose
 rng = random.Random(8)
 texts = [prose(rng, 20) for _ in range(300)]

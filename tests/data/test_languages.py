@@ -7,8 +7,8 @@ from collections import defaultdict
 import polars as pl
 import pytest
 
-from harness.data.decontaminate import overlaps, removable
-from harness.data.dedupe import clusters
+from harness.data.contamination import overlaps, removable
+from harness.data.duplicates import clusters
 from harness.data.rows import frame
 from harness.spec import Decontaminate
 from tests.data.languages import ASKED, CHANGES, LANGUAGES, OTHERS, UNASKED, renumbered

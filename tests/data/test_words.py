@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.decontaminate import numerals
-from harness.data.decontaminate.numerals import in_digits
-from harness.data.dedupe import clusters
+from harness.data.contamination import numerals
+from harness.data.contamination.numerals import in_digits
+from harness.data.duplicates import clusters
 from harness.data.text import amount, counted, is_operator, joined, keys, words
 
 

@@ -40,7 +40,7 @@ def decontaminate(
 ) -> None:
     """List the training rows that hold eval items, and write the others to a file of their own."""
     from harness import outside
-    from harness.data import decontaminate as engine
+    from harness.data import contamination as engine
     from harness.data import files
     from harness.errors import RequestError
     from harness.packing import FORMATS, format_of

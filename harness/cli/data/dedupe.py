@@ -46,7 +46,7 @@ def dedupe(
     json: AsJson = False,
 ) -> None:
     """Drop rows that repeat an earlier row, and list which row repeats which."""
-    from harness.data import dedupe as engine
+    from harness.data import duplicates as engine
     from harness.data import files
 
     _check(given, {"--out": out, "--clusters": clusters}, method, threshold)

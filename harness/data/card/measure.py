@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from harness.data import dedupe
+from harness.data import duplicates
 from harness.data.card import variety
 from harness.data.card.language import language
 from harness.data.card.model import (
@@ -213,13 +213,13 @@ def _tokens(
 
 
 def _duplicates(texts: pl.Series, method: Literal["exact", "near"], rows: int) -> Duplicates:
-    firsts = dedupe.clusters(texts, method)
+    firsts = duplicates.clusters(texts, method)
     groups = firsts.alias("first").value_counts().filter(pl.col("count") > 1)
     groups = groups.sort("count", "first", descending=[True, False])
     repeats = int((groups["count"] - 1).sum())
     return Duplicates(
         method=method,
-        threshold=dedupe.THRESHOLDS["near"] if method == "near" else None,
+        threshold=duplicates.THRESHOLDS["near"] if method == "near" else None,
         rows=texts.len(),
         repeats=repeats,
         rate=repeats / texts.len(),

@@ -233,9 +233,9 @@ def ledger(rows: pl.DataFrame, operation: str, reasons: pl.Series) -> pl.DataFra
 
 
 def _repeated(rows: pl.DataFrame, rule: Dedupe, whose: str) -> pl.Series:
-    from harness.data import dedupe
+    from harness.data import duplicates
 
-    first = dedupe.clusters(texts(rows, rule.field, whose), rule.method, rule.threshold)
+    first = duplicates.clusters(texts(rows, rule.field, whose), rule.method, rule.threshold)
     repeats = first != pl.int_range(rows.height, eager=True)
     reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
     said = [repeats_row(rule, named) for named in names(rows[first.filter(repeats)])]

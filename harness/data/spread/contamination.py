@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from harness.data import decontaminate
-from harness.data.decontaminate import BATCH, Search, settle, short_prompts
-from harness.data.decontaminate.settle import Frame, Hit
+from harness.data import contamination
+from harness.data.contamination import BATCH, Search, settle, short_prompts
+from harness.data.contamination.settle import Frame, Hit
 from harness.data.pools import File, Pool, facts, kinds
 from harness.data.rows import chained, frame, row_digests
 from harness.data.spread.parts import Part, Spread, joined, starts, write
@@ -77,7 +77,7 @@ def decontaminated(
         )
     suite = Suite(write(items, folder / "items.parquet"), rule.model_dump_json())
     found, holders = _overlaps(spread, parts, suite, rule)
-    removed = decontaminate.removable(found, rule)
+    removed = contamination.removable(found, rule)
     lines = {row_id: table for (row_id,), table in found.partition_by("row_id", as_dict=True).items()}
     work = partial(_removed, rule=rule, folder=folder)
     held = [pl.concat([found.clear(), *(lines[one] for one in sorted(ids) if one in lines)]) for ids in holders]
@@ -159,8 +159,8 @@ def _removed(item: tuple[int, Part, pl.DataFrame], rule: Decontaminate, folder: 
     """Take rows out of a part."""
     number, part, found = item
     rows = part.read()
-    built = decontaminate.remove(rows, found, rule)
-    removed = decontaminate.removable(found, rule)
+    built = contamination.remove(rows, found, rule)
+    removed = contamination.removable(found, rule)
     left = Part(File(write(built.rows, folder / f"rows-{number:06}.parquet")), built.rows.height, 0)
     lost = Part(File(write(built.drops, folder / f"lost-{number:06}.parquet")), built.drops.height, 0)
     return Clean(left, lost, row_digests(built.rows), kinds(rows, removed), kinds(built.rows, found))

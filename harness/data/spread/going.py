@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from harness.data import dedupe, operations
+from harness.data import duplicates, operations
 from harness.data.operations import Context, label
 from harness.data.operations.content import texts
 from harness.data.rows import rank_keys
@@ -123,7 +123,7 @@ def repeats(spread: Spread, parts: Sequence[Part], rule: Dedupe, whose: str, fol
     same = spread.meet(spread.map(keys, items), buckets, _later).sort("number")
     if rule.method != "near":
         return same["number"].to_numpy(), same["first"].to_numpy()
-    threshold = dedupe.THRESHOLDS["near"] if rule.threshold is None else rule.threshold
+    threshold = duplicates.THRESHOLDS["near"] if rule.threshold is None else rule.threshold
     exact = same["number"].to_numpy()
     numbers, first = nearly(spread, parts, Rule(rule.field, threshold, whose, folder), exact)
     near = pl.DataFrame({"number": numbers, "first": first}, schema={"number": pl.Int64, "first": pl.Int64})
@@ -137,7 +137,7 @@ def repeats(spread: Spread, parts: Sequence[Part], rule: Dedupe, whose: str, fol
 def _keys(item: tuple[Part, int], field: str | None, whose: str, buckets: int, folder: Path) -> Path:
     """Write a digest of the words of each row of a part; return where."""
     part, before = item
-    words = dedupe.normalized(texts(part.read(), field, whose))
+    words = duplicates.normalized(texts(part.read(), field, whose))
     keys = [blake2b(text.encode(), digest_size=KEY).digest() for text in words]
     lines = pl.DataFrame(
         {

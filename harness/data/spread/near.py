@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from harness.data import dedupe
-from harness.data.dedupe.joining import merged
-from harness.data.dedupe.near import BANDS, Texts, met, places_of
+from harness.data import duplicates
+from harness.data.duplicates.joining import merged
+from harness.data.duplicates.near import BANDS, Texts, met, places_of
 from harness.data.operations.content import texts
 from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, write
 
@@ -50,7 +50,7 @@ class Rule:
         Raises:
             RequestError: A row lacks the field.
         """
-        return dedupe.normalized(texts(part.read(), self.field, self.whose).gather(rows))
+        return duplicates.normalized(texts(part.read(), self.field, self.whose).gather(rows))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.data.dedupe import near
+from harness.data.duplicates import near
 from harness.data.pools import Pool
 from harness.data.spread import SpreadPools, parts
 from harness.data.spread import near as spread_near

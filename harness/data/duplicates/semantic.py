@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data.dedupe.joining import merged
+from harness.data.duplicates.joining import merged
 from harness.data.embeddings import embed
 
 if TYPE_CHECKING:

@@ -38,10 +38,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from harness.data.decontaminate.compare import HOLE, LEAK, Overlap, compare
-from harness.data.decontaminate.items import SHORT, Item, Suite, decides, index, read
-from harness.data.decontaminate.scan import Found, Scanner
-from harness.data.decontaminate.settle import (
+from harness.data.contamination.compare import HOLE, LEAK, Overlap, compare
+from harness.data.contamination.items import SHORT, Item, Suite, decides, index, read
+from harness.data.contamination.scan import Found, Scanner
+from harness.data.contamination.settle import (
     PROMPT,
     Hit,
     around,

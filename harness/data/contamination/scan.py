@@ -19,8 +19,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.decontaminate.items import ANCHOR, NUMBER, SHORT, SIGN, Suite, is_number, pairs
-from harness.data.decontaminate.misspelled import Mistyped
+from harness.data.contamination.items import ANCHOR, NUMBER, SHORT, SIGN, Suite, is_number, pairs
+from harness.data.contamination.misspelled import Mistyped
 from harness.data.text import Words, is_operator
 
 Ints = NDArray[np.int64]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from harness.data.dedupe.joining import merged
-from harness.data.dedupe.words import BATCH, first_place
+from harness.data.duplicates.joining import merged
+from harness.data.duplicates.words import BATCH, first_place
 from harness.data.text import is_operator
 from harness.identity import unit_hash
 

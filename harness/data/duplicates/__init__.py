@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from harness.data.dedupe.near import nearly
-from harness.data.dedupe.semantic import by_meaning
-from harness.data.dedupe.words import first_place, normalized
+from harness.data.duplicates.near import nearly
+from harness.data.duplicates.semantic import by_meaning
+from harness.data.duplicates.words import first_place, normalized
 
 if TYPE_CHECKING:
     Progress = Callable[[int, int], None]

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.data.decontaminate.numerals import in_digits
+from harness.data.contamination.numerals import in_digits
 from harness.data.text import Words, amount, is_operator, words
 
 SHORT = 4  # words; items with fewer are matched as they stand, or together with an answer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from harness.data.decontaminate.compare import Overlap
-from harness.data.decontaminate.items import COMMON, Suite, read
+from harness.data.contamination.compare import Overlap
+from harness.data.contamination.items import COMMON, Suite, read
 from harness.data.rows import OVERLAP_SCHEMA
 from harness.data.text import OPERATORS, Words, amount, joined
 from harness.identity import unit_hash

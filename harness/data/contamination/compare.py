@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.data.decontaminate.items import EDITABLE, TEMPLATE, Item, blind, decides, is_number, names
-from harness.data.decontaminate.misspelled import mistyped
+from harness.data.contamination.items import EDITABLE, TEMPLATE, Item, blind, decides, is_number, names
+from harness.data.contamination.misspelled import mistyped
 from harness.data.text import Words, is_operator
 
 HOLE = 3  # words of an item in a row that are missing: the row holds a part of it
