@@ -7,7 +7,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 
 class HarnessError(Exception):
@@ -24,6 +25,34 @@ class RequestError(HarnessError):
 
 class StepError(HarnessError):
     """A step failed while running; everything finished before it is kept. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What messages call the parameters of a function: the same function serves Python and a command.
+
+    Attributes:
+        options: Parameter -> the command's option. Empty: Python called, and parameters go by their own names.
+        nothing: What a refusal adds where the caller would have written files.
+    """
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    nothing: str = ""
+
+    def __call__(self, parameter: str, value: object = None) -> str:
+        """Return a parameter, perhaps with a value, as the caller writes it.
+
+        >>> Asked()("method", "near"), Asked({"method": "--method"})("method", "near")
+        ('method="near"', '--method near')
+        """
+        if value is None:
+            return self.options.get(parameter, parameter)
+        return f"{self.options[parameter]} {value}" if self.options else f'{parameter}="{value}"'
+
+    @property
+    def ending(self) -> str:
+        """The last sentence of a refusal, with a space before it; empty in Python."""
+        return f" {self.nothing}." if self.nothing else ""
 
 
 LEAST = 1 << 20  # bytes: a disk with less room is full

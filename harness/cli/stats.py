@@ -39,21 +39,17 @@ def compare(
 
     Every arm needs the same seeds and items. Items of one group stand or fall together (questions on one text).
     """
+    from harness import stats
+    from harness.errors import Asked
 
-    from harness.cli.scores_file import read_scores
-    from harness.decisions.table import judge
-    from harness.errors import RequestError
-
-    if not 0 < alpha < 0.5:
-        raise RequestError(f"--alpha: {alpha:g} is no level; expected a number between 0 and 0.5")
-    if smallest_effect is not None and not 0 < smallest_effect < float("inf"):
-        raise RequestError(f"--smallest-effect: {smallest_effect:g} is not above 0")
+    options = {
+        "scores": "--scores",
+        "baseline": "--baseline",
+        "alpha": "--alpha",
+        "smallest_effect": "--smallest-effect",
+    }
     with working(f"Reading {scores.name}"):
-        read = read_scores(scores, baseline)
-        found = judge(
-            read.scores, baseline, alpha, smallest_effect, source=str(scores), item_slices=read.slices,
-            left_out=read.left_out, notes=read.notes,
-        )  # fmt: skip
+        found = stats.judged(scores, baseline, alpha, smallest_effect, Asked(options))
     if json:
         print_json(found.model_dump(mode="json"))
     else:

@@ -1,17 +1,17 @@
-"""Reads per-item scores of any tool (csv, jsonl, parquet): complete and paired, or refused with the line."""
+"""Per-item scores of any tool, in a file or in memory: complete and paired, or refused with the line or row."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import outside
-from harness.errors import RequestError, did_you_mean
+from harness import frames, outside
+from harness.errors import Asked, RequestError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.statistics.scores import Scores
@@ -23,7 +23,7 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores read from a file.
+    """Scores that can be compared.
 
     Attributes:
         scores: The complete arms, the baseline first.
@@ -46,39 +46,55 @@ class _Cell:
 
 @dataclass
 class _Rows:
-    """All rows of a file, by arm, seed and item."""
+    """All rows by arm, seed and item."""
 
     cells: dict[str, dict[str, dict[str, _Cell]]] = field(default_factory=dict)
     labels: dict[str, dict[str, tuple[str | None, str]]] = field(default_factory=lambda: {n: {} for n in OPTIONAL})
     columns: tuple[str, ...] = ()
 
 
-def read_scores(file: Path, baseline: str) -> ScoreTable:
+def read_scores(given: Any, baseline: str, asked: Asked) -> ScoreTable:
     """Read a table with the columns arm, seed, item, score and perhaps group (cluster of items) and slice.
 
     Every arm needs the seeds of the baseline and every seed the same items. An arm that lacks a whole seed is left
     out and named; a seed that lacks items is refused.
 
+    Args:
+        given: The path of a csv, jsonl or parquet file, or rows in memory (``frames.in_memory``).
+        baseline: The arm the others are paired with.
+        asked: What messages call the parameters.
+
     Raises:
-        RequestError: When the file, a row or the pairing is wrong; the message names the line.
+        RequestError: When the file, a row or the pairing is wrong; the message names the line or row.
     """
-    if file.suffix not in FORMATS:
-        raise RequestError(f"--scores: {file} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
-    if trouble := outside.problem(file):
-        raise RequestError(f"--scores: {file} {trouble}")
-    if not file.is_file():
-        raise RequestError(f"--scores: there is no file {file}")
-    rows = _collect(file)
+    if isinstance(given, str | Path):
+        file = Path(given)
+        _check(file, asked("scores"))
+        shown, rows = str(file), _collect(_read(file))
+    else:
+        shown = asked("scores")
+        rows = _collect(_held(given, shown))
     if not rows.cells:
-        raise RequestError(f"{file}: no scores in it; expected one row per arm, seed and item")
+        raise RequestError(f"{shown}: no scores in it; expected one row per arm, seed and item")
     if baseline not in rows.cells:
-        raise RequestError(f'--baseline: {file} has no arm "{baseline}".{did_you_mean(baseline, rows.cells)}')
+        near = did_you_mean(baseline, rows.cells)
+        raise RequestError(f'{asked("baseline")}: {shown} has no arm "{baseline}".{near}')
     if len(rows.cells) == 1:
-        raise RequestError(f'{file}: only the arm "{baseline}" is in it; there is nothing to compare it with')
-    return _table(file, rows, baseline)
+        raise RequestError(f'{shown}: only the arm "{baseline}" is in it; there is nothing to compare it with')
+    return _table(shown, rows, baseline)
 
 
-def _table(file: Path, rows: _Rows, baseline: str) -> ScoreTable:
+def _check(file: Path, place: str) -> None:
+    """Refuse what is no file of scores before it is opened."""
+    if file.suffix not in FORMATS:
+        raise RequestError(f"{place}: {file} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
+    if trouble := outside.problem(file):
+        raise RequestError(f"{place}: {file} {trouble}")
+    if not file.is_file():
+        raise RequestError(f"{place}: there is no file {file}")
+
+
+def _table(shown: str, rows: _Rows, baseline: str) -> ScoreTable:
     import numpy as np
 
     from harness.statistics.scores import Scores
@@ -96,7 +112,7 @@ def _table(file: Path, rows: _Rows, baseline: str) -> ScoreTable:
     arms = [baseline, *(arm for arm in rows.cells if arm != baseline and arm not in left_out)]
     if len(arms) == 1:
         raise RequestError(
-            f"{file}: no arm has all seeds of the baseline ({', '.join(seeds[:6])}), so nothing is paired; runs that "
+            f"{shown}: no arm has all seeds of the baseline ({', '.join(seeds[:6])}), so nothing is paired; runs that "
             "belong together need the same seed in every arm"
         )
     items = list(rows.cells[baseline][seeds[0]])
@@ -106,7 +122,7 @@ def _table(file: Path, rows: _Rows, baseline: str) -> ScoreTable:
     values = np.array([[[rows.cells[a][s][i].score for i in items] for s in seeds] for a in arms])
     groups, slices = (_label(rows, name, items) for name in OPTIONAL)
     if groups and None in groups:
-        raise RequestError(f'{file}: item "{items[groups.index(None)]}" has no group; give one to every item or none')
+        raise RequestError(f'{shown}: item "{items[groups.index(None)]}" has no group; give one to every item or none')
     clusters = tuple(name for name in groups if name is not None) or None
     scores = Scores(values, tuple(arms), tuple(seeds), tuple(items), clusters)
     return ScoreTable(scores, slices, left_out, tuple(notes))
@@ -136,10 +152,10 @@ def _label(rows: _Rows, name: str, items: Sequence[str]) -> tuple[str | None, ..
     return tuple(labels[item][0] for item in items) if any(labels[item][0] for item in items if item in labels) else ()
 
 
-def _collect(file: Path) -> _Rows:
+def _collect(read: Iterable[tuple[str, Mapping[str, Any]]]) -> _Rows:
     """Read all rows; each is checked where it stands."""
     rows = _Rows()
-    for place, row in _read(file):
+    for place, row in read:
         if not rows.columns:
             rows.columns = tuple(row)
             for name in REQUIRED:
@@ -183,6 +199,14 @@ def _score(value: Any, place: str) -> float:
     if abs(score) > LARGEST:
         raise RequestError(f"{place}: score is {value}, too large to be averaged (at most {LARGEST:g} either way)")
     return score
+
+
+def _held(given: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the place and the fields of every row in memory."""
+    for number, row in enumerate(frames.rows(frames.in_memory(given, place)), 1):
+        if not isinstance(row, Mapping):
+            raise RequestError(f"row {number}: expected an object with {', '.join(REQUIRED)}")
+        yield f"row {number}", row
 
 
 def _read(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
