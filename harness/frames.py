@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RequestError
@@ -76,7 +76,7 @@ def rows(held: pl.DataFrame | list[Any]) -> Iterator[Any]:
     return iter(held) if isinstance(held, list) else held.iter_rows(named=True)
 
 
-def table(objects: list[Mapping[str, Any]], place: str) -> pl.DataFrame:
+def table(objects: Sequence[Mapping[str, Any]], place: str) -> pl.DataFrame:
     """Return objects as a frame; what one of them lacks is null.
 
     Args:

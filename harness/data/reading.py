@@ -15,6 +15,10 @@ from harness.errors import RequestError
 from harness.packing import format_of, opened, printable, said
 
 BATCH_RECORDS, BATCH_SIZE = 8192, 4 << 20  # a batch is full at so many records, or so many bytes or characters
+KINDS: dict[type, str] = {
+    dict: "an object", list: "a list", str: "text", type(None): "null", bool: "true or false", int: "a number",
+    float: "a number",
+}  # fmt: skip
 SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -205,7 +209,7 @@ def _line(line: bytes, number: int) -> tuple[dict[str, Any] | None, str]:
         value, problem = parse(line.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
         value, problem = None, f"not UTF-8 text (byte {error.start + 1} of the line)"
-    value, problem = _object(value, problem)
+    value, problem = as_object(value, problem)
     if problem and number == 1 and line.lstrip().startswith(b"["):
         problem += "; a file that is one list is called .json"
     return value, problem
@@ -232,7 +236,7 @@ def _json(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise RequestError(f'{shown}: expected a list of objects, or {{"data": [...]}}, not {_kind(value)}')
     for number, item in enumerate(value["data"], start=1):
-        yield number, len(text) // len(value["data"]), *_object(item, "")
+        yield number, len(text) // len(value["data"]), *as_object(item, "")
 
 
 def _elements(text: str, at: int, shown: str) -> Iterator[Item]:
@@ -245,7 +249,7 @@ def _elements(text: str, at: int, shown: str) -> Iterator[Item]:
             value, problem, end = _element(text, at)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"{shown}#{number}: {_not_json(error)}") from error
-        yield number, end - at, *_object(value, problem)
+        yield number, end - at, *as_object(value, problem)
         at = _skip(text, end)
         mark = text[at : at + 1]
         if mark not in (",", "]"):
@@ -275,7 +279,8 @@ def _skip(text: str, at: int) -> int:
     return space.end()
 
 
-def _object(value: Any, problem: str) -> tuple[dict[str, Any] | None, str]:
+def as_object(value: Any, problem: str = "") -> tuple[dict[str, Any] | None, str]:
+    """Return a record's columns, or None and the problem: what it is instead, or what was wrong with it before."""
     if not problem and not isinstance(value, dict):
         problem = f"not an object but {_kind(value)}"
     return (None if problem else value), problem
@@ -312,9 +317,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _kind(value: Any) -> str:
-    return {dict: "an object", list: "a list", str: "text", type(None): "null", bool: "true or false"}.get(
-        type(value), "a number"
-    )
+    return KINDS.get(type(value), f"a value of type {type(value).__name__}")
 
 
 DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)

@@ -79,6 +79,7 @@ def load(
     tokens: Callable[[pl.DataFrame], Sequence[int]] | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
     untrainable: Untrainable | None = None,
+    read: Generator[Batch | Block, None, None] | None = None,
 ) -> Built:
     """Read, map and operate on a source's rows.
 
@@ -89,6 +90,7 @@ def load(
         tokens: Counts the tokens of rows as the model sees them, for filters that ask.
         perplexity: Perplexity of rows under the base model, for filters that ask.
         untrainable: Why rows cannot be trained on, or teach nothing when they are cut.
+        read: All that is in it, where that is in memory; default: what the source names.
 
     Returns:
         The pool in the order it was read, and the ledger: rows that could not be used (operation ``read``, when
@@ -98,15 +100,16 @@ def load(
     Raises:
         RequestError: A row cannot be used, the columns are not what the study says, or nothing is left.
     """
-    read = [Built(frame([]), drops([])), *tables(name, source, batches(name, source, base))]
-    lost = pl.concat(built.drops for built in read)
-    if not any(built.rows.height for built in read):
+    given = batches(name, source, base) if read is None else read
+    parts = [Built(frame([]), drops([])), *tables(name, source, given)]
+    lost = pl.concat(built.drops for built in parts)
+    if not any(built.rows.height for built in parts):
         refuse_none(name, lost, lost.height)
     context = operations.Context(
         f"sources.{name}", source.seed, base, tokens=tokens, perplexity=perplexity, untrainable=untrainable
     )
     chain = operations.trainable.of_source(source.operations, context)
-    built = operations.apply_all(pl.concat(one.rows for one in read), chain, context)
+    built = operations.apply_all(pl.concat(one.rows for one in parts), chain, context)
     if source.on_bad_row == "stop":
         bad = built.drops.filter(operation=operations.trainable.ENCODE.op)
         operations.trainable.refuse(name, bad, bad.height)

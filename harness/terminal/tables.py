@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.visible import plural as plural
 from harness.visible import visible
 
 if TYPE_CHECKING:
@@ -101,11 +102,6 @@ def kilo(value: float | None, approximate: bool = False) -> str:
         return "-"
     mark = "~" if approximate else ""
     return f"{mark}{value / 1e6:.1f}M" if value >= 1e6 else f"{mark}{value / 1000:.1f}k"
-
-
-def plural(number: int, noun: str) -> str:
-    """Return ``1 run``, ``3 runs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def markup(text: Any) -> str:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from harness.cli.arguments import AsJson, print_json
 
-if TYPE_CHECKING:
-    from harness.data.fields import Template
-
-SHOWN = 5  # of the largest clusters
-EXCERPT = 80  # characters
-LISTED = 1000  # bad rows in --json; all are counted
+OPTIONS = {
+    "rows": "--in", "method": "--method", "threshold": "--threshold", "field": "--field", "on_bad_row": "--on-bad-row",
+}  # fmt: skip
 
 
 def dedupe(
@@ -46,53 +40,32 @@ def dedupe(
     json: AsJson = False,
 ) -> None:
     """Drop rows that repeat an earlier row, and list which row repeats which."""
-    from harness.data import duplicates as engine
-    from harness.data import files
+    from harness.data import files, repeats
+    from harness.data.given import Given
+    from harness.errors import Asked
 
-    _check(given, {"--out": out, "--clusters": clusters}, method, threshold)
-    threshold = engine.THRESHOLDS.get(method) if threshold is None else threshold
+    asked = Asked(OPTIONS, "Nothing was written")
+    repeats.check(method, threshold, asked)
+    _check(given, {"--out": out, "--clusters": clusters})
+    rows = Given.of(given, "--in")
     with _progress() as tell:
-        ids, texts, bad, layout = _texts(given, field, on_bad_row, tell)
-        first = engine.clusters(texts, method, threshold, tell("Comparing")).to_list()
-        listed = ({"id": name, "cluster": ids[to]} for name, to in zip(ids, first, strict=True))
-        files.write(listed, clusters, to_look_at=True)
-        rows = (record.value for record in files.records(given) if record.place not in bad)
-        kept = files.write((row for at, (row, to) in enumerate(zip(rows, first, strict=True)) if row and at == to), out)
-    sizes = Counter(first)
-    summary = {
-        "rows": len(ids),
-        "kept": kept,
-        "dropped": len(ids) - kept,
-        "bad": len(bad),
-        "bad_rows": [{"place": place, "reason": reason} for place, reason in islice(bad.items(), LISTED)],
-        "compared": list(layout.fields.values()),
-        "left_out": layout.left_out,
-        "repeated": sum(size > 1 for size in sizes.values()),
-        "method": method,
-        "threshold": threshold,
-        "largest": [
-            {"cluster": ids[to], "rows": size, "excerpt": " ".join(texts[to][: 4 * EXCERPT].split())[:EXCERPT]}
-            for to, size in sizes.most_common(SHOWN)
-            if size > 1
-        ],
-        "out": str(out),
-        "clusters": str(clusters),
-    }
+        found = repeats.find(rows, method, threshold, field, on_bad_row, asked, tell)
+        files.write(found.clusters(), clusters, to_look_at=True)
+        kept = zip(rows.records(), found.stays, strict=True)
+        files.write((record.value for record, stays in kept if stays and record.value is not None), out)
+    summary = found.summary() | {"out": str(out), "clusters": str(clusters)}
     if json:
         print_json(summary)
     else:
         _print(summary)
 
 
-def _check(given: Path, written: Mapping[str, Path], method: str, threshold: float | None) -> None:
-    """Refuse what cannot come out right, before anything is read."""
+def _check(given: Path, written: Mapping[str, Path]) -> None:
+    """Refuse files that cannot be written, before anything is read."""
     from harness import outside
     from harness.errors import RequestError
     from harness.packing import FORMATS, format_of
 
-    if threshold == 0 or (threshold is not None and method == "exact"):
-        why = "exact needs none; it goes with --method near or semantic" if threshold else "expected more than 0"
-        raise RequestError(f"--threshold: {why}")
     taken = {outside.real(given): "--in"}
     for option, path in written.items():
         if outside.real(path) in taken:
@@ -102,106 +75,8 @@ def _check(given: Path, written: Mapping[str, Path], method: str, threshold: flo
         taken[outside.real(path)] = option
 
 
-@dataclass
-class _Layout:
-    """How rows are compared: by which fields, and what of them is not."""
-
-    fields: dict[str, str]
-    templates: dict[str, Template]
-    left_out: list[str]
-
-
-def _texts(
-    path: Path, field: str | None, on_bad_row: str, tell: Callable[[str], Callable[[int, int], None]]
-) -> tuple[list[Any], list[str], dict[str, str], _Layout]:
-    """Return each row's id (its place where it has none), what is compared, and place and reason of each bad row.
-
-    Raises:
-        RequestError: The file cannot be read, or has no rows; or one of them is broken or lacks the text.
-    """
-    from harness.data import files
-    from harness.data.fields import BadRow
-    from harness.errors import RequestError
-    from harness.packing import printable
-
-    ids: list[Any] = []
-    texts: list[str] = []
-    bad: dict[str, str] = {}
-    layout = _layout(path, field)
-    report = tell("Reading")
-    for record in files.records(path):
-        try:
-            if record.value is None:
-                raise BadRow(record.problem)
-            texts.append(_text(record.value, layout.templates))
-        except BadRow as error:
-            reason = printable(str(error))
-            if on_bad_row == "stop":
-                raise RequestError(
-                    f"{record.place}: {reason}. Nothing was written; --on-bad-row drop leaves such rows out."
-                ) from error
-            bad[record.place] = reason
-            continue
-        name = record.value.get("id")
-        ids.append(record.place if name is None else name)
-        if not len(ids) % 10_000:
-            report(len(ids), 0)
-    if not ids:
-        place, reason = next(iter(bad.items()), ("", ""))
-        why = f"{path}: all {len(bad):,} rows are bad; the first, {place}: {reason}" if bad else f"{path} has no rows"
-        raise RequestError(f"--in: {why}. Nothing was written.")
-    return ids, texts, bad, layout
-
-
-def _layout(path: Path, field: str | None) -> _Layout:
-    """Return how a row's text is made: of a column as it is, or of the canonical fields of a layout that is known."""
-    from harness.data import fields, files, layouts
-    from harness.errors import RequestError, did_you_mean
-
-    places: list[str] = []
-
-    def sound() -> Iterator[dict[str, Any]]:
-        for record in files.records(path):
-            if record.value:
-                places.append(record.place)
-                yield record.value
-
-    sample = layouts.telling(sound())
-    if not sample:
-        return _Layout({}, {}, [])
-    values = layouts.columns_of(sample)
-    declared: dict[str, str] = {}
-    if field in values:
-        some = next((value for value in values[field] if value is not None), None)
-        declared = {"messages" if isinstance(some, list) else "text": field}
-    try:
-        templates = fields.declared("in", declared, list(sample[0]), places[0], sample=sample)
-    except RequestError as error:
-        said = str(error).split(" Declare ")[0]
-        raise RequestError(f"{said} Name the column to compare with --field.") from error
-    if field is not None and not declared:
-        if field not in templates:
-            hint = did_you_mean(field, {*values, *templates})
-            raise RequestError(f'--field: the rows of {places[0]} have no column or field "{field}".{hint}')
-        templates = {field: templates[field]}
-    shown = {name: template.written for name, template in templates.items() if name != "good"}
-    return _Layout(shown, templates, layouts.left_out(shown, (), values))
-
-
-def _text(record: Mapping[str, Any], templates: Mapping[str, Template]) -> str:
-    from harness.data.fields import BadRow, canonical, compared
-    from harness.data.rows import row_text
-
-    templates = {name: template for name, template in templates.items() if name != "good"}
-    try:
-        if templates.keys() & {"messages", "rejected"}:
-            return row_text(canonical(record, templates))
-        return "\n".join(template.render(record) for template in templates.values())
-    except BadRow:  # it need not be a row that can be trained on
-        return compared(record, templates)
-
-
 def _print(summary: Mapping[str, Any]) -> None:
+    from harness.data.repeats import sentences
     from harness.terminal import tables
 
     out = tables.console()
@@ -209,18 +84,8 @@ def _print(summary: Mapping[str, Any]) -> None:
         columns = [("Largest clusters", "left"), ("Rows", "right"), ("First row", "left")]
         lines = [(str(each["cluster"]), f"{each['rows']:,}", each["excerpt"]) for each in summary["largest"]]
         out.print(tables.table(columns, lines))
-    how = summary["method"] if summary["threshold"] is None else f"{summary['method']}, {summary['threshold']:g}"
-    out.print(
-        f"{summary['dropped']:,} of {tables.plural(summary['rows'], 'row')} repeat an earlier one ({how}), in "
-        f"{tables.plural(summary['repeated'], 'cluster')}; {summary['kept']:,} stay."
-    )
-    if summary["bad"]:
-        first = summary["bad_rows"][0]
-        lost = f"{tables.plural(summary['bad'], 'row')} left out, which cannot be compared; the first, "
-        out.print(tables.markup(f"{lost}{first['place']}: {first['reason']}"))
-    if summary["left_out"]:
-        compared = ", ".join(map(repr, summary["compared"]))
-        out.print(tables.markup(f"Compared: {compared}; not compared: {', '.join(summary['left_out'])}"))
+    for sentence in sentences(summary):
+        out.print(tables.markup(sentence))
     out.print(f"Rows that stay: {tables.markup(summary['out'])}")
     out.print(f"Clusters: {tables.markup(summary['clusters'])}")
 
