@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,22 +46,34 @@ def in_memory(given: Any, place: str) -> pl.DataFrame | list[Any]:
     except UNFIT as error:
         raise RequestError(f"{place}: cannot be read as a table ({_first_line(error)})") from error
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        return list(given)
+        return [_plain(row) for row in given]
     raise RequestError(f"{place}: a value of type {type(given).__name__}, expected {EXPECTED}")
 
 
 def _of_pandas(given: Any, place: str) -> pl.DataFrame | list[Any]:
     """Return a pandas frame as one of polars, or its rows as objects where a column mixes kinds of values."""
     import polars as pl
+    import pyarrow as pa
 
     if not given.columns.is_unique:
         twice = given.columns[given.columns.duplicated()][0]
         raise RequestError(f'{place}: column "{twice}" is there twice')
     try:
-        return _whole(pl.from_pandas(given), place)
+        with warnings.catch_warnings():  # what Arrow uses of pandas is no affair of the caller's
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _whole(pl.from_arrow(pa.Table.from_pandas(given, preserve_index=False)), place)
     except UNFIT:
-        held: list[Any] = given.astype(object).where(given.notna(), None).to_dict("records")
-        return held
+        held = given.astype(object).where(given.notna(), None).to_dict("records")
+        return [_plain(row) for row in held]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of Python in the place of one of numpy, which a row of pandas may hold."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return _plain(value.tolist()) if hasattr(value, "dtype") and hasattr(value, "tolist") else value
 
 
 def _whole(frame: Any, place: str) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from harness.data.tabular import Item, arrow_rows
 from harness.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
 
     Rows = pl.DataFrame | Iterable[Mapping[str, Any]] | str | Path | Any  # also frames of pandas, datasets, Arrow
@@ -68,7 +70,9 @@ class Given:
     def _items(self) -> Iterator[Item]:
         if isinstance(self.held, list):
             for number, row in enumerate(self.held, 1):
-                yield number, 0, *as_object(dict(row) if isinstance(row, Mapping) else row)
+                odd = next((name for name in row if not isinstance(name, str)), None) if isinstance(row, dict) else None
+                problem = "" if odd is None else f"the name of a column is {odd!r}, expected text"
+                yield number, 0, *as_object(row, problem)
         elif self.held is not None:
             number = 0
             for batch in _arrow(self.held, self.name).to_batches():

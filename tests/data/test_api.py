@@ -9,10 +9,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -170,6 +173,32 @@ def test_a_notebook_shows_the_summary_and_no_markup_of_the_data() -> None:
     assert repr(found).startswith("Deduped: 1 of 3 rows repeat an earlier one (near, 0.7), in 1 cluster; 2 stay.\n")
 
 
+def test_values_of_numpy_are_what_they_hold() -> None:
+    """As rows of pandas have them."""
+    talk = np.array([{"role": "user", "content": "hi"}, {"role": "assistant", "content": np.str_("yes")}], dtype=object)
+    rows = [
+        {"messages": talk, "n": np.int64(number), "x": np.float64(0.5), "mark": np.bool_(True)} for number in (1, 2)
+    ]
+    said = {"messages": talk.tolist(), "n": 1, "x": 0.5, "mark": True}
+    for form in (rows, pd.DataFrame(rows)):
+        assert data.dedupe(form).kept.to_dicts() == [said]
+
+
+def test_types_of_pandas_come_along() -> None:
+    frame = pd.DataFrame(
+        {
+            "text": pd.array(["one and two", "One and two!", "three"], dtype="string"),
+            "n": pd.array([1, None, 3], dtype="Int64"),
+            "day": pd.to_datetime(["2020-01-01", "2020-01-02", None], utc=True),
+            "price": [Decimal("1.10"), Decimal("2.20"), Decimal("3.30")],
+        }
+    )
+    day = datetime(2020, 1, 1, tzinfo=UTC)
+    assert data.dedupe(frame, field="text").kept.rows() == [
+        ("one and two", 1, day, Decimal("1.10")), ("three", 3, None, Decimal("3.30")),
+    ]  # fmt: skip
+
+
 TEXT = [{"text": "a"}, {"text": "b"}]
 
 
@@ -190,6 +219,7 @@ TEXT = [{"text": "a"}, {"text": "b"}]
         (pl.LazyFrame(TEXT), {}, "rows: a value of type LazyFrame, expected a polars or pandas frame, a list of"),
         ({"text": ["a"]}, {}, 'rows: a dict ("text"), expected'),
         (7, {}, "rows: a value of type int, expected"),
+        ([{"text": "a", 1: 2}], {}, "row 1: the name of a column is 1, expected text. on_bad_row="),
         ("absent.jsonl", {}, "absent.jsonl: no such file."),
         ([{"text": "a", "n": 1}, {"text": "b", "n": "x"}], {}, 'rows: the values of column "n" (int and str) make no'),
     ],
