@@ -80,9 +80,13 @@ def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | No
     )  # fmt: skip
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _between(value: Any, limit: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < limit
+    return _is_number(value) and 0 < value < limit
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else repr(value)
+    return f"{value:g}" if _is_number(value) else repr(value)

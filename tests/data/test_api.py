@@ -184,6 +184,13 @@ def test_values_of_numpy_are_what_they_hold() -> None:
         assert data.dedupe(form).kept.to_dicts() == [said]
 
 
+def test_a_column_of_pandas_may_mix_kinds_where_the_rows_that_stay_do_not() -> None:
+    frame = pd.DataFrame(
+        {"text": ["one and two", "One and two!", "three"], "n": pd.Series([1, "x", None], dtype=object)}
+    )
+    assert data.dedupe(frame).kept.rows() == [("one and two", 1), ("three", None)]
+
+
 def test_types_of_pandas_come_along() -> None:
     frame = pd.DataFrame(
         {
