@@ -111,6 +111,12 @@ def test_rows_in_memory_are_judged_and_refused_as_those_of_a_file(tmp_path: Path
     assert held == of_file
 
 
+def test_arms_may_be_numbers() -> None:
+    rows = [row | {"arm": ["plain", "cleaned"].index(row["arm"])} for row in made()]
+    found = stats.compare(rows, 0)  # type: ignore[arg-type]
+    assert (found.baseline, [arm.arm for arm in found.arms]) == ("0", ["1"])
+
+
 def test_items_of_pandas_may_be_named_by_text_and_numbers() -> None:
     rows = [row | {"item": int(row["item"][1:]) if row["item"] < "q5" else row["item"]} for row in made()]
     frame = pd.DataFrame(rows)
@@ -149,6 +155,7 @@ def test_a_row_that_is_wrong_is_named(form: str, change: dict[str, Any], words: 
         (pl.DataFrame(), {}, "scores: no scores in it"),
         (made()[:36], {}, 'scores: only the arm "plain" is in it'),
         ([{"arm": "plain", "sede": 1, "item": 2, "score": 3}], {}, 'row 1: there is no column "seed". Did you mean "s'),
+        ([{1: "plain"}], {}, "row 1: expected an object with arm, seed, item, score"),
         ([made()[0], "second"], {}, "row 2: expected an object with arm, seed, item, score"),
         (made()[0], {}, 'scores: a dict ("arm", "seed", "item"), expected a polars or pandas frame'),
         (datasets.DatasetDict({"test": datasets.Dataset.from_list(made())}), {}, 'scores: a value of type Data'),

@@ -15,6 +15,7 @@ from harness.data.result import Result
 from harness.errors import Asked, RequestError
 from harness.loading.sentences import sentence
 from harness.spec import Decontaminate
+from harness.visible import plural
 
 if TYPE_CHECKING:
     from harness.data.given import Rows
@@ -42,7 +43,7 @@ class Decontaminated(Result):
     def sentences(self) -> Sequence[str]:
         """Return the summary for people."""
         kept = [
-            f'{kind} overlaps in {counted["rows"]:,} rows are listed, and the rows stay; templates="drop" removes them.'
+            f'{kind} overlaps are listed and stay, in {plural(counted["rows"], "row")}; templates="drop" removes them.'
             for kind, counted in self.summary["kinds"].items()
             if not counted["removed"]
         ]
@@ -98,5 +99,5 @@ def decontaminate(
     stays = found.stays()
     overlaps = pl.DataFrame(list(found.lines()), COLUMNS)
     return Decontaminated(
-        given.chosen(stays), overlaps, found.summary() | {"rule": rule.identity(), "kept": sum(stays)}
+        given.chosen(stays), overlaps, found.summary() | {"rule": found.rule.identity(), "kept": sum(stays)}
     )

@@ -72,6 +72,7 @@ def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | No
         raise RequestError(f"{asked('alpha')}: {_shown(alpha)} is no level; expected a number between 0 and 0.5")
     if smallest_effect is not None and not _between(smallest_effect, math.inf):
         raise RequestError(f"{asked('smallest_effect')}: {_shown(smallest_effect)} is not above 0")
+    baseline = str(baseline)  # arms may be numbers, and are named by text
     read = read_scores(scores, baseline, asked)
     return judge(
         read.scores, baseline, float(alpha), smallest_effect,

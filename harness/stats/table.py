@@ -204,7 +204,7 @@ def _score(value: Any, place: str) -> float:
 def _held(given: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the place and the fields of every row in memory."""
     for number, row in enumerate(frames.rows(frames.in_memory(given, place)), 1):
-        if not isinstance(row, Mapping):
+        if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
             raise RequestError(f"row {number}: expected an object with {', '.join(REQUIRED)}")
         yield f"row {number}", row
 

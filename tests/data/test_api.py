@@ -292,7 +292,7 @@ def test_templates_are_listed_and_stay_unless_they_shall_go() -> None:
     found = data.decontaminate(rows, items)
     assert found.overlaps["kind"].to_list() == ["template"]
     assert found.kept.height == 1
-    assert 'template overlaps in 1 rows are listed, and the rows stay; templates="drop" removes them.' in repr(found)
+    assert 'template overlaps are listed and stay, in 1 row; templates="drop" removes them.' in repr(found)
     assert data.decontaminate(rows, items, templates="drop").kept.height == 0
 
 

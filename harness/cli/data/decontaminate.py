@@ -60,7 +60,7 @@ def decontaminate(
     if clean is not None:
         kept = zip(rows.records(), stays, strict=True)
         files.write((record.value for record, stay in kept if stay and record.value is not None), clean)
-    summary = found.summary() | {"rule": rule.identity(), "flags": str(out)}
+    summary = found.summary() | {"rule": found.rule.identity(), "flags": str(out)}
     summary |= {"kept": sum(stays), "clean": None if clean is None else str(clean)}
     if json:
         print_json(summary)
