@@ -10,6 +10,10 @@ What people do in a notebook::
     answer.decisions                     # polars frames; to_pandas() works
     answer.report("report.html")
 
+    harness.stats.compare(frame, baseline="base")       # any tool's scores
+    harness.data.dedupe(rows).kept
+    harness.data.decontaminate(rows, items).overlaps
+
 Nothing is loaded before it is used: ``import harness`` takes some milliseconds.
 """
 
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness import data as data
+    from harness import stats as stats
     from harness.errors import HarnessError, RequestError, StepError
     from harness.session import Session, open_study
     from harness.session.answer import Answer
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Answer", "HarnessError", "Planned", "RequestError", "Session", "StepError", "Study", "data", "open_study",
+    "Answer", "HarnessError", "Planned", "RequestError", "Session", "StepError", "Study", "data", "open_study", "stats",
 ]  # fmt: skip
 
 _HOME = {
@@ -45,8 +50,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Load a name of the API when it is first used."""
-    if name == "data":
-        return import_module("harness.data")
+    if name in ("data", "stats"):
+        return import_module(f"harness.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
