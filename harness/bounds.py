@@ -57,6 +57,17 @@ class Meter:
             raise TooMuch(f"makes more than {self._most:,} characters of a row")
         return made
 
+    def text(self, written: int) -> None:
+        """Count a text that was put together of two or three.
+
+        Raises:
+            TooMuch: It is too long, or too much together with all the others.
+        """
+        self._left -= written
+        if written > self._most or self._left < 0:
+            self.room(written)
+            self.spend(0)
+
     def made(self, value: Any) -> Any:
         """Count something that was made, and return it."""
         self.spend(self.room(size(value)) + TURN)

@@ -209,18 +209,19 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return super()._generate(counted, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if type(left) is int and type(right) is int and operator in "+%":
+        if operator == "+" and type(left) is str and type(right) is str:  # by far the most of what templates do
+            text = left + right
+            METER.get().text(len(text))
+            return text
+        if operator in "+%" and type(left) is int and type(right) is int:
             return self.binop_table[operator](left, right)
-        meter = METER.get()
         if operator == "**":
             return bounds.power(left, right)
+        meter = METER.get()
         if operator == "*":
             meter.room(bounds.times(left, right))
         elif operator == "%" and isinstance(left, str | bytes):
             meter.room(bounds.formatted((left, right)))
-        elif type(left) is str and type(right) is str:
-            meter.spend(meter.room(len(left) + len(right)))
-            return left + right
         return meter.made(self.binop_table[operator](left, right))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:

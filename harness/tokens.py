@@ -19,6 +19,7 @@ from harness.spec import DATE
 if TYPE_CHECKING:
     import polars as pl
 
+AT_ONCE = 64  # texts that are counted together; thousands take an eighth longer, since they leave the processor's cache
 IGNORED = -100  # the label of a token that the loss does not count, as in torch and transformers
 
 
@@ -187,12 +188,12 @@ class RowEncoder:
         return 0 if row.get("messages") or self.as_chat else self.begins
 
     def before(self, row: Mapping[str, Any]) -> str:
-        """Return the text that comes before what is learned of a row.
+        """Return the text that comes before what is learned of a row; its answer is not looked at.
 
         Raises:
             Unusable: When the row has no content that the objective can use.
         """
-        return self._texts(row).before or ""
+        return self._texts(row, answered=False).before or ""
 
     def unknown(self) -> list[str]:
         """Return the tokens that were added to the tokenizer, but not to the model."""
@@ -203,7 +204,11 @@ class RowEncoder:
 
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """Return the numbers of tokens of many texts, without what the tokenizer may put before each."""
-        return [len(one) for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        found: list[int] = []
+        for start in range(0, len(texts), AT_ONCE):
+            some = list(texts[start : start + AT_ONCE])
+            found += map(len, self._tokenizer.encode_batch_fast(some, add_special_tokens=False))
+        return found
 
     def text(self, ids: list[int]) -> str:
         """Return token ids as text, special tokens included, for people to look at."""
@@ -242,8 +247,8 @@ class RowEncoder:
         cut = any(one.cut for one in (won, *lost))
         return Encoded(won.input_ids, won.labels, lost[0] if lost else None, cut, any(opened))
 
-    def _texts(self, row: Mapping[str, Any]) -> _Texts:
-        """Say what a row is made into."""
+    def _texts(self, row: Mapping[str, Any], *, answered: bool = True) -> _Texts:
+        """Say what a row is made into, or only what comes before its answer."""
         prompt = row.get("prompt") or ""
         if self.objective == "dpo":
             answers = [str(row[side]) for side in ("chosen", "rejected") if row.get(side) is not None]
@@ -274,8 +279,8 @@ class RowEncoder:
             return _Texts(prompt, [prompt + self._ended(answer) for answer in answers])
         self._need_template()
         before = self._render(turns, add_generation_prompt=True)
-        answered = ([*turns, {"role": "assistant", "content": answer}] for answer in answers)
-        return _Texts(before, [self._render(one, add_generation_prompt=False) for one in answered], chat=True)
+        wholes = ([*turns, {"role": "assistant", "content": answer}] for answer in answers if answered)
+        return _Texts(before, [self._render(one, add_generation_prompt=False) for one in wholes], chat=True)
 
     def _need_template(self) -> None:
         if self._template is None:
