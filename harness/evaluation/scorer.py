@@ -13,10 +13,11 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers.utils import chat_template_utils
 
-from harness.errors import StepError
+from harness.errors import RequestError, StepError
 from harness.evaluation.attention import reach
 from harness.evaluation.trees import Tokens, Tree, batches, plant, shared
 from harness.spec import DATE
+from harness.templates import compiled, failed
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 CACHED = 16  # tokens that all inputs must share for a cache of them to pay
@@ -76,12 +77,18 @@ class Scorer(HFLM):  # type: ignore[misc]
         return {}
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """Return a conversation as the model's template writes it, on the same date as in training.
+        """Return a conversation as the model's template writes it: the same renderer, bounds and date as in training.
 
-        transformers tells a template that asks (``strftime_now``) what day it is, and has no hook for another.
+        transformers, which gives a template its names and continues an open turn, has no hook for another renderer.
+
+        Raises:
+            RequestError: The template cannot write it, or takes more than it may.
         """
-        with patch.object(chat_template_utils, "datetime", _Fixed(self._date)):
-            text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        with patch.object(chat_template_utils, "_compile_jinja_template", lambda source: compiled(source, self._date)):
+            try:
+                text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+            except Exception as error:  # a template can fail like any program
+                raise RequestError(f"a question of the suite: {failed(error)}") from error
         return text
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
@@ -299,16 +306,6 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.items_done += requests * self._items_per_request
         if self.on_progress is not None:
             self.on_progress(round(self.items_done), self.items)
-
-
-class _Fixed:
-    """A clock that stands: what transformers takes the date from."""
-
-    def __init__(self, date: datetime.date) -> None:
-        self._now = datetime.datetime(date.year, date.month, date.day)
-
-    def now(self) -> datetime.datetime:
-        return self._now
 
 
 def _items(requests: list[Any]) -> int:
