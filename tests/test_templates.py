@@ -124,6 +124,7 @@ for template in json.load(sys.stdin):
 """
 
 
+@pytest.mark.slow
 def test_templates_end_in_little_memory() -> None:
     run = subprocess.run(
         [sys.executable, "-c", MEASURED], input=json.dumps(GROWS), capture_output=True, text=True, check=True
@@ -253,6 +254,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Path]:
     return suite.model_copy(update={"chat_template": True}), folder / "suite"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hostile", "sentence"),
     {
