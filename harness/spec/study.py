@@ -13,7 +13,7 @@ from harness.spec.designs import Design, design
 from harness.spec.training import Recipe, Suite
 
 Control = Literal["aa", "random_subset"]
-PARAPHRASE = 0.75  # cosine from which a row that says an item's answer asks what the item asks
+PARAPHRASE = 0.7  # cosine from which a row that says an item's answer asks what the item asks
 FEW = 2000  # items of a suite for which looking for paraphrases costs little
 
 

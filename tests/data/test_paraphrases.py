@@ -63,7 +63,7 @@ def right(cases: tuple[Case, ...], hits: set[tuple[int, str]]) -> float:
 
 
 # Every second case set the thresholds; the others are what they are worth.
-@pytest.mark.parametrize(("half", "least"), [(0, 0.35), (1, 0.35)])
+@pytest.mark.parametrize(("half", "least"), [(0, 0.4), (1, 0.4)])
 @pytest.mark.parametrize("form", FORMS)
 def test_paraphrases_are_found_and_other_questions_are_not(form: str, half: int, least: float) -> None:
     cases = CASES[half::2]
@@ -84,6 +84,9 @@ def test_a_row_that_says_another_answer_or_other_numbers_is_no_paraphrase() -> N
     assert len(sure) > 20
     assert len(numbered) > 5
     assert found([(case.same, "I do not know") for case in sure]) == set()
+    whole = [case for case in numbered if case.answer.isdecimal()]
+    on_the_way = [(case.same, f"First 3, then {case.answer}, and in the end 4.") for case in whole]
+    assert found(on_the_way) == set()
     others = [re.sub(r"\d+", lambda at: str(int(at[0]) + 7), case.same, count=1) for case in numbered]
     assert found([(other, case.answer) for other, case in zip(others, numbered, strict=True)]) == set()
 
@@ -112,7 +115,7 @@ def _numbered(name: str, rng: random.Random, kinds: Sequence[tuple[int, ...]]) -
 
 
 def test_what_auto_means() -> None:
-    assert Decontaminate().settled(1999).semantic == 0.75
+    assert Decontaminate().settled(1999).semantic == 0.7
     assert Decontaminate().settled(2000).semantic is None
     assert Decontaminate(semantic=0.9).settled(5000).semantic == 0.9
     assert Decontaminate(semantic=None).settled(1).semantic is None

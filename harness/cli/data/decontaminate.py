@@ -34,7 +34,7 @@ def decontaminate(
             "--semantic",
             min=0,
             max=1,
-            show_default="0.75 for fewer than 2,000 items",
+            show_default="0.7 for fewer than 2,000 items",
             help="cosine from which a row that says an item's answer is a paraphrase; 0: off",
         ),
     ] = None,

@@ -15,7 +15,7 @@ Kinds of overlap, between a row and an item:
 - ``template``: the same wording with other numbers (or, in items without numbers, other names). Another problem, so it
   is removed only when asked for. From 8 words that are no numbers on.
 - ``semantic``: a paraphrase: the same question in other words, as a model of sentences has it (cosine from
-  ``semantic`` on, 0.75 unless given), with the same numbers, in a row that says the item's answer or, where it is one
+  ``semantic`` on, 0.7 unless given), with the same numbers, in a row that says the item's answer or, where it is one
   text, two numbers of the item. In English only; off for suites of 2,000 items and more unless asked for.
 
 Words are those of ``harness.data.text``, numbers in digits. Two units of a script without spaces count as a word.

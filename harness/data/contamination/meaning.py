@@ -186,8 +186,16 @@ def _evident(item: _Asked, row: _Row) -> bool:
     used = set(asked)
     if len(used - set(item.core)) < OTHER * len(used):
         return False
-    told = _holds(read(row.said), item.reply) if row.said else len(item.numbers) >= TOLD
+    told = _answers(read(row.said), item.reply) if row.said else len(item.numbers) >= TOLD
     return (told or (not item.echoed and _holds(asked, item.reply))) and item.numbers == quantities(asked)
+
+
+def _answers(said: Words, reply: Words) -> bool:
+    """Whether what a row says answers so: a number at the beginning or the end, any of them may be on the way."""
+    if len(reply) == 1 and is_number(reply[0]):
+        numbers = [word for word in said if is_number(word)]
+        return bool(numbers) and reply[0] in (numbers[0], numbers[-1])
+    return _holds(said, reply)
 
 
 def _holds(text: Words, reply: Words) -> bool:
