@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,11 +44,19 @@ class Decontaminate(Spec):
     templates: Literal["keep", "drop"] = Field(
         "keep", description="rows that ask the same as an item with other numbers; reported either way"
     )
-    semantic: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None = Field(
+    semantic: float | Literal["auto"] | None = Field(
         "auto",
         description="cosine of sentence embeddings from which a row that says an item's answer is a paraphrase of it; "
         f"auto: {PARAPHRASE} for suites of fewer than {FEW:,} items; null: off",
     )
+
+    @field_validator("semantic", mode="before")
+    @classmethod
+    def _cosine(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+        if value is not None and value != "auto" and not number:
+            raise ValueError(f"expected auto, null, or a number above 0 and up to 1 (it is {value})")
+        return value
 
     def settled(self, items: int) -> Self:
         """Return the rule with what ``auto`` means for so many items."""
