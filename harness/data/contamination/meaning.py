@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from threadpoolctl import ThreadpoolController
 
 from harness.data.contamination.compare import Overlap
 from harness.data.contamination.items import SHORT, Item, Suite, is_number, read
@@ -86,12 +87,15 @@ class Meaning:
         """
         self._threshold = threshold
         self._model = minilm()
+        # Small matrices: threads of the library wait for each other longer than they work, the more on a busy machine.
+        self._threads = ThreadpoolController()
         self._items = [asked for number, item in enumerate(suite.items) if (asked := _asked(number, item)) is not None]
         cores = [item.core for item in self._items]
         self._rarity = _rarity(cores)
         self._ids: dict[str, int] = {}
         self._vectors: Floats = np.zeros((0, KEPT), np.float32)
-        self._wanted = self._summed(cores) if cores else np.zeros((0, KEPT), np.float32)
+        with self._threads.limit(limits=1, user_api="blas"):
+            self._wanted = self._summed(cores) if cores else np.zeros((0, KEPT), np.float32)
         self._numbers = _bits([item.numbers for item in self._items])
         self._embedded: dict[int, Floats] = {}
 
@@ -114,13 +118,15 @@ class Meaning:
             for part, all_of_it, text, words in zip(parts, raw, texts, _lengths(parts), strict=True)
         ]
         candidates = []
-        for start in range(0, len(asked), AT_ONCE):
-            for at, which in self._likely(asked[start : start + AT_ONCE]):
-                row, item = start + at, self._items[which]
-                long = len(asked[row]) > LONGER * len(item.core)
-                if not long and (row, item.number) not in known and _evident(item, parts[row]):
-                    candidates.append((row, item))
-        yield from self._close(candidates, parts)
+        with self._threads.limit(limits=1, user_api="blas"):
+            for start in range(0, len(asked), AT_ONCE):
+                for at, which in self._likely(asked[start : start + AT_ONCE]):
+                    row, item = start + at, self._items[which]
+                    long = len(asked[row]) > LONGER * len(item.core)
+                    if not long and (row, item.number) not in known and _evident(item, parts[row]):
+                        candidates.append((row, item))
+            found = list(self._close(candidates, parts))
+        yield from found
 
     def _likely(self, asked: Sequence[Words]) -> list[tuple[int, int]]:
         """Return rows and items that words alone say may ask the same, where the item's numbers may be in the row."""
