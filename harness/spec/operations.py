@@ -15,6 +15,12 @@ class Clean(Spec):
 
     Mojibake and HTML entities are repaired (ftfy), control characters removed, white space at the end of lines cut.
     A row is broken when a field that must say something (prompt, completion, a message) is empty afterwards.
+
+    Example::
+
+        operations:
+          - clean
+          - clean: {repair: false} # only control characters and empty rows
     """
 
     op: Literal["clean"] = "clean"
@@ -25,28 +31,34 @@ class Filter(Spec):
     """Keep rows that pass every bound given.
 
     Text is prompt and completion together unless ``field`` says otherwise.
+
+    Example::
+
+        operations:
+          - filter: {min_words: 5, max_words: 400}
+          - filter: {score: quality, min_score: 0.5} # a column that the source carries along
     """
 
     op: Literal["filter"] = "filter"
     field: str | None = Field(None, description="prompt, completion, text, ...; default: all of the row's text")
-    min_chars: int | None = Field(None, ge=0)
-    max_chars: int | None = Field(None, ge=0)
-    min_words: int | None = Field(None, ge=0)
-    max_words: int | None = Field(None, ge=0)
+    min_chars: int | None = Field(None, ge=0, description="characters a row needs")
+    max_chars: int | None = Field(None, ge=0, description="characters a row may have")
+    min_words: int | None = Field(None, ge=0, description="words a row needs")
+    max_words: int | None = Field(None, ge=0, description="words a row may have")
     min_tokens: int | None = Field(None, ge=0, description="tokens of the row as the model sees it")
-    max_tokens: int | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=0, description="the same, at most")
     pattern: str | None = Field(None, description="Python regular expression; rows that match are kept")
     exclude: str | None = Field(None, description="Python regular expression; rows that match are dropped")
     languages: tuple[str, ...] | None = Field(None, min_length=1, description="ISO 639-1 codes to keep, such as en")
     licenses: tuple[str, ...] | None = Field(None, min_length=1, description="licences to keep")
-    exclude_licenses: tuple[str, ...] | None = Field(None, min_length=1)
+    exclude_licenses: tuple[str, ...] | None = Field(None, min_length=1, description="licences to drop")
     origins: tuple[Origin, ...] | None = Field(None, min_length=1, description="origins to keep")
-    exclude_origins: tuple[Origin, ...] | None = Field(None, min_length=1)
+    exclude_origins: tuple[Origin, ...] | None = Field(None, min_length=1, description="origins to drop")
     score: str | None = Field(None, description="a number that the rows carry (see sources.<name>.columns)")
-    min_score: float | None = None
-    max_score: float | None = None
+    min_score: float | None = Field(None, description="least score to keep")
+    max_score: float | None = Field(None, description="highest score to keep")
     min_perplexity: float | None = Field(None, ge=1, description="of what the loss counts, under the base model")
-    max_perplexity: float | None = Field(None, ge=1)
+    max_perplexity: float | None = Field(None, ge=1, description="the same, at most")
     datatrove: str | None = Field(None, description="a filter of datatrove: gopher_quality, c4_quality, ...")
     settings: dict[str, Any] = Field(default={}, description="settings of the datatrove filter")
     function: str | None = Field(None, description="module:function of a Python file beside the study: row -> bool")
@@ -85,12 +97,18 @@ class Dedupe(Spec):
     counts. ``near``: rows whose words in order are as similar as ``threshold`` are clustered (MinHash-LSH for
     candidates, then measured). ``semantic``: by cosine of sentence
     embeddings. Of each cluster the first row stays.
+
+    Example::
+
+        operations:
+          - dedupe
+          - dedupe: {method: near, threshold: 0.8}
     """
 
     op: Literal["dedupe"] = "dedupe"
-    method: Literal["exact", "near", "semantic"] = "exact"
+    method: Literal["exact", "near", "semantic"] = Field("exact", description="what counts as a repeat")
     threshold: float | None = Field(None, gt=0, le=1, description="near: 0.7, semantic: 0.9 unless given")
-    field: str | None = None
+    field: str | None = Field(None, description="prompt, completion, text, ...; default: all of the row's text")
 
     @model_validator(mode="after")
     def _measured(self) -> Dedupe:
@@ -100,7 +118,14 @@ class Dedupe(Spec):
 
 
 class Verify(Spec):
-    """Check completions: by the row's verifier (reasoning-gym's scorer, or a numeric answer) or a function."""
+    """Check completions: by the row's verifier (reasoning-gym's scorer, or a numeric answer) or a function.
+
+    Example::
+
+        operations:
+          - verify # wrong answers go
+          - verify: {keep: all, label: right} # all stay, with a score that a later filter can ask for
+    """
 
     op: Literal["verify"] = "verify"
     min_score: float = Field(1.0, ge=0, le=1, description="partial credit below this counts as wrong")
@@ -121,19 +146,35 @@ class Verify(Spec):
 
 
 class Pii(Spec):
-    """Drop rows with personal data (e-mail addresses, phone numbers, IP addresses, card numbers), or mask it."""
+    """Drop rows with personal data (e-mail addresses, phone numbers, IP addresses, card numbers), or mask it.
+
+    Example::
+
+        operations:
+          - pii
+          - pii: {action: drop, kinds: [email, phone]}
+    """
 
     op: Literal["pii"] = "pii"
-    action: Literal["drop", "mask"] = "mask"
-    kinds: tuple[Literal["email", "phone", "ip", "card"], ...] = Field(("email", "phone", "ip", "card"), min_length=1)
+    action: Literal["drop", "mask"] = Field("mask", description="replace it by its kind, or drop the row")
+    kinds: tuple[Literal["email", "phone", "ip", "card"], ...] = Field(
+        ("email", "phone", "ip", "card"), min_length=1, description="what to look for"
+    )
 
 
 class Sample(Spec):
-    """Keep ``rows`` rows (or a ``fraction``) by seeded rank: smaller samples are prefixes of larger ones."""
+    """Keep ``rows`` rows (or a ``fraction``) by seeded rank: smaller samples are prefixes of larger ones.
+
+    Example::
+
+        operations:
+          - sample: {rows: 1000}
+          - sample: {fraction: 0.5} # half of those
+    """
 
     op: Literal["sample"] = "sample"
-    rows: int | None = Field(None, ge=1)
-    fraction: float | None = Field(None, gt=0, le=1)
+    rows: int | None = Field(None, ge=1, description="how many rows stay; or give fraction")
+    fraction: float | None = Field(None, gt=0, le=1, description="which share of the rows stays")
 
     @model_validator(mode="after")
     def _one_size(self) -> Sample:
@@ -174,4 +215,4 @@ def operation(value: Any) -> Any:
     return value
 
 
-Operations = Annotated[tuple[Operation, ...], Field(default=())]
+Operations = Annotated[tuple[Operation, ...], Field(default=(), description="what is done to the rows, in this order")]
