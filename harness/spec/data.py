@@ -34,7 +34,9 @@ class Source(Spec):
     )
     corrupt: float = Field(0.0, ge=0, le=1, description="share of numeric answers made wrong (off by 1, 2 or 10)")
     fields: dict[str, str] = Field(
-        default={}, description="canonical field -> column, or a template such as 'Q: {question}'"
+        default={},
+        description="canonical field -> column, or a template such as 'Q: {question}'",
+        json_schema_extra={"propertyNames": {"enum": list(CANONICAL_FIELDS)}},
     )
     optional: tuple[str, ...] = Field(
         default=(),

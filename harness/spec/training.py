@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.errors import RequestError
-from harness.spec.base import Spec, named
+from harness.spec.base import A_NAME, BY_NAME, Spec, named
 
 # What Llama 3's own template falls back on where it cannot ask for the date.
 DATE = datetime.date(2024, 7, 26)
@@ -118,8 +118,10 @@ class Task(Spec):
 class Suite(Spec):
     """Held-out tasks, pinned to the item, split into a selection and a confirmation half."""
 
-    suite: str = Field(description="its name")
-    tasks: dict[str, Task] = Field(min_length=1, description="name, used in decide.metric -> the task")
+    suite: str = Field(description="its name", json_schema_extra=A_NAME)
+    tasks: dict[str, Task] = Field(
+        min_length=1, description="name, used in decide.metric -> the task", json_schema_extra=BY_NAME
+    )
     chat_template: bool = Field(False, description="ask questions through the model's chat template")
     confirmation: float = Field(0.5, ge=0, lt=1, description="share of items kept for confirmation, by digest")
 
