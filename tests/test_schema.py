@@ -81,36 +81,29 @@ def test_whatever_a_field_may_hold_validates(study: dict[str, Any], tmp_path: Pa
     assert problems(study) == []
 
 
-PARAMETERS: dict[str, dict[str, Any]] = {
-    "filter": {"max_words": 40}, "sample": {"rows": 3}, "add_one_in": {"rows": 8},
-    "size_ladder": {"rows": [4, 8]}, "mixture_dirichlet": {"draws": 2, "rows": 8},
-    "filter_factorial": {"factors": {"one": "verify", "two": ["dedupe", {"filter": {"min_chars": 2}}]}},
-}  # fmt: skip
+def examples(model: Any) -> list[Any]:
+    """Return the entries that the example in a docstring lists."""
+    (listed,) = yaml.safe_load((inspect.getdoc(model) or "").split(EXAMPLE)[1]).values()
+    return list(listed)
 
 
-def forms(name: str, tag: str) -> Iterator[Any]:
-    """Yield every way of writing an operation or a design."""
-    given = PARAMETERS.get(name, {})
-    if not given:
-        yield from (name, {name: None})
-    yield from ({name: given}, {tag: name, **given})
+KINDS = [("op", name, model) for name, model in OPERATIONS.items()]
+KINDS += [("design", name, model) for name, model in DESIGNS.items()]
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "use"])
-def test_every_form_of_an_operation_validates(name: str, tmp_path: Path) -> None:
-    for written in forms(name, "op"):
-        study = BASE | {"arms": {"arm": {"operations": [written]}}}
-        assert loads(study, tmp_path), written
-        assert problems(study) == [], written
-
-
-@pytest.mark.parametrize("name", DESIGNS)
-def test_every_form_of_a_design_validates(name: str, tmp_path: Path) -> None:
-    for written in forms(name, "design"):
-        mix = {"scraped": 16} if name == "add_one_in" else {"scraped": 16, "sums": 8}
-        study = BASE | {"baseline": {"mix": mix}, "designs": [written]}
-        assert loads(study, tmp_path), written
-        assert problems(study) == [], written
+@pytest.mark.parametrize(("tag", "name", "model"), KINDS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_form_of_an_operation_or_a_design_validates(tag: str, name: str, model: Any, tmp_path: Path) -> None:
+    """As its example shows it, and in the other ways it may be written."""
+    sources = {source: {"path": f"{source}.jsonl"} for source in ("forum", "manual", "wiki")}
+    mix = {"wiki": 400} if name == "add_one_in" else {"forum": 300, "manual": 300}
+    study = BASE | {"sources": sources, "baseline": {"mix": mix}, "arms": {"arm": {"operations": ["verify"]}}}
+    for shown in examples(model):
+        given = {} if shown == name else shown[name]
+        forms = [shown, {name: given or None}, {tag: name, **given}]
+        for form in forms:
+            listed = {"designs": [form]} if tag == "design" else {"arms": {"arm": {"operations": [form]}}}
+            assert loads(study | listed, tmp_path), form
+            assert problems(study | listed) == [], form
 
 
 def test_parts_may_be_files(tmp_path: Path) -> None:
@@ -204,20 +197,6 @@ def test_what_loads_validates(
 
 
 # ------------------------------------------------------------------------------------------------------ what is made
-
-
-@pytest.mark.parametrize(("name", "model"), [*OPERATIONS.items(), *DESIGNS.items()])
-def test_the_example_of_an_operation_or_a_design_loads(name: str, model: Any, tmp_path: Path) -> None:
-    written: dict[str, list[Any]] = yaml.safe_load((inspect.getdoc(model) or "").split(EXAMPLE)[1])
-    (listed,) = written.values()
-    assert all(name == one or name in one for one in listed)
-    sources = {"forum": {"path": "forum.jsonl"}, "manual": {"path": "manual.jsonl"}, "wiki": {"path": "wiki.jsonl"}}
-    mix = {"wiki": 400} if name == "add_one_in" else {"forum": 300, "manual": 300}
-    study = BASE | {"sources": sources, "baseline": {"mix": mix}, "arms": {"arm": {"operations": ["verify"]}}}
-    for one in listed if "designs" in written else [listed]:
-        whole = study | ({"designs": [one]} if "designs" in written else {"arms": {"arm": {"operations": one}}})
-        assert loads(whole, tmp_path), one
-        assert problems(whole) == []
 
 
 def test_nothing_that_is_made_from_the_models_is_stale() -> None:
