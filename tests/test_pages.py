@@ -29,6 +29,18 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def headings(page: Path) -> list[str]:
+    """Return a page's headings as links name them."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines]
+
+
+def test_the_map_shows_every_room() -> None:
+    shown = (ROOT / "harness" / "README.md").read_text()
+    rooms = [path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")]
+    assert [room for room in rooms if f"`{room}/`" not in shown] == []
+
+
 def test_there_are_pages() -> None:
     assert len(PAGES) >= 8
     assert len(blocks(GUIDE, "yaml")) > 5
@@ -51,8 +63,12 @@ def test_every_example_of_a_study_loads(shown: dict[str, Any], tmp_path: Path) -
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text()):
-        assert not target or target.startswith("https://") or (page.parent / target).exists(), target
+    for target, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        assert not heading or heading in headings(there), f"{target}#{heading}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
