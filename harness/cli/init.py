@@ -60,8 +60,9 @@ def init(
 ) -> None:
     """Look at your data and write a first study, with comments: sources, arms, and a suite of held-out rows.
 
-    Every FILE becomes a source. Nothing is trained, and your files are not changed. Without data at hand,
-    [b]--example[/b] writes a study to try.
+    Every FILE becomes a source. Nothing is trained, and your files are not changed.
+
+    Without data at hand, [b]--example[/b] writes a study to try.
     """
     from harness.cli.data.targets import declared_fields
     from harness.errors import RequestError
