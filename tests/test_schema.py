@@ -83,7 +83,7 @@ def test_whatever_a_field_may_hold_validates(study: dict[str, Any], tmp_path: Pa
 
 def examples(model: Any) -> list[Any]:
     """Return the entries that the example in a docstring lists."""
-    (listed,) = yaml.safe_load((inspect.getdoc(model) or "").split(EXAMPLE)[1]).values()
+    (listed,) = yaml.safe_load((inspect.getdoc(model) or "").split(EXAMPLE)[1].split("\n\n")[0]).values()
     return list(listed)
 
 
@@ -99,6 +99,8 @@ def test_every_form_of_an_operation_or_a_design_validates(tag: str, name: str, m
     study = BASE | {"sources": sources, "baseline": {"mix": mix}, "arms": {"arm": {"operations": ["verify"]}}}
     for shown in examples(model):
         given = {} if shown == name else shown[name]
+        if not isinstance(given, dict):
+            given = {model.short: given}
         forms = [shown, {name: given or None}, {tag: name, **given}]
         for form in forms:
             listed = {"designs": [form]} if tag == "design" else {"arms": {"arm": {"operations": [form]}}}

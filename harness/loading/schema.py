@@ -73,7 +73,10 @@ def _short_forms(tag: str, what: str, kinds: Mapping[str, type[BaseModel]]) -> d
     """Return the three ways of writing an operation or a design."""
     refs = {name: {"$ref": f"#/$defs/{kind.__name__}"} for name, kind in kinds.items()}
     alone = [name for name, kind in kinds.items() if _needs_nothing(kind)]
-    named = {name: {"anyOf": [ref, {"type": "null"}]} if name in alone else ref for name, ref in refs.items()}
+    named = {
+        name: {"anyOf": [ref, *_bare(kinds[name]), *([{"type": "null"}] if name in alone else [])]}
+        for name, ref in refs.items()
+    }
     return {
         "description": f"one {what}: its name, {{name: {{...}}}}, or {{{tag}: name, ...}}",
         "anyOf": [
@@ -88,6 +91,12 @@ def _short_forms(tag: str, what: str, kinds: Mapping[str, type[BaseModel]]) -> d
             {"type": "object", "required": [tag], "oneOf": list(refs.values())},
         ],
     }
+
+
+def _bare(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return what may stand for the field that a bare value is short for, as in ``use: my_ops:fix``."""
+    short = getattr(model, "short", None)
+    return [model_schema(model)["properties"][short]] if short else []
 
 
 def _needs_nothing(model: type[BaseModel]) -> bool:
