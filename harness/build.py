@@ -257,7 +257,7 @@ class Builder:
         takes_all = all(
             count is None or (not variant.in_tokens and count == needs_all[n]) for n, count in variant.counts().items()
         )
-        sampled = not takes_all or any(operation.op == "sample" for operation in variant.operations)
+        sampled = not takes_all or any(operation.draws for operation in variant.operations)
         drawn = seed if sampled else 0
         spec = {
             "variant": variant.model_copy(update={"tests": None}).identity(),

@@ -17,13 +17,13 @@ import polars as pl
 
 from harness import outside
 from harness.data import operations
-from harness.data.operations import Emptied, label
 from harness.data.pools import File
-from harness.data.rows import Built, row_digests
+from harness.data.rows import row_digests
 from harness.data.spread.going import Going, going
 from harness.data.spread.parts import AT, Numbers, Part, Spread, numbered, write
 from harness.errors import RequestError
-from harness.spec import AnyOperation, Dedupe, Filter, Sample
+from harness.spec import AnyOperation
+from harness.spec.operations.base import Emptied
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,10 @@ class Work:
         for number in range(self.start, self.stop):
             operation = self.chain[number]
             try:
-                if gone is not None and number == self.start:
-                    reasons = gone.reasons(rows.height)
-                    built = Built(rows.filter(reasons.is_null()), operations.ledger(rows, label(operation), reasons))
-                else:
-                    built = operations.apply(rows, operation, self.context)
+                told = None if gone is None or number > self.start else gone.reasons(rows.height)
+                built = operations.apply(rows, operation, self.context, told)
                 if not built.rows.height:
-                    whose = f"{self.context.place}: {label(operation)}"
-                    emptied[number] = Emptied.of(rows, built, operation, whose)
+                    emptied[number] = operations.emptied(rows, built, operation, operation.whose(self.context))
             except RequestError as error:
                 return Left(rows=counts, lost=lost, emptied=emptied, failed=(number, error))
             if built.drops.height:
@@ -152,7 +148,7 @@ def stages(chain: Sequence[AnyOperation]) -> list[tuple[int, int]]:
 
     The first stage has such operations only, and may have none.
     """
-    cuts = [0, *(number for number, one in enumerate(chain) if isinstance(one, Dedupe | Sample)), len(chain)]
+    cuts = [0, *(number for number, one in enumerate(chain) if one.scope == "all"), len(chain)]
     return list(pairwise(cuts))
 
 
@@ -163,11 +159,9 @@ def refuse_unspread(chain: Sequence[AnyOperation], whose: str) -> None:
         RequestError: With the operation, and what to do.
     """
     for operation in chain:
-        by_perplexity = isinstance(operation, Filter) and (operation.min_perplexity or operation.max_perplexity)
-        by_meaning = isinstance(operation, Dedupe) and operation.method == "semantic"
-        if by_perplexity or by_meaning:
+        if {"perplexity", "embeddings"} & operation.needs:
             raise RequestError(
-                f"{whose}: {label(operation)} needs a model and all rows in one place, which `data: ray` does not do; "
+                f"{whose}: {operation} needs a model and all rows in one place, which `data: ray` does not do; "
                 "leave the operation out, or set `data: local` in the engine file"
             )
 
