@@ -23,11 +23,12 @@ OPERATIONS: dict[str, type[BaseOperation]] = {
     for kind in list(globals().values())
     if isinstance(kind, type) and issubclass(kind, BaseOperation) and not kind.model_fields["op"].is_required()
 }
-AnyOperation = BaseOperation
 if TYPE_CHECKING:
     Operation = BaseOperation
+    AnyOperation = BaseOperation
 else:
     Operation = Annotated[Union[tuple(OPERATIONS.values())], Field(discriminator="op")]  # noqa: UP007
+    AnyOperation = Operation | Trainable
 
 
 def operation(value: Any) -> Any:
