@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -222,6 +223,28 @@ def test_an_operation_on_each_row_returns_each_row(do: Any, message: str) -> Non
     with pytest.raises(RequestError, match=message) as caught:
         apply(rows, defined(scope="row", do=do)(), Context("sources.s", 0))
     assert str(caught.value).startswith("sources.s: odd: ")
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        (Gone([2], "x"), "gone() returns different rows from 0 to 1, and a reason for each; it returned 1 rows"),
+        (Gone([-1], "x"), "gone() returns different rows"),
+        (Gone([0, 0], "x"), "gone() returns different rows"),
+        (Gone([0, 1], ["x"]), "gone() returns different rows"),
+        (Gone([0, 1], "x", [1]), "gone() returns different rows"),
+        (None, "key() returned 1 rows for 2; it returns one for each"),
+    ],
+)
+def test_an_operation_across_rows_names_rows_that_there_are(gone: Gone | None, message: str) -> None:
+    rows = frame([{"source": "s", "prompt": text} for text in "ab"])
+    made = defined(
+        scope="all",
+        key=lengths if gone else lambda self, rows, context: lengths(self, rows.head(1), context),
+        gone=lambda self, keys, context: gone,
+    )
+    with pytest.raises(RequestError, match=re.escape(f"sources.s: odd: {message}")):
+        apply(rows, made(), Context("sources.s", 0))
 
 
 def test_reading_a_study_needs_no_data_code() -> None:

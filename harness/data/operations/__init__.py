@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import polars as pl
 
 from harness.data.operations import filters, trainable
@@ -58,9 +59,48 @@ def apply(rows: pl.DataFrame, operation: AnyOperation, context: Context, reasons
     if reasons is None and operation.scope == "row":
         after, reasons = _done(rows, operation, context)
     elif reasons is None:
-        gone = operation.gone(operation.key(rows, context), context)
-        reasons = _reasons(rows.height, gone.rows, told(gone, lambda numbers: names(rows[numbers])))
+        gone = going(operation, keys(operation, rows, context), context)
+        reasons = reasons_of(rows.height, gone.rows, told(gone, lambda numbers: names(rows[numbers])))
     return Built(after.filter(reasons.is_null()), ledger(rows, str(operation), reasons))
+
+
+def keys(operation: AnyOperation, rows: pl.DataFrame, context: Context) -> pl.DataFrame:
+    """Return what an operation across rows looks at, of each row.
+
+    Raises:
+        RequestError: As ``key`` does, and where there is not one for each row.
+    """
+    found = operation.key(rows, context)
+    if found.height != rows.height:
+        whose = operation.whose(context)
+        raise RequestError(
+            f"{whose}: key() returned {found.height:,} rows for {rows.height:,}; it returns one for each"
+        )
+    return found
+
+
+def going(operation: AnyOperation, keys: pl.DataFrame, context: Context) -> Gone:
+    """Return the rows that an operation across rows drops.
+
+    Raises:
+        RequestError: As ``gone`` does, and where what it returns are no rows, or reasons are missing.
+    """
+    gone = operation.gone(keys, context)
+    rows = np.asarray(gone.rows, np.int64)
+    like = None if gone.like is None else np.asarray(gone.like, np.int64)
+    numbers = rows if like is None else np.concatenate([rows, like])
+    inside = not len(numbers) or (numbers.min() >= 0 and numbers.max() < keys.height)
+    lengths = {
+        len(rows),
+        len(rows) if isinstance(gone.why, str) else len(gone.why),
+        len(rows) if like is None else len(like),
+    }
+    if not inside or len(lengths) > 1 or len(np.unique(rows)) < len(rows):
+        raise RequestError(
+            f"{operation.whose(context)}: gone() returns different rows from 0 to {keys.height - 1:,}, and a reason "
+            f"for each; it returned {len(rows):,} rows"
+        )
+    return Gone(rows, gone.why, like)
 
 
 def told(gone: Gone, called: Callable[[Sequence[int]], Sequence[str]]) -> list[str]:
@@ -76,7 +116,8 @@ def told(gone: Gone, called: Callable[[Sequence[int]], Sequence[str]]) -> list[s
     return [f"{one} {name}" for one, name in zip(why, called(gone.like), strict=True)]
 
 
-def _reasons(height: int, rows: Sequence[int], said: Sequence[str]) -> pl.Series:
+def reasons_of(height: int, rows: Sequence[int], said: Sequence[str]) -> pl.Series:
+    """Return for each of some rows why it goes, or null, from the numbers of those that go."""
     reasons = pl.repeat(None, height, dtype=pl.String, eager=True)
     return reasons.scatter(rows, pl.Series(said, dtype=pl.String))
 
@@ -103,7 +144,7 @@ def _done(rows: pl.DataFrame, operation: AnyOperation, context: Context) -> tupl
             raise RequestError(
                 f"{whose}: {first} has another content, and the operation does not say that it `changes`"
             )
-    return after, _reasons(rows.height, [], []) if done.reasons is None else done.reasons
+    return after, reasons_of(rows.height, [], []) if done.reasons is None else done.reasons
 
 
 def apply_all(rows: pl.DataFrame, chain: Sequence[AnyOperation], context: Context) -> Built:

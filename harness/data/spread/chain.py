@@ -19,11 +19,11 @@ from harness import outside
 from harness.data import operations
 from harness.data.pools import File
 from harness.data.rows import row_digests
-from harness.data.spread.going import Going, going
+from harness.data.spread.going import going
 from harness.data.spread.parts import AT, Numbers, Part, Spread, numbered, write
 from harness.errors import RequestError
 from harness.spec import AnyOperation
-from harness.spec.operations.base import Emptied
+from harness.spec.operations.base import Emptied, Gone
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Item:
 
     number: int
     part: Part
-    going: Going | None = None
+    going: Gone | None = None
     at: Numbers | None = None
 
 
@@ -101,7 +101,7 @@ class Work:
             rows = rows.with_columns(pl.Series(AT, item.at, pl.Int64)).sort(AT)
         return self.done(f"{item.number:06}", rows, item.going)
 
-    def done(self, name: str, rows: pl.DataFrame, gone: Going | None = None) -> Left:
+    def done(self, name: str, rows: pl.DataFrame, gone: Gone | None = None) -> Left:
         """Do the operations on rows, and write what is left and what is lost."""
         counts: dict[int, int] = {}
         lost: dict[int, Part] = {}
@@ -109,7 +109,9 @@ class Work:
         for number in range(self.start, self.stop):
             operation = self.chain[number]
             try:
-                told = None if gone is None or number > self.start else gone.reasons(rows.height)
+                told = None
+                if gone is not None and number == self.start:
+                    told = operations.reasons_of(rows.height, gone.rows, gone.why)
                 built = operations.apply(rows, operation, self.context, told)
                 if not built.rows.height:
                     emptied[number] = operations.emptied(rows, built, operation, operation.whose(self.context))
@@ -208,7 +210,7 @@ def operate(spread: Spread, lefts: list[Left], first: Work, *, digests: bool = F
         folder = first.folder / f"{start:03}"
         gone = going(spread, parts, first.chain[start], first.context, folder / "keys")
         work = Work(first.chain, start, stop, first.context, folder, digests and not rest)
-        lefts = spread.map(work, [Item(at, part, gone.get(at, Going.none())) for at, part in enumerate(parts)])
+        lefts = spread.map(work, [Item(at, part, gone.get(at, Gone([], []))) for at, part in enumerate(parts)])
         shutil.rmtree(folder / "keys", ignore_errors=True)
         for part in parts:
             part.file.path.unlink()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from harness.data import operations
 from harness.data.operations import Context
 from harness.data.rows import by_rank, rank_table
 from harness.data.spread.near import nearly_repeated
-from harness.data.spread.parts import Numbers, Part, Spread, places
+from harness.data.spread.parts import Numbers, Part, Spread, places, together
 from harness.spec import AnyOperation
 from harness.spec.operations.base import Gone
 
@@ -22,33 +21,9 @@ from harness.spec.operations.base import Gone
 JOINS: dict[str, Callable[..., Gone]] = {"near": nearly_repeated}
 
 
-@dataclass(frozen=True)
-class Going:
-    """Rows of a part that go.
-
-    Attributes:
-        rows: Their numbers within the part.
-        said: Why each goes.
-    """
-
-    rows: Numbers
-    said: list[str]
-
-    @classmethod
-    def none(cls) -> Going:
-        """Return that none goes."""
-        return cls(np.empty(0, np.int64), [])
-
-    def reasons(self, height: int) -> pl.Series:
-        """Return for each row of the part why it goes, or null."""
-        return pl.repeat(None, height, dtype=pl.String, eager=True).scatter(
-            self.rows, pl.Series(self.said, dtype=pl.String)
-        )
-
-
 def going(
     spread: Spread, parts: Sequence[Part], operation: AnyOperation, context: Context, folder: Path
-) -> dict[int, Going]:
+) -> dict[int, Gone]:
     """Return the rows that an operation drops, by the number of their part; ``folder`` takes files on the way.
 
     Raises:
@@ -57,34 +32,24 @@ def going(
     if operation.join is not None:
         gone = JOINS[operation.join](spread, parts, operation, context, folder)
     else:
-        keys, order = met(spread, parts, partial(_keys, operation=operation, context=context))
-        gone = operation.gone(keys, context)
-        rows, like = np.asarray(gone.rows, np.int64), gone.like
-        gone = Gone(order[rows], gone.why, None if like is None else order[np.asarray(like, np.int64)])
+        keys, order = together(spread, parts, partial(_keys, operation=operation, context=context))
+        gone = operations.going(operation, keys, context)
+        gone = Gone(order[gone.rows], gone.why, None if gone.like is None else order[gone.like])
     said = operations.told(gone, lambda numbers: _names(spread, parts, numbers))
     return {
-        part: Going(rows, [said[at] for at in which.tolist()])
+        part: Gone(rows, [said[at] for at in which.tolist()])
         for part, which, rows in places(parts, np.asarray(gone.rows, np.int64))
     }
 
 
 def ranks(spread: Spread, parts: Sequence[Part], *seed: object) -> Numbers:
     """Return the rows of all parts, by their number, in a random order (see ``rows.ranked``)."""
-    table, order = met(spread, parts, partial(_ranked, seed=seed))
+    table, order = together(spread, parts, partial(_ranked, seed=seed))
     return order[by_rank(table, *seed)]
 
 
-def met(spread: Spread, parts: Sequence[Part], work: Callable[[Part], pl.DataFrame]) -> tuple[pl.DataFrame, Numbers]:
-    """Return a table of something small of all rows, in their order, and the number of each through all parts."""
-    table = pl.concat(spread.map(work, parts))
-    if all(part.first is not None for part in parts):
-        return table, np.arange(table.height)
-    order = np.concatenate([part.at() for part in parts]).argsort(kind="stable")
-    return table[order], order
-
-
 def _keys(part: Part, operation: AnyOperation, context: Context) -> pl.DataFrame:
-    return operation.key(part.read(), context)
+    return operations.keys(operation, part.read(), context)
 
 
 def _ranked(part: Part, seed: Sequence[object]) -> pl.DataFrame:

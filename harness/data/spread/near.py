@@ -20,7 +20,7 @@ from harness.data.duplicates.joining import merged
 from harness.data.duplicates.near import BANDS, Texts, met, places_of
 from harness.data.operations import Context
 from harness.data.operations.content import texts
-from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, write
+from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, together, write
 from harness.spec import Dedupe
 from harness.spec.operations.base import Gone
 from harness.spec.operations.dedupe import REPEATS
@@ -84,10 +84,8 @@ def nearly_repeated(spread: Spread, parts: Sequence[Part], operation: Dedupe, co
     """
     threshold = duplicates.THRESHOLDS["near"] if operation.threshold is None else operation.threshold
     rule = Rule(operation.field, threshold, operation.whose(context), folder)
-    digests = pl.concat(spread.map(partial(_digests, rule=rule), parts))
-    at = np.concatenate([part.at() for part in parts])
-    order = at.argsort(kind="stable")
-    exact, exact_first = (order[numbers] for numbers in duplicates.later(digests[order]))
+    digests, order = together(spread, parts, partial(_digests, rule=rule))
+    exact, exact_first = (order[numbers] for numbers in duplicates.later(digests))
     numbers, first = nearly(spread, parts, rule, np.sort(exact))
     # What repeats a row exactly that nearly repeats another repeats that one.
     now = dict(zip(numbers.tolist(), first.tolist(), strict=True))
