@@ -180,7 +180,7 @@ class Builder:
     def pool(self, name: str, suite: Output) -> Output:
         """A source without the rows that overlap the suite."""
         source = self.source(name)
-        rule = self.study.decontaminate
+        rule = self.study.decontaminate.settled(suite.data["items"])
         inputs = {"source": source.digest, "items": suite.data["items_digest"]}
         if rule.semantic is not None:
             from harness.data import embeddings

@@ -57,7 +57,7 @@ def decontaminate(
     ngram: int = 13,
     fuzzy: float | None = 0.6,
     templates: Literal["keep", "drop"] = "keep",
-    semantic: float | None = None,
+    semantic: float | Literal["auto"] | None = "auto",
 ) -> Decontaminated:
     """List the training rows that hold eval items, and return the others.
 
@@ -71,7 +71,8 @@ def decontaminate(
             looked for.
         templates: Whether rows that ask the same with other numbers or names stay (``keep``; they are listed either
             way) or go (``drop``).
-        semantic: Cosine of sentence embeddings from which a row is a paraphrase, up to 1; None or 0: not looked for.
+        semantic: Cosine of sentence embeddings from which a row that says an item's answer is a paraphrase, up to 1;
+            "auto": 0.7 for fewer than 2,000 items; None or 0: not looked for.
 
     Raises:
         RequestError: A parameter is none; rows or items cannot be read, there are none, or one of them is broken; or

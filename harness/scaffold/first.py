@@ -211,7 +211,7 @@ def _left(
     Rows from a template are edited copies of each other, all of them: there only verbatim overlap tells one question
     from another.
     """
-    usual, verbatim = Decontaminate(), Decontaminate(fuzzy=None)
+    usual, verbatim = Decontaminate(), Decontaminate(fuzzy=None, semantic=None)
     if held is None:
         return _available(pools, held, usual, tell), usual
     found = [list(pool.findings) for pool in pools]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,8 @@ from harness.spec.designs import Design, design
 from harness.spec.training import Recipe, Suite
 
 Control = Literal["aa", "random_subset"]
+PARAPHRASE = 0.7  # cosine from which a row that says an item's answer asks what the item asks
+FEW = 2000  # items of a suite for which looking for paraphrases costs little
 
 
 class Decide(Spec):
@@ -34,7 +36,7 @@ class Decontaminate(Spec):
     """How rows are matched with suite items, and which matches are removed.
 
     Always on. Word n-grams after normalization, items shorter than that as a whole, and a fuzzy match for edited
-    copies.
+    copies. Paraphrases in suites of fewer than 2,000 items.
     """
 
     ngram: int = Field(13, ge=3, le=50)
@@ -42,9 +44,25 @@ class Decontaminate(Spec):
     templates: Literal["keep", "drop"] = Field(
         "keep", description="rows that ask the same as an item with other numbers; reported either way"
     )
-    semantic: float | None = Field(
-        None, gt=0, le=1, description="cosine of sentence embeddings above which a row is a paraphrase; null: off"
+    semantic: float | Literal["auto"] | None = Field(
+        "auto",
+        description="cosine of sentence embeddings from which a row that says an item's answer is a paraphrase of it; "
+        f"auto: {PARAPHRASE} for suites of fewer than {FEW:,} items; null: off",
     )
+
+    @field_validator("semantic", mode="before")
+    @classmethod
+    def _cosine(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+        if value is not None and value != "auto" and not number:
+            raise ValueError(f"expected auto, null, or a number above 0 and up to 1 (it is {value})")
+        return value
+
+    def settled(self, items: int) -> Self:
+        """Return the rule with what ``auto`` means for so many items."""
+        if self.semantic != "auto":
+            return self
+        return self.model_copy(update={"semantic": PARAPHRASE if items < FEW else None})
 
 
 class Track(Spec):

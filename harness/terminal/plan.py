@@ -56,6 +56,7 @@ def facts(plan: Plan, expected: Forecast) -> list[tuple[str, str]]:
         *remarks(plan),
         ("Match", f"{study.match}: {matched}"),
         ("Decontamination", expected.contamination.text),
+        ("Paraphrases", expected.contamination.paraphrases),
         ("Power", expected.power.text),
         ("Cost", expected.cost.text),
     ]

@@ -66,7 +66,7 @@ def test_flags_and_clean_rows_are_written(folder: Path) -> None:
     assert (summary["rows"], summary["items"], summary["removed"], summary["kept"]) == (4, 2, 2, 2)
     assert summary["kinds"]["template"] == {"rows": 1, "items": 1, "removed": False}
     assert summary["kinds"]["whole"] == {"rows": 2, "items": 1, "removed": True}
-    assert summary["rule"] == {"ngram": 13, "fuzzy": 0.6, "templates": "keep", "semantic": None}
+    assert summary["rule"] == {"ngram": 13, "fuzzy": 0.6, "templates": "keep", "semantic": 0.7}
 
 
 def test_templates_can_be_dropped_and_people_get_a_table(folder: Path) -> None:

@@ -254,7 +254,7 @@ def test_rows_in_memory_are_decontaminated_as_those_of_files(
     out, clean = tmp_path / "out.jsonl", tmp_path / "clean.jsonl"
     options: dict[str, Any] = {"ngram": 8, "fuzzy": 0.7, "templates": templates}
     paths = {"train": train, "evals": evals, "out": out, "clean": clean}
-    said = said_by(decontaminate_command.decontaminate, **paths, **options, semantic=0.0)
+    said = said_by(decontaminate_command.decontaminate, **paths, **options, semantic=None)
     if isinstance(said, str):
         with pytest.raises(RequestError) as refused:
             data.decontaminate(FORMS[form](rows), FORMS[form](items), **options)

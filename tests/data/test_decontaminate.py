@@ -289,21 +289,6 @@ def test_three_words_count_beside_an_answer() -> None:
     assert kinds(rows("Q: What causes cancer?\nA:"), suite) == ["exact"]
 
 
-# ------------------------------------------------------------------------------------------------------ semantic
-
-
-def test_the_semantic_stage_finds_what_shares_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.data import embeddings
-
-    meaning = {SHORT: (1.0, 0.0), LONG: (0.0, 1.0), "our biggest organ?": (0.96, 0.28), "hello": (0.6, 0.8)}
-    monkeypatch.setattr(embeddings, "embed", lambda texts: np.array([meaning[t] for t in texts], np.float32))
-    rule = Decontaminate(semantic=0.9)
-    found = overlaps(rows("hello", "our biggest organ?", LONG), items(SHORT, LONG), rule)
-    assert found["kind"].to_list() == ["semantic", "ngram"]
-    assert found["item_id"].to_list() == ["t-0", "t-1"]
-    assert found["score"][0] == pytest.approx(0.96)
-
-
 # ---------------------------------------------------------------------------------------------------- properties
 
 PLAIN = st.lists(st.text(alphabet="bcd ef", min_size=1, max_size=30), max_size=5)

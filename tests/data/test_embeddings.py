@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.data import embeddings
+from harness.data.minilm import minilm
 from harness.errors import RequestError, StepError
 from tests.command import environment
 
@@ -112,8 +113,25 @@ def test_a_failing_process_says_why(installed: None) -> None:
         embeddings.embed(["a lone surrogate \ud800"])
 
 
+def test_the_model_in_numpy_gives_the_same(made: tuple[Any, Any]) -> None:
+    vectors, _ = made
+    assert np.abs(minilm().sentences(TEXTS) - vectors).max() < 1e-4
+    assert minilm().sentences([]).shape == (0, 384)
+
+
+def test_words_alone_point_where_their_meaning_does(installed: None) -> None:
+    cat, kitten, algebra, equation, the = minilm().words(["cat", "kitten", "algebra", "equation", "the"])
+
+    def cosine(one: Any, other: Any) -> float:
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    assert min(cosine(cat, kitten), cosine(algebra, equation)) > 0.3
+    assert max(cosine(cat, algebra), cosine(kitten, equation)) < 0.1
+    assert np.linalg.norm(the) < np.linalg.norm(cat) / 10
+
+
 def test_batches_hold_every_position_once_within_the_budget() -> None:
     lengths = [3, 256, 2, 17, 256, 90] * 40
-    batches = list(embeddings._batches(lengths))
+    batches = list(embeddings.batches(lengths, embeddings.BATCH))
     assert sorted(at for batch in batches for at in batch) == list(range(len(lengths)))
     assert all(len(batch) * max(lengths[at] for at in batch) <= embeddings.BATCH for batch in batches)

@@ -29,8 +29,15 @@ def decontaminate(
         Literal["keep", "drop"], typer.Option("--templates", help="rows that ask the same with other numbers or names")
     ] = "keep",
     semantic: Annotated[
-        float, typer.Option("--semantic", min=0, max=1, help="cosine from which a row is a paraphrase; 0: off")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--semantic",
+            min=0,
+            max=1,
+            show_default="0.7 for fewer than 2,000 items",
+            help="cosine from which a row that says an item's answer is a paraphrase; 0: off",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """List the training rows that hold eval items, and write the others to a file of their own."""
@@ -50,7 +57,8 @@ def decontaminate(
         if format_of(path) not in FORMATS or not path.absolute().parent.is_dir():
             raise RequestError(f"{option}: {path}: expected a file in an existing folder, ending in .jsonl or .parquet")
         given[outside.real(path)] = option
-    rule = Decontaminate(ngram=ngram, fuzzy=fuzzy or None, templates=templates, semantic=semantic or None)
+    by_meaning = "auto" if semantic is None else semantic or None
+    rule = Decontaminate(ngram=ngram, fuzzy=fuzzy or None, templates=templates, semantic=by_meaning)
     asked = Asked({"rows": "--train", "items": "--eval"}, "Nothing was written")
     rows = Given.of(train, "--train")
     with _progress() as tell:

@@ -14,7 +14,9 @@ Kinds of overlap, between a row and an item:
   nearly all words and all numbers.
 - ``template``: the same wording with other numbers (or, in items without numbers, other names). Another problem, so it
   is removed only when asked for. From 8 words that are no numbers on.
-- ``semantic``: cosine of sentence embeddings; optional.
+- ``semantic``: a paraphrase: the same question in other words, as a model of sentences has it (cosine from
+  ``semantic`` on, 0.7 unless given), with the same numbers, in a row that says the item's answer or, where it is one
+  text, two numbers of the item. In English only; off for suites of 2,000 items and more unless asked for.
 
 Words are those of ``harness.data.text``, numbers in digits. Two units of a script without spaces count as a word.
 
@@ -35,11 +37,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from harness.data.contamination.compare import HOLE, LEAK, Overlap, compare
 from harness.data.contamination.items import SHORT, Item, Suite, decides, index, read
+from harness.data.contamination.meaning import Meaning
 from harness.data.contamination.scan import Found, Scanner
 from harness.data.contamination.settle import (
     PROMPT,
@@ -134,11 +136,11 @@ class Search:
             rule: What counts.
             sample: Some of the rows to come; they change the time taken, not what is found.
         """
-        self.rule = rule
+        self.rule = rule = rule.settled(items.height)
         self.suite: Suite = index(items, rule.ngram)
+        self._meaning = None if rule.semantic is None else Meaning(self.suite, float(rule.semantic))
         self.scanner = Scanner(self.suite, LEAK if rule.fuzzy is None else rule.fuzzy, map(read, _texts(sample)))
         self._ids: list[pl.DataFrame] = []
-        self._texts: list[pl.Series] = []  # only for the semantic stage
         self._prompts: list[pl.DataFrame] = []  # only for items of fewer than 4 words
         self._hits: list[Hit] = []
         self._rows = 0
@@ -148,12 +150,13 @@ class Search:
         raw = _texts(rows)
         texts = [read(text) for text in raw]
         found = self.scanner.scan(texts)
-        for (row, item), overlap in self._judged(found, raw, texts).items():
+        judged = self._judged(found, raw, texts)
+        if self._meaning is not None:
+            judged |= {(row, item): overlap for row, item, overlap in self._meaning.find(rows, raw, texts, judged)}
+        for (row, item), overlap in judged.items():
             self._hits.append(Hit(self._rows + row, item, overlap, unit_hash(*texts[row])))
         if self.suite.exacts:
             self._exact(rows, raw, texts)
-        if self.rule.semantic is not None:
-            self._texts.append(_asked(rows, raw))
         self._ids.append(rows.select("row_id", "source"))
         self._rows += rows.height
 
@@ -164,14 +167,12 @@ class Search:
             The items in rows, and the ``row_id`` and ``source`` of every row by its number.
         """
         hits, ids = self._hits, self._where()
-        self._hits, self._ids, self._texts, self._prompts, self._rows = [], [], [], [], 0
+        self._hits, self._ids, self._prompts, self._rows = [], [], [], 0
         return hits, ids
 
     def overlaps(self) -> pl.DataFrame:
         """Return all overlaps (columns ``records.OVERLAP_COLUMNS``)."""
         hits = uncommon([*self._hits, *self._wrapped()], self.suite, self.rule)
-        if self.rule.semantic is not None:
-            hits += self._semantic(hits)
         hits = ordered(hits)
         return table(hits, self._where()[[hit.row for hit in hits]], self.suite)
 
@@ -251,25 +252,6 @@ class Search:
                         self._hits.append(Hit(self._rows + number, item, overlap, 0))
         self._prompts.append(short_prompts(rows, self._rows))
 
-    def _semantic(self, hits: Sequence[Hit]) -> list[Hit]:
-        """Compare the meaning of rows and items, where no words were found in common."""
-        from harness.data.embeddings import embed
-
-        assert self.rule.semantic is not None
-        known = {(hit.row, hit.item) for hit in hits}
-        items = embed([item.raw for item in self.suite.items])
-        texts = pl.concat(self._texts).to_list() if self._texts else []
-        rows = embed(texts)
-        found = []
-        for start in range(0, len(texts), BATCH):
-            cosine = rows[start : start + BATCH] @ items.T
-            for row, item in np.argwhere(cosine >= self.rule.semantic).tolist():
-                if (start + row, item) not in known:
-                    span = tuple(texts[start + row].split())
-                    overlap = Overlap("semantic", float(cosine[row, item]), span, ())
-                    found.append(Hit(start + row, item, overlap, 0))
-        return found
-
 
 def _texts(rows: pl.DataFrame) -> list[str]:
     """Return all of each row's text."""
@@ -277,11 +259,6 @@ def _texts(rows: pl.DataFrame) -> list[str]:
         return [row_text(row) for row in rows.iter_rows(named=True)]
     columns = [name for name in CONTENT_COLUMNS if name != "messages"]
     return rows.select(pl.concat_str(columns, separator="\n", ignore_nulls=True)).to_series().to_list()
-
-
-def _asked(rows: pl.DataFrame, raw: Sequence[str]) -> pl.Series:
-    """Return what each row asks: its prompt, else all of its text."""
-    return pl.select(pl.coalesce(rows["prompt"], pl.Series(raw, dtype=pl.String))).to_series()
 
 
 def _all(kind: str, item: Item, span: Words) -> Overlap:

@@ -77,6 +77,7 @@ class Item:
         raw: The text it is matched by: its question, or its gold answer where it has no question.
         core: The words of it that are its own.
         text: All words of it.
+        answer: The words of its answer; none where the answer is what it is matched by.
         replies: The words of its answer and of its choices.
         generic: More than 5 items with different answers have the same core: by itself it names none of them.
         evidence: The runs of words that identify it; none for a short item.
@@ -87,6 +88,7 @@ class Item:
     raw: str
     core: Words
     text: Words
+    answer: Words
     replies: frozenset[Words]
     generic: bool
     evidence: frozenset[Words]
@@ -206,9 +208,13 @@ def index(items: pl.DataFrame, ngram: int) -> Suite:
             else frozenset[Words]()
         )
         generic = len(answers[core]) > COMMON
+        answer = read(record["answer"] or "")
         listed.append(
-            Item(record["item_id"], record["task"], plain, core, text, replies - {(), text}, generic, evidence)
-        )
+            Item(
+                record["item_id"], record["task"], plain, core, text, () if answer == text else answer,
+                replies - {(), text}, generic, evidence,
+            )
+        )  # fmt: skip
     suite = Suite(ngram, listed, common=_common(cores))
     _file(suite)
     return suite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.data.text import Words
 
 _UNITS = {
@@ -17,6 +19,32 @@ _SMALL = _UNITS | _TENS
 _COUNTED = {"hundred": 100, "dozen": 12}  # what "a" may stand before, and a few before that
 _MULTIPLES = _SCALES | _COUNTED
 _SPELLED = frozenset(_SMALL | _MULTIPLES)
+
+_PARTS = {
+    "half": 2, "halves": 2, "halved": 2, "twice": 2, "double": 2, "doubles": 2, "doubled": 2, "pair": 2, "couple": 2,
+    "third": 3, "thirds": 3, "thrice": 3, "triple": 3, "triples": 3, "tripled": 3, "quarter": 4, "quarters": 4,
+    "fourth": 4, "fourths": 4, "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8,
+    "tenth": 10, "tenths": 10,
+}  # fmt: skip
+_AMOUNT = re.compile(r"\d+(?:\.\d+)?")
+
+
+def quantities(text: Words) -> frozenset[str]:
+    """Return the numbers of a text, however they are put: "a third" and "1/3" are 3, "11x" is 11, "1.50" is 1.5.
+
+    One and two are left out: "an only child" and "both" are numbers too, and where to end would be hard to say.
+
+    Args:
+        text: Words, numbers in digits.
+    """
+    found = set()
+    for word in text:
+        if word in _PARTS:
+            found.add(str(_PARTS[word]))
+        elif word[0].isdigit():
+            amount = _AMOUNT.match(word)
+            found.add(f"{float(amount[0]):g}" if amount and ":" not in word else word)
+    return frozenset(found - {"1", "2"})
 
 
 def in_digits(text: Words) -> Words:

@@ -16,7 +16,6 @@ from harness.data.contamination.settle import Frame, Hit
 from harness.data.pools import File, Pool, facts, kinds
 from harness.data.rows import chained, frame, row_digests
 from harness.data.spread.parts import Part, Spread, joined, starts, write
-from harness.errors import RequestError
 from harness.spec import Decontaminate
 
 
@@ -66,15 +65,8 @@ def decontaminated(
         items: Columns ``records.ITEM_COLUMNS``.
         rule: What counts.
         folder: Takes the files.
-
-    Raises:
-        RequestError: Rows are to be compared by meaning.
     """
-    if rule.semantic is not None:
-        raise RequestError(
-            "decontaminate.semantic compares all rows with a model, which `data: ray` cannot do; leave it out, or set "
-            "`data: local` in the engine file"
-        )
+    rule = rule.settled(items.height)
     suite = Suite(write(items, folder / "items.parquet"), rule.model_dump_json())
     found, holders = _overlaps(spread, parts, suite, rule)
     removed = contamination.removable(found, rule)

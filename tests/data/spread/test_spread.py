@@ -16,6 +16,7 @@ from harness.data.spread import SpreadPools, parts
 from harness.errors import RequestError
 from harness.records import ITEM_COLUMNS
 from harness.spec import Decontaminate, Source, Variant
+from tests.data.paraphrases import CASES
 from tests.data.spread.here import Here
 
 WORDS = ["one", "two", "Three", "four!", "5", "six"]
@@ -146,6 +147,20 @@ def test_decontamination(spread: SpreadPools, tmp_path: Path, prompts: list[str]
     assert isinstance(other, Pool)
     rule = Decontaminate(templates=templates)  # type: ignore[arg-type]
     same(LocalPools().decontaminated(Made(local), SUITE, rule), spread.decontaminated(Made(other), SUITE, rule))
+
+
+def test_paraphrases(spread: SpreadPools, tmp_path: Path) -> None:
+    records = [
+        {"prompt": asked, "completion": said}
+        for case in CASES[:24] for asked, said in ((case.same, case.answer), (case.other, case.reply))
+    ]  # fmt: skip
+    suite = pl.DataFrame([item(number, case.item) | {"answer": case.answer} for number, case in enumerate(CASES)])
+    local, other = both(spread, Source(path="data"), written(tmp_path / "data", [records]).parent)
+    assert isinstance(local, Pool)
+    assert isinstance(other, Pool)
+    made = LocalPools().decontaminated(Made(local), suite, Decontaminate())
+    same(made, spread.decontaminated(Made(other), suite, Decontaminate()))
+    assert made.data["kinds"]["semantic"] > 5
 
 
 MIXES: list[dict[str, Any]] = [

@@ -1,0 +1,248 @@
+"""Paraphrases: rows that ask what an item asks, in other words.
+
+Two sentences about one subject are close in meaning whether or not they ask the same: "Which gas do plants take in?"
+and "Which gas do plants give off?" So closeness alone is no evidence. The row must say the item's answer as well, or,
+where a row is one text, hold at least two numbers of it; and its numbers must be the item's in any case.
+
+First, each row is compared with all items by the words that both are made of, a mere product of matrices (the weighted
+mean of word vectors; Arora, Liang and Ma 2017). Then evidence is asked for, and only what is left is read by the model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from harness.data.contamination.compare import Overlap
+from harness.data.contamination.items import SHORT, Item, Suite, is_number, read
+from harness.data.contamination.numerals import quantities
+from harness.data.minilm import KEPT, Floats, minilm
+from harness.data.text import Words, joined
+
+LIKELY = 0.5  # cosine of what words alone say from which the model is asked
+REPLY = 6  # words of an answer that a row can be expected to say as it stands
+TOLD = 2  # numbers that are evidence by themselves
+LONGER = 4  # times as many words as the item: what else such a row says hides what it has of the item
+OTHER = 0.15  # of a paraphrase's words are not the item's; whether the item's own words are enough, others tell
+PLAIN = 0.9  # of the letters are those of English, which is what the model has read
+USUAL = 100  # items that are counted on top, so that a word of a small suite is not taken for a common one
+REMEMBERED = 200_000  # words whose vectors are in memory at a time
+AT_ONCE = 2048  # rows that are compared with all items at a time
+WORD = r"\w+(?:[.:,'’]\w+)*"
+UNTOLD = {("yes",), ("no",), ("true",), ("false",), ("none",)}  # answers that any row may have
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An item that paraphrases are looked for.
+
+    Attributes:
+        number: Of the item in the suite.
+        text: What it asks.
+        core: Its words.
+        numbers: All numbers of it but one and two, which are words as well ("a pair").
+        reply: The words of its answer; none where nobody can be expected to say them.
+        echoed: Whether its question holds its answer.
+    """
+
+    number: int
+    text: str
+    core: Words
+    numbers: frozenset[str]
+    reply: Words
+    echoed: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a row asks, and what it says to that; nothing where it is one text."""
+
+    asked: str
+    said: str
+
+
+class Meaning:
+    """Finds paraphrases of a suite's items, a batch of rows at a time."""
+
+    def __init__(self, suite: Suite, threshold: float) -> None:
+        """Prepare the items.
+
+        Args:
+            suite: The items.
+            threshold: Cosine of sentence embeddings from which two questions ask the same.
+
+        Raises:
+            RequestError: The package with the model is not installed.
+        """
+        self._threshold = threshold
+        self._model = minilm()
+        self._items = [asked for number, item in enumerate(suite.items) if (asked := _asked(number, item)) is not None]
+        cores = [item.core for item in self._items]
+        self._rarity = _rarity(cores)
+        self._ids: dict[str, int] = {}
+        self._vectors: Floats = np.zeros((0, KEPT), np.float32)
+        self._wanted = self._summed(cores) if cores else np.zeros((0, KEPT), np.float32)
+        self._numbers = _bits([item.numbers for item in self._items])
+        self._embedded: dict[int, Floats] = {}
+
+    def find(
+        self, rows: pl.DataFrame, raw: Sequence[str], texts: Sequence[Words], known: Collection[tuple[int, int]]
+    ) -> Iterator[tuple[int, int, Overlap]]:
+        """Yield the number of a row in a batch, the item that it paraphrases, and the overlap.
+
+        Args:
+            rows: Columns ``rows.SCHEMA``.
+            raw: All of each row's text.
+            texts: Its words.
+            known: Rows and items that have words in common: what they are is decided by those.
+        """
+        if not self._items:
+            return
+        parts = _split(rows, raw)
+        asked = [
+            text[:words] if all_of_it.startswith(part.asked) else read(part.asked)
+            for part, all_of_it, text, words in zip(parts, raw, texts, _lengths(parts), strict=True)
+        ]
+        candidates = []
+        for start in range(0, len(asked), AT_ONCE):
+            for at, which in self._likely(asked[start : start + AT_ONCE]):
+                row, item = start + at, self._items[which]
+                long = len(asked[row]) > LONGER * len(item.core)
+                if not long and (row, item.number) not in known and _evident(item, parts[row]):
+                    candidates.append((row, item))
+        yield from self._close(candidates, parts)
+
+    def _likely(self, asked: Sequence[Words]) -> list[tuple[int, int]]:
+        """Return rows and items that words alone say may ask the same, where the item's numbers may be in the row."""
+        row, item = np.nonzero(self._summed(asked) @ self._wanted.T >= LIKELY)
+        held = np.unique(row)
+        numbers = np.zeros(len(asked), np.uint64)
+        numbers[held] = _bits([quantities(asked[number]) for number in held.tolist()])
+        there = (self._numbers[item] & ~numbers[row]) == 0
+        return list(zip(row[there].tolist(), item[there].tolist(), strict=True))
+
+    def _summed(self, texts: Sequence[Words]) -> Floats:
+        """Return the direction of the sum of each text's words, each word once."""
+        distinct = [*map(frozenset, texts)]
+        ends = np.cumsum([0, *map(len, distinct)])
+        if len(self._ids) > REMEMBERED:
+            self._ids, self._vectors = {}, self._vectors[:0]
+        new = [word for word in dict.fromkeys(chain.from_iterable(distinct)) if word not in self._ids]
+        if new:
+            rarity = np.array([self._rarity.get(word, 1.0) for word in new], np.float32)
+            self._ids |= zip(new, range(len(self._ids), len(self._ids) + len(new)), strict=True)
+            self._vectors = np.concatenate([self._vectors, self._model.words(new) * rarity[:, None]])
+        ids = np.fromiter(map(self._ids.__getitem__, chain.from_iterable(distinct)), np.int32, ends[-1])
+        sums = csr_matrix((np.ones(len(ids), np.float32), ids, ends), (len(texts), len(self._ids))) @ self._vectors
+        made: Floats = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+        return made
+
+    def _close(
+        self, candidates: Sequence[tuple[int, _Asked]], parts: Sequence[_Row]
+    ) -> Iterator[tuple[int, int, Overlap]]:
+        """Yield the candidates that the model finds close."""
+        items = {item.number: item for _, item in candidates if item.number not in self._embedded}
+        made = self._model.sentences([item.text for item in items.values()])
+        self._embedded |= zip(items, made, strict=True)
+        rows = list(dict.fromkeys(row for row, _ in candidates))
+        read_by_model = dict(zip(rows, self._model.sentences([parts[row].asked for row in rows]), strict=True))
+        for row, item in candidates:
+            # Of as many digits as do not depend on which texts were read together.
+            cosine = round(float(read_by_model[row] @ self._embedded[item.number]), 4)
+            if cosine >= self._threshold:
+                yield row, item.number, Overlap("semantic", cosine, tuple(parts[row].asked.split()), ())
+
+
+def _asked(number: int, item: Item) -> _Asked | None:
+    """Return an item as paraphrases are looked for, or nothing where none can be told."""
+    if item.wording < SHORT or item.generic or not _plain(item.raw):
+        return None
+    reply = item.answer
+    if len(reply) > REPLY:  # a solution that ends in its result, as in "... so she has #### 12"
+        reply = reply[-1:] if is_number(reply[-1]) else ()
+    if reply in UNTOLD or (len(reply) == 1 and len(reply[0]) == 1 and not is_number(reply[0])):
+        reply = ()
+    numbers = quantities(item.core)
+    if not reply and len(numbers) < TOLD:
+        return None
+    return _Asked(number, joined(item.core), item.core, numbers, reply, _holds(item.core, reply))
+
+
+def _evident(item: _Asked, row: _Row) -> bool:
+    """Whether a row says what shows that it asks what the item asks."""
+    if not _plain(row.asked):
+        return False
+    asked = read(row.asked)
+    used = set(asked)
+    if len(used - set(item.core)) < OTHER * len(used):
+        return False
+    told = _answers(read(row.said), item.reply) if row.said else len(item.numbers) >= TOLD
+    return (told or (not item.echoed and _holds(asked, item.reply))) and item.numbers == quantities(asked)
+
+
+def _answers(said: Words, reply: Words) -> bool:
+    """Whether what a row says answers so: a number at the beginning or the end, any of them may be on the way."""
+    if len(reply) == 1 and is_number(reply[0]):
+        numbers = [word for word in said if is_number(word)]
+        return bool(numbers) and reply[0] in (numbers[0], numbers[-1])
+    return _holds(said, reply)
+
+
+def _holds(text: Words, reply: Words) -> bool:
+    return bool(reply) and f" {' '.join(reply)} " in f" {' '.join(text)} "
+
+
+def _plain(text: str) -> bool:
+    """Whether a text is written in the letters of English."""
+    letters = sum(map(str.isalpha, text))
+    return text.isascii() or sum(letter.isascii() for letter in text if letter.isalpha()) >= PLAIN * letters
+
+
+def _split(rows: pl.DataFrame, raw: Sequence[str]) -> list[_Row]:
+    """Tell what rows ask from what they say to it.
+
+    What stands in the lines after the last question of a text is what it says.
+    """
+    found = []
+    columns = (rows["prompt"], rows["completion"], rows["messages"])
+    for prompt, completion, messages, text in zip(*columns, raw, strict=True):
+        if messages is not None:
+            turns = json.loads(messages)
+            asked, said = (
+                "\n".join(turn["content"] for turn in turns if turn["role"] == role) for role in ("user", "assistant")
+            )
+        elif prompt is not None and completion:
+            asked, said = prompt, completion
+        else:
+            end = text.find("\n", text.rfind("?")) if "?" in text else -1
+            asked, said = (text, "") if end < 0 else (text[:end], text[end:].strip())
+        found.append(_Row(asked, said))
+    return found
+
+
+def _lengths(parts: Sequence[_Row]) -> list[int]:
+    """Return about how many words each row asks with."""
+    return pl.Series([part.asked for part in parts], dtype=pl.String).str.count_matches(WORD).to_list()
+
+
+def _rarity(cores: Sequence[Words]) -> dict[str, float]:
+    """Return how much less than 1 the words count that many items have."""
+    items = Counter(chain.from_iterable(map(frozenset, cores)))
+    total = len(cores) + USUAL
+    return {word: math.log(total / (held + 1)) / math.log(total) for word, held in items.items()}
+
+
+def _bits(numbers: Iterable[frozenset[str]]) -> NDArray[np.uint64]:
+    """Return a bit for every number, so that most texts that lack one are told at once."""
+    found = [sum({1 << zlib.crc32(number.encode()) % 64 for number in some}) for some in numbers]
+    return np.array(found, np.uint64)
