@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import designs, models, outside
+from harness import models, outside
 from harness.decisions import subject
 from harness.errors import RequestError
 from harness.identity import canonical_json, sequence_digest
 from harness.loading import Loaded
 from harness.measure import Measure, Perplexities
 from harness.records import ASKED
-from harness.spec import FilterFactorial, Operation, Sample, Study, Suite, Variant
+from harness.spec import Operation, Sample, Study, Suite, Variant
 from harness.steps import Output, make_step, tokens_step
 from harness.store import Step, Store
 from harness.tokens import Unusable
@@ -229,16 +229,14 @@ class Builder:
     def _controlled(self, arms: list[PlannedVariant], baseline: PlannedVariant) -> list[PlannedVariant]:
         """Return the arms that get a random subset as large: those that only drop rows of the baseline.
 
-        Of a factorial's arms only the one that drops most: a control for each would double the study.
+        A design may say that not all of its own arms get one.
         """
         study = self.study
         dropping = [arm for arm in arms if study.arms[arm.name].operations and study.arms[arm.name].mix is None]
         filters = [arm for arm in dropping if any(sum(o.data["dropped"].values()) for o in arm.outputs.values())]
         for design in study.designs:
-            if isinstance(design, FilterFactorial):
-                own = [arm for arm in filters if arm.name in designs.combinations(design)]
-                kept = min(own, key=lambda arm: (arm.rows, arm.name), default=None)
-                filters = [arm for arm in filters if arm not in own or arm is kept]
+            controlled = design.controlled({arm.name: arm.rows for arm in filters})
+            filters = [arm for arm in filters if arm.name in controlled]
         return filters
 
     def _variant(
@@ -257,7 +255,7 @@ class Builder:
         takes_all = all(
             count is None or (not variant.in_tokens and count == needs_all[n]) for n, count in variant.counts().items()
         )
-        sampled = not takes_all or any(operation.op == "sample" for operation in variant.operations)
+        sampled = not takes_all or any(operation.draws for operation in variant.operations)
         drawn = seed if sampled else 0
         spec = {
             "variant": variant.model_copy(update={"tests": None}).identity(),

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.designs import aliases, apportion, arms, combinations, expand
+from harness.designs import arms, expand
 from harness.errors import RequestError
 from harness.spec import NAME, FilterFactorial, Study, Variant
+from harness.spec.designs.base import apportion
 from tests import planted
 from tests.conftest import TINY_STUDY
 
@@ -276,14 +277,14 @@ def test_apportionment_is_the_textbook_one(counts: dict[str, int], total: int) -
 def test_factorials_are_balanced_and_orthogonal(number: int, fraction: str) -> None:
     names = list(FACTORS)[:number]
     design = FilterFactorial.model_validate({"factors": {n: FACTORS[n] for n in names}, "fraction": fraction})
-    chosen = combinations(design)
+    chosen = design.combinations()
     assert len(chosen) == 2 ** (number - (fraction == "half"))
     assert next(iter(chosen.items())) == ("baseline", ())
     columns = np.array([[1 if name in on else -1 for on in chosen.values()] for name in names])
     assert len(set(map(tuple, columns.T))) == len(chosen)
     assert not columns.sum(axis=1).any()
     assert np.array_equal(columns @ columns.T, len(chosen) * np.eye(number))
-    words = aliases(design)
+    words = design.aliases()
     assert list(words) == names
     for index, name in enumerate(names):
         for size in range(2, number):

@@ -307,7 +307,7 @@ def test_an_identity_holds_every_field() -> None:
     examples = [
         *(OPERATIONS[name].model_validate({"op": name} | fields) for name, fields in (
             ("clean", {}), ("filter", {"min_chars": 1}), ("dedupe", {}), ("verify", {}), ("pii", {}),
-            ("sample", {"rows": 1}),
+            ("sample", {"rows": 1}), ("use", {"function": "mine:fix"}),
         )),
         Recipe(steps=1), Lora(), Task(task="t"), Source(path="x"), Variant(mix={"a": 1}), Decontaminate(),
     ]  # fmt: skip

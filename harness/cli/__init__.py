@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import compare, data, decide, doctor, init, plan, power, report, run, stats, status, store, sync, ui
+from harness.cli import (
+    compare,
+    data,
+    decide,
+    doctor,
+    init,
+    plan,
+    power,
+    report,
+    run,
+    schema,
+    stats,
+    status,
+    store,
+    sync,
+    ui,
+)
 
 app = typer.Typer(
     name="harness",
@@ -35,6 +51,7 @@ app.command("power")(power.power)
 app.command("sync")(sync.sync)
 app.command("ui")(ui.ui)
 app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)
 app.add_typer(stats.app, name="stats")
 app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")

@@ -28,16 +28,18 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 MODEL = "smollm2-135m-instruct"
+MINUTES = 25.0
+FILES = "jsonl, json, csv, parquet (.gz, .zst), a folder, a 'glob*', or owner/name@commit"
 
 
 def init(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...", help="jsonl, json, csv, parquet (.gz, .zst), a folder, a 'glob*', or owner/name@commit"
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="the study file to write")] = Path("study.yaml"),
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help=FILES)] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="write the quickstart study instead, which makes its own rows")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="the study file to write (default: study.yaml, or quickstart.yaml)")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="the study's name (default: the file's)")] = None,
     model: Annotated[str, typer.Option("--model", help="embedded name, owner/name@commit, or a folder")] = MODEL,
     evaluation: Annotated[
@@ -51,7 +53,7 @@ def init(
         list[str] | None,
         typer.Option("--field", metavar="NAME=COLUMN", help="which column (or template) is prompt, completion, ..."),
     ] = None,
-    minutes: Annotated[float, typer.Option("--minutes", min=1, help="how long the study may take here")] = 25.0,
+    minutes: Annotated[float, typer.Option("--minutes", min=1, help="how long the study may take here")] = MINUTES,
     force: Annotated[bool, typer.Option("--force", help="replace the study and its data if they are there")] = False,
     store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
@@ -59,11 +61,30 @@ def init(
     """Look at your data and write a first study, with comments: sources, arms, and a suite of held-out rows.
 
     Every FILE becomes a source. Nothing is trained, and your files are not changed.
+
+    Without data at hand, [b]--example[/b] writes a study to try.
     """
     from harness.cli.data.targets import declared_fields
+    from harness.errors import RequestError
     from harness.scaffold import Asked, first_study
     from harness.terminal import tables
 
+    if example:
+        given = {
+            "FILE": files, "--name": name, "--eval": evaluation, "--suite": suite, "--metric": metric, "--field": field,
+            "--model": model != MODEL, "--minutes": minutes != MINUTES,
+        }  # fmt: skip
+        if superfluous := [word for word, value in given.items() if value]:
+            raise RequestError(
+                f"harness init: --example writes the quickstart study as it is; leave {superfluous[0]} out"
+            )
+        _example(out or Path("quickstart.yaml"), force, store, json)
+        return
+    if not files:
+        raise RequestError(
+            f"harness init: FILE... is missing ({FILES}). See harness init --help, or try --example, which needs none"
+        )
+    out = out or Path("study.yaml")
     opened = open_store(store)
     asked = Asked(
         tuple(files), out, name, model, evaluation, suite, metric, declared_fields(field), minutes, force
@@ -77,6 +98,33 @@ def init(
     with shown:  # in one piece: whoever reads the first lines only has not made the study fail
         _show(made, minutes, shown)
     with contextlib.suppress(BrokenPipeError):
+        note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
+
+
+def _example(out: Path, force: bool, store: str, json: bool) -> None:
+    """Write the quickstart study and say what to do with it."""
+    from harness import models
+    from harness.errors import RequestError
+    from harness.scaffold import write_example
+
+    opened = open_store(store)
+    written = write_example(out, force=force)
+    needed = ""
+    try:
+        models.resolve(MODEL, out.absolute().parent, opened)
+    except RequestError as error:
+        needed = str(error)
+    if json:
+        print_json({"study": "quickstart", "files": [str(path) for path in written], "needed": needed or None})
+        return
+    with contextlib.suppress(BrokenPipeError):
+        print(
+            "Half the answers in a scraped pool are wrong. Is it better to verify them, or to pay for clean rows?\n"
+            "18 short runs answer that: about 9 minutes on two cores. Rows and test items are made, none are needed.\n"
+            f"Written     {', '.join(str(path) for path in written)}"
+        )
+        if needed:
+            note(f"\nFirst: {needed}")
         note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
 
 

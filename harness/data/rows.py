@@ -173,10 +173,31 @@ def ranked(rows: pl.DataFrame, *parts: object) -> list[int]:
     Rows with the same content are told apart by their occurrence, so a copy is neither always beside its
     original nor always drawn with it. The order of two rows is the same whatever else is in the table.
     """
-    occurrence = pl.col("row_id").cum_count().over("row_id") - 1
-    texts = rows.select(pl.concat_str("row_id", occurrence, separator="\x1f")).to_series()
-    order: list[int] = rank_keys(texts, *parts).argsort(kind="stable").tolist()
+    order: list[int] = by_rank(rank_table(rows, *parts), *parts).tolist()
     return order
+
+
+def rank_table(rows: pl.DataFrame, *parts: object) -> pl.DataFrame:
+    """Return what ranks are made of, 16 bytes a row: ``row_id`` as a number, and the key of a row that comes once.
+
+    Nothing in it depends on other rows, so tables of parts of the rows may be put together.
+    """
+    ids = np.frombuffer(bytes.fromhex("".join(rows["row_id"])), ">u8").astype(np.uint64)
+    keys = rank_keys((f"{row_id}\x1f0" for row_id in rows["row_id"]), *parts)
+    return pl.DataFrame({"id": ids, "key": keys}, schema={"id": pl.UInt64, "key": pl.UInt64})
+
+
+def by_rank(table: pl.DataFrame, *parts: object) -> NDArray[np.int64]:
+    """Return the positions of a ``rank_table``'s rows by their rank, 40 bytes a row while it works."""
+    ids, keys = table["id"].to_numpy(), table["key"].to_numpy().copy()
+    by_id = ids.argsort(kind="stable")
+    copies = np.flatnonzero(ids[by_id[1:]] == ids[by_id[:-1]]) + 1
+    if len(copies):  # another copy of a row has another key
+        first = np.flatnonzero(np.append(True, ids[by_id[1:]] != ids[by_id[:-1]]))
+        occurrence = copies - first[np.searchsorted(first, copies, side="right") - 1]
+        named = zip(ids[by_id[copies]].tolist(), occurrence.tolist(), strict=True)
+        keys[by_id[copies]] = rank_keys((f"{row_id:016x}\x1f{number}" for row_id, number in named), *parts)
+    return keys.argsort(kind="stable")
 
 
 def rank_keys(texts: Iterable[str], *parts: object) -> NDArray[np.uint64]:

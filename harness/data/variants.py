@@ -15,7 +15,7 @@ from harness.data import operations
 from harness.data.operations.context import Untrainable
 from harness.data.rows import DROP_SCHEMA, SCHEMA, Built, compact, dropped, drops, ranked
 from harness.errors import RequestError
-from harness.spec import AnyOperation, Sample, Variant
+from harness.spec import AnyOperation, Variant
 
 RANK = "rank"  # a row's place in its source's draw, while a variant is being built
 PASS = "pass"  # how often the row has come before, where a source too small is repeated
@@ -181,7 +181,7 @@ def samples(variant: Variant, pools: Mapping[str, int]) -> bool:
     ``pools`` says how many rows each has. True as well where only the operations or the tokens could tell.
     """
     drawn = {name: count for name, count in variant.counts().items() if count is not None}
-    if any(isinstance(operation, Sample) for operation in variant.operations):
+    if any(operation.draws for operation in variant.operations):
         return True
     if variant.in_tokens or (variant.operations and variant.max_repeats > 1):
         return bool(drawn)
@@ -211,7 +211,7 @@ def _operate(
     columns = ledger[0].columns
     for operation in chain:
         # A sample is of rows, copies included; all else would see a copy as a duplicate, or do its work twice.
-        row = ["source", RANK, PASS] if isinstance(operation, Sample) else ["source", RANK]
+        row = ["source", RANK, PASS] if operation.draws else ["source", RANK]
         distinct = rows.unique(row, keep="first", maintain_order=True)
         built = operations.apply(distinct, operation, context)
         operations.refuse_empty(distinct, built, operation, context.place)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.designs import mixtures
-from harness.spec import MixtureDirichlet, Study
+from harness.designs import arms
+from harness.spec import Study
 from harness.statistics.mixtures import FEWEST, mixture_effects
 from harness.statistics.scores import Scores
 
@@ -53,9 +53,10 @@ def predicted_mixtures(
     """
     found = []
     for index, design in enumerate(study.designs):
-        if not isinstance(design, MixtureDirichlet) or scores is None:
+        if scores is None:
             continue
-        held = {name: rows.get(name, arm) for name, arm in mixtures(study, index).items() if name in scores.arms}
+        made = design.mixtures(study, arms(study, index))
+        held = {name: rows.get(name, mix) for name, mix in made.items() if name in scores.arms}
         if len(held) < FEWEST:
             continue
         sources = [source for source in study.sources if any(mix.get(source, 0) for mix in held.values())]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from harness.designs import SIZE, aliases, combinations
-from harness.spec import FilterFactorial, Operation, Study, Variant
+from harness.spec import Operation, Study, Variant
+from harness.spec.designs.base import SIZE
 
 Rows = Mapping[str, Mapping[str, float]]  # variant -> source -> rows
 
@@ -82,18 +82,18 @@ def questions(study: Study, rows: Rows) -> list[Question]:
         rows: Rows of each source in each variant, as built; what the study asks for stands in where a variant
             lacks.
     """
-    factors, combined = _factors(study)
+    contrasts, combined = _contrasts(study)
     asked: dict[str, list[str]] = {}
     for name in study.arms:
         if name in combined:
-            for factor in combined[name].factors:
-                asked.setdefault(factor, [])
+            for topic in combined[name]:
+                asked.setdefault(topic, [])
         else:
             asked.setdefault(subject(study, name), []).append(name)
     found = []
     for topic, names in asked.items():
-        if topic in factors:
-            found.append(replace(factors[topic], others=tuple(names)))
+        if topic in contrasts:
+            found.append(replace(contrasts[topic], others=tuple(names)))
         elif topic in study.sources:
             found.append(_source_question(study, topic, names, rows))
         elif topic == SIZE:
@@ -123,19 +123,16 @@ def rule(study: Study) -> dict[str, Any]:
     }
 
 
-def _factors(study: Study) -> tuple[dict[str, Question], dict[str, FilterFactorial]]:
-    """Return the main effect of every factor, and the factorial of every arm that is one of its combinations."""
+def _contrasts(study: Study) -> tuple[dict[str, Question], dict[str, list[str]]]:
+    """Return the questions that a design's arms answer together, by subject, and the subjects of each such arm."""
     found: dict[str, Question] = {}
-    combined: dict[str, FilterFactorial] = {}
+    combined: dict[str, list[str]] = {}
     for design in study.designs:
-        if not isinstance(design, FilterFactorial):
-            continue
-        chosen = combinations(design)
-        combined |= {name: design for name in chosen if name != "baseline"}
-        for factor, note in aliases(design).items():
-            on = tuple(name for name, factors in chosen.items() if factor in factors)
-            off = tuple(name for name in chosen if name not in on)
-            found[factor] = Question(factor, "treatment", on, off, note=note)
+        contrasts = design.contrasts()
+        for one in contrasts:
+            found[one.subject] = Question(one.subject, "treatment", one.plus, one.minus, note=one.note)
+            for name in {*one.plus, *one.minus} - {"baseline"}:
+                combined[name] = [other.subject for other in contrasts]
     return found, combined
 
 

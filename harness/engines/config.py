@@ -59,7 +59,7 @@ class RayConfig(_Config):
         None, ge=1, description="default: as many as the cluster has room for now; more where an autoscaler adds nodes"
     )
     device: Literal["cpu", "cuda"] | None = Field(None, description="default: cuda when a worker has gpus")
-    worker: WorkerConfig = WorkerConfig()
+    worker: WorkerConfig = Field(WorkerConfig(), description="what each worker takes of its node")
     data: Literal["local", "ray"] = Field(
         "local", description="where sources are read and rows drawn: in this process's memory, or in parts by Ray Data"
     )

@@ -19,7 +19,7 @@ from harness import designs, models, outside
 from harness.data import contamination, files, operations, sources
 from harness.data.rows import place, ranked
 from harness.errors import RequestError
-from harness.scaffold import heldout
+from harness.scaffold import heldout, out
 from harness.scaffold.draft import Draft, task_name, text
 from harness.scaffold.heldout import TASK, HeldOut
 from harness.scaffold.look import Pool, affected, look
@@ -95,8 +95,9 @@ def first_study(
     Raises:
         RequestError: Something is not understood, too small, or already there. Nothing was written.
     """
-    base, data = asked.out.absolute().parent, asked.out.with_name(f"{asked.out.stem}-data")
-    _check(asked, base, data)
+    base, data = asked.out.absolute().parent, out.data_folder(asked.out)
+    out.check(asked.out, force=asked.force)
+    _check(asked)
     study = asked.name or re.sub(r"[^A-Za-z0-9._-]+", "-", asked.out.stem).strip("-._")[:60] or "study"
     model = relative(asked.model, base) if Path(asked.model).is_dir() else asked.model
     ready = models.resolve(model, base, store)
@@ -155,21 +156,11 @@ def first_study(
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-def _check(asked: Asked, base: Path, data: Path) -> None:
-    if asked.out.suffix not in (".yaml", ".yml"):
-        raise RequestError(f"--out: {asked.out}: a study is a .yaml file")
-    if not base.is_dir():
-        raise RequestError(f"--out: {asked.out}: there is no folder {asked.out.parent}")
+def _check(asked: Asked) -> None:
     if asked.name is not None and not NAME.match(asked.name):
         raise RequestError(f"--name: {NO_NAME.format(asked.name)}")
     if asked.metric is not None and (asked.suite is None or asked.metric.count("/") != 1):
         raise RequestError("--metric: goes with --suite, and is written TASK/METRIC, such as sums/exact_match")
-    there = [path for path in (asked.out, data) if path.exists()]
-    if there and not asked.force:
-        raise RequestError(
-            f"{there[0]} is there already; choose another name with --out, or replace it with --force. "
-            "Nothing was written."
-        )
     if asked.suite is not None and not asked.suite.is_file():
         trouble = outside.problem(asked.suite)
         raise RequestError(f"--suite: {asked.suite} {trouble}" if trouble else f"--suite: {asked.suite}: no such file")
@@ -365,7 +356,7 @@ def _copied(pool: Pool, held: HeldOut | None) -> bool:
 
 def _write(draft: Draft, asked: Asked, data: Path) -> list[Path]:
     """Write everything beside its place and move it there at the end."""
-    content = text(draft)
+    content = out.editor_line(asked.out) + text(draft)
     whole = yaml.safe_load(content)
     if draft.held is None:
         assert asked.suite is not None
@@ -389,6 +380,7 @@ def _write(draft: Draft, asked: Asked, data: Path) -> list[Path]:
             if (made / part).exists():
                 data.mkdir(exist_ok=True)
                 (made / part).rename(data / part)
+        out.write_schema(asked.out)
         (Path(scratch) / asked.out.name).replace(asked.out)
     return [asked.out, *sorted(path for part in ("train", TASK) for path in (data / part).glob("*.jsonl"))]
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import designs
 from harness.data import files, sources
 from harness.errors import RequestError
 from harness.packing import FORMATS, PACKINGS
 from harness.spec import Source
+from harness.spec.designs.base import SIZE
 
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)")
 SPLIT = re.compile(r"(test|validation|valid|val|dev|eval)(?![a-z])", re.IGNORECASE)
@@ -43,7 +43,7 @@ def named(arguments: Sequence[tuple[str, tuple[str, ...]]], base: Path) -> dict[
         for suffix in (*PACKINGS, *FORMATS):
             stem = stem.removesuffix(suffix)
         name = re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-._")[:40] or "rows"
-        name = f"{name}-rows" if name == designs.SIZE else name
+        name = f"{name}-rows" if name == SIZE else name
         number = sum(other == name or other.startswith(f"{name}-") for other in found)
         found[f"{name}-{number + 1}" if name in found else name] = source(argument, paths, base, name)
     return found

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.designs import apportion
 from harness.errors import RequestError
+from harness.spec.designs.base import apportion
 
 # Seeds, steps and rows per step, in the order of preference; the first that fits the time is taken. Three seeds before
 # longer training: with two, seed noise hides nearly everything.

@@ -26,6 +26,7 @@ from harness.spec.operations import (
     Pii,
     Sample,
     Trainable,
+    Use,
     Verify,
 )
 from harness.spec.study import Control, Decide, Decontaminate, Study, Track
@@ -65,6 +66,7 @@ __all__ = [
     "Task",
     "Track",
     "Trainable",
+    "Use",
     "Variant",
     "Verify",
 ]

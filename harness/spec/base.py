@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 COMMIT = re.compile(r"^[0-9a-f]{40}\Z")  # a revision that cannot move
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # `$` would let a line end through
 NO_NAME = "{!r} is not a name: letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
+# The same for editors, by JSON Schema: of a field that is a name, and of a mapping whose keys are names.
+A_NAME: dict[str, Any] = {"pattern": NAME.pattern.replace(r"\Z", "$")}
+BY_NAME: dict[str, Any] = {"propertyNames": A_NAME}
 Origin = Literal["production", "annotation", "public", "augmented", "synthetic"]
 
 

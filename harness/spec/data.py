@@ -23,18 +23,20 @@ class Source(Spec):
         None, description="jsonl, json, csv or parquet (.gz, .zst); globs; relative to the study"
     )
     hub: str | None = Field(None, description="owner/name of a Hub dataset")
-    revision: str | None = None
-    split: str = "train"
-    generator: Literal["reasoning-gym"] | None = None
-    task: str | None = Field(None, description="the generator's task")
+    revision: str | None = Field(None, description="of a Hub dataset: the commit, 40 hex digits")
+    split: str = Field("train", description="of a Hub dataset")
+    generator: Literal["reasoning-gym"] | None = Field(None, description="makes rows instead of reading them")
+    task: str | None = Field(None, description="the generator's task, such as chain_sum")
     config: dict[str, Any] | str | None = Field(None, description="the generator's settings, or the Hub configuration")
-    seed: int = 0
+    seed: int = Field(0, description="of the generator: another seed makes other rows")
     rows: int | None = Field(
         None, ge=1, description="rows to generate, or at most this many rows of the pool, from the top"
     )
     corrupt: float = Field(0.0, ge=0, le=1, description="share of numeric answers made wrong (off by 1, 2 or 10)")
     fields: dict[str, str] = Field(
-        default={}, description="canonical field -> column, or a template such as 'Q: {question}'"
+        default={},
+        description="canonical field -> column, or a template such as 'Q: {question}'",
+        json_schema_extra={"propertyNames": {"enum": list(CANONICAL_FIELDS)}},
     )
     optional: tuple[str, ...] = Field(
         default=(),
@@ -43,10 +45,12 @@ class Source(Spec):
     columns: tuple[str, ...] = Field(
         default=(), description="further columns to carry along: scores and labels that operations ask for"
     )
-    license: str | None = None
-    origin: Origin | None = None
-    cost_per_row: float | None = Field(None, ge=0)
-    on_bad_row: Literal["stop", "drop"] = "stop"
+    license: str | None = Field(None, description="licence of rows that name none themselves")
+    origin: Origin | None = Field(None, description="where the rows come from")
+    cost_per_row: float | None = Field(None, ge=0, description="price of one further row, in any currency")
+    on_bad_row: Literal["stop", "drop"] = Field(
+        "stop", description="what a row that cannot be used does: stops the study, or goes to the drop ledger"
+    )
     operations: Operations
 
     @field_validator("operations", mode="before")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from harness.errors import did_you_mean
-from harness.spec.base import NAME, NO_NAME, Spec, named
+from harness.spec.base import A_NAME, BY_NAME, NAME, NO_NAME, Spec, named
 from harness.spec.data import Source, Variant
 from harness.spec.designs import Design, design
 from harness.spec.training import Recipe, Suite
 
 Control = Literal["aa", "random_subset"]
+Seeds = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})]
 PARAPHRASE = 0.7  # cosine from which a row that says an item's answer asks what the item asks
 FEW = 2000  # items of a suite for which looking for paraphrases costs little
 
@@ -20,9 +21,11 @@ FEW = 2000  # items of a suite for which looking for paraphrases costs little
 class Decide(Spec):
     """The decision rule, fixed before anything runs."""
 
-    metric: str = Field(description="task/metric, such as sums/exact_match")
+    metric: str = Field(
+        description="task/metric, such as sums/exact_match", json_schema_extra={"pattern": "^[^/]+/[^/]+$"}
+    )
     smallest_effect: float = Field(gt=0, description="effects below this do not matter in practice")
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="how often a study without any effect may find one")
 
     @field_validator("metric")
     @classmethod
@@ -39,7 +42,7 @@ class Decontaminate(Spec):
     copies. Paraphrases in suites of fewer than 2,000 items.
     """
 
-    ngram: int = Field(13, ge=3, le=50)
+    ngram: int = Field(13, ge=3, le=50, description="words in a row, shared with an item, that are a match")
     fuzzy: float | None = Field(0.6, gt=0, le=1, description="share of an item that an edited copy keeps; null: off")
     templates: Literal["keep", "drop"] = Field(
         "keep", description="rows that ask the same as an item with other numbers; reported either way"
@@ -76,23 +79,34 @@ class Track(Spec):
 class Study(Spec):
     """A question about data, and everything needed to answer it."""
 
-    study: str
-    question: str
-    hypothesis: str = ""
+    study: str = Field(description="its name", json_schema_extra=A_NAME)
+    question: str = Field(description="what you want to know, in words; heads every output")
+    hypothesis: str = Field("", description="what you expect, written before the study runs")
     outcome: str = Field("", description="written after the study has run: what was found")
     model: str = Field(description="smollm2-135m-instruct, owner/name@revision, or a folder")
-    recipe: Recipe
-    suite: Suite
-    sources: dict[str, Source] = Field(min_length=1)
-    baseline: Variant
-    arms: dict[str, Variant] = {}
+    recipe: Recipe = Field(description="how every arm is trained")
+    suite: Suite = Field(description="what every arm is tested on")
+    sources: dict[str, Source] = Field(min_length=1, description="name -> a pool of rows", json_schema_extra=BY_NAME)
+    baseline: Variant = Field(description="the training set that every arm is compared with")
+    arms: dict[str, Variant] = Field(
+        {}, description="name -> a training set to compare with the baseline", json_schema_extra=BY_NAME
+    )
     designs: tuple[Design, ...] = Field(default=(), description="patterns that expand to further arms")
-    controls: tuple[Control, ...] = ("aa", "random_subset")
-    seeds: int | tuple[int, ...] = 3
-    match: Literal["steps", "rows", "tokens", "additive"] = "steps"
-    decide: Decide
-    decontaminate: Decontaminate = Decontaminate()
-    track: Track = Track()
+    controls: tuple[Control, ...] = Field(
+        ("aa", "random_subset"),
+        description="arms that must show nothing: the baseline under other seeds, and with rows dropped at random",
+    )
+    seeds: Seeds | tuple[int, ...] = Field(
+        3, description="how often every arm is trained (1 to 100), or the seeds themselves"
+    )
+    match: Literal["steps", "rows", "tokens", "additive"] = Field(
+        "steps",
+        description="what arms have alike: steps of training; rows or tokens (dropped rows are refilled from the "
+        "pool); additive: nothing, smaller arms train for fewer steps",
+    )
+    decide: Decide = Field(description="the rule of decision, fixed before the study runs")
+    decontaminate: Decontaminate = Field(Decontaminate(), description="how copies of test items are found among rows")
+    track: Track = Field(Track(), description="what MLflow gets")
     trust_remote_code: bool = Field(
         default=False, description="run Python code that comes with the model: only for a model you trust"
     )

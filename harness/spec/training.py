@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.errors import RequestError
-from harness.spec.base import Spec, named
+from harness.spec.base import A_NAME, BY_NAME, Spec, named
 
 # What Llama 3's own template falls back on where it cannot ask for the date.
 DATE = datetime.date(2024, 7, 26)
@@ -18,10 +18,12 @@ DATE = datetime.date(2024, 7, 26)
 class Lora(Spec):
     """Low-rank adapters on every linear layer (or the named ones)."""
 
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    r: int = Field(16, ge=1, description="rank of the adapters")
+    alpha: int = Field(32, ge=1, description="their strength: updates are scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's inputs left out while training")
+    targets: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="names of the layers that get an adapter, or all linear ones"
+    )
 
 
 class Recipe(Spec):
@@ -31,15 +33,17 @@ class Recipe(Spec):
         "sft", description="sft: completions; text: raw text, packed; dpo: preference pairs"
     )
     beta: float = Field(0.1, gt=0, description="dpo only: how strongly the model is held to the base model")
-    lora: Lora = Lora()
-    learning_rate: float = Field(2e-4, gt=0)
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    lora: Lora = Field(Lora(), description="the low-rank adapters that are trained")
+    learning_rate: float = Field(2e-4, gt=0, description="the highest of the schedule")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "linear", description="how the learning rate goes on after warming up"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps in which the learning rate rises from 0")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down to this")
     batch: int = Field(8, ge=1, description="global batch: rows per optimizer step")
-    steps: int | None = Field(None, ge=1)
-    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1, description="optimizer steps of every arm; goes with match: steps")
+    epochs: float | None = Field(None, gt=0, description="passes over the training set; for the other kinds of match")
     max_length: int = Field(1024, ge=8, description="tokens; longer rows are cut at the end")
     chat_template: bool = Field(False, description="render rows through the model's chat template")
     date: datetime.date = Field(
@@ -68,10 +72,10 @@ class Task(Spec):
 
     task: str = Field(description="the lm-eval task (or group) name; for a generator, its task")
     path: str | None = Field(None, description="folder with the task's YAML and data, relative to the suite file")
-    generator: Literal["reasoning-gym"] | None = None
-    config: dict[str, Any] | None = None
+    generator: Literal["reasoning-gym"] | None = Field(None, description="makes the items")
+    config: dict[str, Any] | None = Field(None, description="the generator's settings")
     items: int | None = Field(None, ge=1, description="items to generate")
-    seed: int = 0
+    seed: int = Field(0, description="of the generator: another seed makes other items")
     question: str = Field("{question}", description="template of a generated item's question")
     answer: str = Field(" {answer}", description="template of a generated item's answer")
     append_eos: bool = Field(True, description="a generated item's answer must end where the model's turn ends")
@@ -114,9 +118,11 @@ class Task(Spec):
 class Suite(Spec):
     """Held-out tasks, pinned to the item, split into a selection and a confirmation half."""
 
-    suite: str
-    tasks: dict[str, Task] = Field(min_length=1)
-    chat_template: bool = False
+    suite: str = Field(description="its name", json_schema_extra=A_NAME)
+    tasks: dict[str, Task] = Field(
+        min_length=1, description="name, used in decide.metric -> the task", json_schema_extra=BY_NAME
+    )
+    chat_template: bool = Field(False, description="ask questions through the model's chat template")
     confirmation: float = Field(0.5, ge=0, lt=1, description="share of items kept for confirmation, by digest")
 
     @field_validator("suite")

@@ -100,7 +100,7 @@ def test_help_names_every_verb_and_every_option() -> None:
     found = list(commands())
     assert {words[0] for words, _ in found} == {
         "init", "plan", "run", "status", "compare", "decide", "report", "power", "stats", "sync", "ui", "doctor",
-        "store", "data",
+        "store", "data", "schema",
     }  # fmt: skip
     for words, command in found:
         assert words[0] in top

@@ -148,7 +148,7 @@ def test_a_suite_of_ones_own(cli: Any, folder: Path) -> None:
     said = start(cli, folder, "ours.jsonl", "--suite", "suite.yaml")
     assert said["metric"] == "sums/exact_match"
     assert load_study(folder / "study.yaml").study.suite.suite == "sums"
-    assert not (folder / "study-data").exists()
+    assert [path.name for path in (folder / "study-data").iterdir()] == ["study.schema.json"]
 
 
 def test_a_dataset_of_the_hub(cli: Any, folder: Path) -> None:

@@ -28,12 +28,12 @@ import polars as pl
 
 from harness.data.duplicates.near import nearly
 from harness.data.duplicates.semantic import by_meaning
-from harness.data.duplicates.words import first_place, normalized
+from harness.data.duplicates.words import first_place, later, normalized, word_digests
 
 if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
-__all__ = ["THRESHOLDS", "clusters", "normalized"]
+__all__ = ["THRESHOLDS", "clusters", "later", "normalized", "word_digests"]
 
 THRESHOLDS = {"near": 0.7, "semantic": 0.9}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
@@ -70,6 +72,24 @@ def rewrite(
         rows["row_id"].scatter(changed, row_ids(rows.select(CONTENT_COLUMNS)[changed])),
         rows["meta"].scatter(changed, pl.Series(noted, dtype=pl.String)),
     )
+
+
+def renamed(before: pl.DataFrame, after: pl.DataFrame, operation: str) -> tuple[pl.DataFrame, pl.Series]:
+    """Give rows whose content is another than before another ``row_id``, and note the operation that changed them.
+
+    Returns:
+        The rows, and the numbers of those that were given one: not those that have another ``row_id`` already.
+    """
+    other = reduce(or_, (before[name].ne_missing(after[name]) for name in CONTENT_COLUMNS))
+    changed = (other & (before["row_id"] == after["row_id"])).arg_true()
+    if not len(changed):
+        return after, changed
+    noted = [_noted(meta, operation) for meta in after["meta"].gather(changed)]
+    rows = after.with_columns(
+        after["row_id"].scatter(changed, row_ids(after.select(CONTENT_COLUMNS)[changed])),
+        after["meta"].scatter(changed, pl.Series(noted, dtype=pl.String)),
+    )
+    return rows, changed
 
 
 def _used(rows: pl.DataFrame, field: str | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,28 @@ def path(named: str, folder: Path | None, whose: str) -> Path:
         near = did_you_mean(module, (one.stem for one in folder.glob("*.py")))
         raise RequestError(f"{whose}: function {named}: no file {file}.{near}")
     return file
+
+
+def held(named: str, folder: Path | None, whose: str) -> dict[str, str]:
+    """Return ``{"function/<module>": sha256}`` of the file that holds a function.
+
+    Raises:
+        RequestError: There is none.
+    """
+    file = path(named, folder, whose)
+    return {f"function/{file.stem}": outside.digest(file)}
+
+
+def version_of(library: str, whose: str) -> str:
+    """Return the version of a distribution that is installed.
+
+    Raises:
+        RequestError: It is not.
+    """
+    try:
+        return version(library)
+    except PackageNotFoundError as error:
+        raise RequestError(f"{whose}: {library} is not installed: pip install {library}") from error
 
 
 def answers(named: str, rows: pl.DataFrame, folder: Path | None, whose: str) -> list[Any]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from harness.data.operations.context import Context
 from harness.errors import RequestError
-from harness.spec import AnyOperation, Clean, Filter, Operation, Pii, Trainable
+from harness.spec import AnyOperation, Operation, Trainable
 
 ENCODE, CUT = Trainable(op="encode"), Trainable(op="cut")
 
@@ -23,9 +23,8 @@ def of_source(chain: Sequence[Operation], context: Context) -> tuple[AnyOperatio
     """
     if context.untrainable is None:
         return tuple(chain)
-    filters = [one for one in chain if isinstance(one, Filter)]
-    scored = any(one.min_perplexity or one.max_perplexity for one in filters)
-    counted = scored or any(one.min_tokens or one.max_tokens for one in filters)
+    scored = any("perplexity" in one.needs for one in chain)
+    counted = scored or any("tokens" in one.needs for one in chain)
     return (*(ENCODE,) * counted, *(CUT,) * scored, *chain, ENCODE, CUT)
 
 
@@ -36,13 +35,7 @@ def of_variant(chain: Sequence[Operation], context: Context) -> tuple[AnyOperati
 
 def changes(chain: Sequence[Operation]) -> bool:
     """Tell whether an operation changes rows, rather than only dropping some."""
-    return any(isinstance(one, Clean) or (isinstance(one, Pii) and one.action == "mask") for one in chain)
-
-
-def reasons(rows: pl.DataFrame, operation: Trainable, context: Context) -> pl.Series:
-    """Return why each row goes; null where it stays."""
-    assert context.untrainable is not None
-    return context.untrainable(rows, operation.op)
+    return any(one.changes for one in chain)
 
 
 def refuse(name: str, first: pl.DataFrame, count: int) -> None:

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from harness.data.generators import score
 from harness.data.operations import functions
-from harness.data.operations.context import Context, which
+from harness.data.operations.context import which
 from harness.errors import RequestError
 from harness.identity import canonical_json
-from harness.spec import Verify
 
 
-def scores(rows: pl.DataFrame, rule: Verify, context: Context, whose: str) -> list[float]:
+def scores(rows: pl.DataFrame, function: str | None, folder: Path | None, whose: str) -> list[float]:
     """Return how right each row's completion is, 0 to 1.
 
     Raises:
         RequestError: A row has no verifier or nothing that could be checked, or the function fails.
     """
     records = rows.select("row_id", "source", "meta", "completion", "messages", "verifier").iter_rows(named=True)
-    if rule.function is None:
+    if function is None:
         return [_score(record, whose) for record in records]
-    said = functions.answers(rule.function, rows, context.folder, whose)
-    return [functions.grade(value, row, rule.function, whose) for value, row in zip(said, records, strict=True)]
+    said = functions.answers(function, rows, folder, whose)
+    return [functions.grade(value, row, function, whose) for value, row in zip(said, records, strict=True)]
 
 
-def refused(values: list[float], rule: Verify) -> pl.Series:
-    """Return, for each score, why its row goes, or null."""
+def refused(values: list[float], least: float, keep: str) -> pl.Series:
+    """Return, for each score, why its row goes, or null.
+
+    Args:
+        values: The scores.
+        least: A completion is right from this score on.
+        keep: ``right``, ``wrong`` or ``all``.
+    """
     reasons: list[str | None] = []
     for value in values:
-        right = value >= rule.min_score
-        if rule.keep == "right" and not right:
-            reasons.append(f"score {value:.3g}, below {rule.min_score:g}")
-        elif rule.keep == "wrong" and right:
-            reasons.append(f"score {value:.3g}, not below {rule.min_score:g}")
+        right = value >= least
+        if keep == "right" and not right:
+            reasons.append(f"score {value:.3g}, below {least:g}")
+        elif keep == "wrong" and right:
+            reasons.append(f"score {value:.3g}, not below {least:g}")
         else:
             reasons.append(None)
     return pl.Series(reasons, dtype=pl.String)

@@ -1,9 +1,11 @@
 """Pools and training sets made in parts, on as many machines as there are: the same as ``pools.LocalPools`` makes.
 
-Rows are in files of a folder that all machines see; a machine holds one part of them in memory. The one that asks for
-the work holds no text but of rows that are drawn, of bad records and of what overlaps the suite: otherwise, numbers. At
-most 40 bytes a row while ranks are computed, else 16 (the digest of each row), and as many for each row that repeats
-another.
+Rows are in files of a folder that all machines see; a machine holds one part of them in memory. Operations are those
+of rows in memory (``spec.operations``): one on each row is done to each part where it is; for one across rows the key
+of every row is brought to the one that asks for the work, which tells the rows that go. That one holds no text but of
+rows that are drawn, of bad records, of what overlaps the suite, and in keys that are text; otherwise, numbers. At most
+40 bytes a row while ranks are computed or words compared, else 16 (the digest of each row), and as many for each row
+that repeats another.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ import polars as pl
 
 from harness import outside
 from harness.data import operations
-from harness.data.operations import Emptied, label
 from harness.data.pools import File
-from harness.data.rows import Built, row_digests
-from harness.data.spread.going import Going, going
+from harness.data.rows import row_digests
+from harness.data.spread.going import going
 from harness.data.spread.parts import AT, Numbers, Part, Spread, numbered, write
 from harness.errors import RequestError
-from harness.spec import AnyOperation, Dedupe, Filter, Sample
+from harness.spec import AnyOperation
+from harness.spec.operations.base import Emptied, Gone
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Item:
 
     number: int
     part: Part
-    going: Going | None = None
+    going: Gone | None = None
     at: Numbers | None = None
 
 
@@ -101,7 +101,7 @@ class Work:
             rows = rows.with_columns(pl.Series(AT, item.at, pl.Int64)).sort(AT)
         return self.done(f"{item.number:06}", rows, item.going)
 
-    def done(self, name: str, rows: pl.DataFrame, gone: Going | None = None) -> Left:
+    def done(self, name: str, rows: pl.DataFrame, gone: Gone | None = None) -> Left:
         """Do the operations on rows, and write what is left and what is lost."""
         counts: dict[int, int] = {}
         lost: dict[int, Part] = {}
@@ -109,14 +109,12 @@ class Work:
         for number in range(self.start, self.stop):
             operation = self.chain[number]
             try:
+                told = None
                 if gone is not None and number == self.start:
-                    reasons = gone.reasons(rows.height)
-                    built = Built(rows.filter(reasons.is_null()), operations.ledger(rows, label(operation), reasons))
-                else:
-                    built = operations.apply(rows, operation, self.context)
+                    told = operations.reasons_of(rows.height, gone.rows, gone.why)
+                built = operations.apply(rows, operation, self.context, told)
                 if not built.rows.height:
-                    whose = f"{self.context.place}: {label(operation)}"
-                    emptied[number] = Emptied.of(rows, built, operation, whose)
+                    emptied[number] = operations.emptied(rows, built, operation, operation.whose(self.context))
             except RequestError as error:
                 return Left(rows=counts, lost=lost, emptied=emptied, failed=(number, error))
             if built.drops.height:
@@ -152,7 +150,7 @@ def stages(chain: Sequence[AnyOperation]) -> list[tuple[int, int]]:
 
     The first stage has such operations only, and may have none.
     """
-    cuts = [0, *(number for number, one in enumerate(chain) if isinstance(one, Dedupe | Sample)), len(chain)]
+    cuts = [0, *(number for number, one in enumerate(chain) if one.scope == "all"), len(chain)]
     return list(pairwise(cuts))
 
 
@@ -163,11 +161,9 @@ def refuse_unspread(chain: Sequence[AnyOperation], whose: str) -> None:
         RequestError: With the operation, and what to do.
     """
     for operation in chain:
-        by_perplexity = isinstance(operation, Filter) and (operation.min_perplexity or operation.max_perplexity)
-        by_meaning = isinstance(operation, Dedupe) and operation.method == "semantic"
-        if by_perplexity or by_meaning:
+        if {"perplexity", "embeddings"} & operation.needs:
             raise RequestError(
-                f"{whose}: {label(operation)} needs a model and all rows in one place, which `data: ray` does not do; "
+                f"{whose}: {operation} needs a model and all rows in one place, which `data: ray` does not do; "
                 "leave the operation out, or set `data: local` in the engine file"
             )
 
@@ -214,7 +210,7 @@ def operate(spread: Spread, lefts: list[Left], first: Work, *, digests: bool = F
         folder = first.folder / f"{start:03}"
         gone = going(spread, parts, first.chain[start], first.context, folder / "keys")
         work = Work(first.chain, start, stop, first.context, folder, digests and not rest)
-        lefts = spread.map(work, [Item(at, part, gone.get(at, Going.none())) for at, part in enumerate(parts)])
+        lefts = spread.map(work, [Item(at, part, gone.get(at, Gone([], []))) for at, part in enumerate(parts)])
         shutil.rmtree(folder / "keys", ignore_errors=True)
         for part in parts:
             part.file.path.unlink()

@@ -18,8 +18,12 @@ import polars as pl
 from harness.data import duplicates
 from harness.data.duplicates.joining import merged
 from harness.data.duplicates.near import BANDS, Texts, met, places_of
+from harness.data.operations import Context
 from harness.data.operations.content import texts
-from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, write
+from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, together, write
+from harness.spec import Dedupe
+from harness.spec.operations.base import Gone
+from harness.spec.operations.dedupe import REPEATS
 
 BUCKET = 1 << 20  # lines that are brought together at a time: where rows are, in all bands
 WORDS = 1 << 17  # the same, with their words
@@ -70,6 +74,27 @@ class Some:
     def rows(self) -> Numbers:
         """Return the rows, by their numbers within the part."""
         return np.delete(np.arange(self.part.rows), self.without)
+
+
+def nearly_repeated(spread: Spread, parts: Sequence[Part], operation: Dedupe, context: Context, folder: Path) -> Gone:
+    """Return the rows that ``Dedupe.gone`` says: those that repeat an earlier one exactly, and those that nearly do.
+
+    Raises:
+        RequestError: A row lacks the field that is looked at.
+    """
+    threshold = duplicates.THRESHOLDS["near"] if operation.threshold is None else operation.threshold
+    rule = Rule(operation.field, threshold, operation.whose(context), folder)
+    digests, order = together(spread, parts, partial(_digests, rule=rule))
+    exact, exact_first = (order[numbers] for numbers in duplicates.later(digests))
+    numbers, first = nearly(spread, parts, rule, np.sort(exact))
+    # What repeats a row exactly that nearly repeats another repeats that one.
+    now = dict(zip(numbers.tolist(), first.tolist(), strict=True))
+    like = [now.get(one, one) for one in exact_first.tolist()]
+    return Gone(np.concatenate([exact, numbers]), REPEATS["near"], np.concatenate([np.array(like, np.int64), first]))
+
+
+def _digests(part: Part, rule: Rule) -> pl.DataFrame:
+    return duplicates.word_digests(texts(part.read(), rule.field, rule.whose))
 
 
 def nearly(spread: Spread, parts: Sequence[Part], rule: Rule, without: Numbers) -> tuple[Numbers, Numbers]:

@@ -131,6 +131,17 @@ def starts(parts: Sequence[Part]) -> Numbers:
     return np.cumsum([0, *(part.rows for part in parts)])
 
 
+def together(
+    spread: Spread, parts: Sequence[Part], work: Callable[[Part], pl.DataFrame]
+) -> tuple[pl.DataFrame, Numbers]:
+    """Return a table of something small of all rows, in their order, and the number of each through all parts."""
+    table = pl.concat(spread.map(work, parts))
+    if all(part.first is not None for part in parts):
+        return table, np.arange(table.height)
+    order = np.concatenate([part.at() for part in parts]).argsort(kind="stable")
+    return table[order], order
+
+
 def places(parts: Sequence[Part], numbers: Numbers) -> list[tuple[int, Numbers, Numbers]]:
     """Say in which parts some rows are.
 

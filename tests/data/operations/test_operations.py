@@ -18,7 +18,7 @@ from harness.data.operations import Context, apply_all, changed, inputs, label, 
 from harness.data.rows import DROP_SCHEMA, SCHEMA, Built, frame, row_id
 from harness.errors import RequestError
 from harness.records import CONTENT_COLUMNS
-from harness.spec import OPERATIONS, Clean, Dedupe, Filter, Operation, Pii, Sample, Verify
+from harness.spec import OPERATIONS, Clean, Dedupe, Filter, Operation, Pii, Sample, Use, Verify
 from tests.data.operations.made import conversation, do, module, places, table
 
 WORDS = (
@@ -60,6 +60,7 @@ STEADY: tuple[Operation, ...] = (
     Pii(),
     Pii(action="drop"),
     Pii(kinds=("email", "ip")),
+    Use(function="mine:lower"),
 )
 EVERY = (*STEADY, Sample(fraction=0.4))
 FUNCTIONS = """
@@ -68,6 +69,9 @@ def keep(row):
 
 def grade(row):
     return len(row["completion"]) % 3 / 2
+
+def lower(row):
+    return None if "1" in row["completion"] else row | {"completion": row["completion"].lower()}
 """
 
 
@@ -254,6 +258,7 @@ def test_what_operations_need_is_known_before_they_run(folder: Path) -> None:
     assert needs_embeddings([Clean(), Dedupe(method="semantic")])
     assert not needs_embeddings([Dedupe(method="near")])
     digest = hashlib.sha256((folder / "mine.py").read_bytes()).hexdigest()
+    assert inputs([Use(function="mine:lower")], folder) == {"function/mine": digest}
     assert inputs([Filter(function="mine:keep"), Verify(function="mine:grade")], folder) == {"function/mine": digest}
     assert inputs([Clean(), Filter(languages=("en",)), Filter(datatrove="c4_quality")], None) == {
         f"library/{name}": version(name) for name in ("ftfy", "py3langid", "datatrove", "spacy")

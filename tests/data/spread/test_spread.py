@@ -32,7 +32,12 @@ CHAINS: list[list[Any]] = [
     [{"dedupe": {"field": "prompt"}}, {"filter": {"max_words": 5}}, {"sample": {"fraction": 0.5}}],
     [{"sample": {"fraction": 0.7}}, {"dedupe": {}}, {"sample": {"rows": 2}}],
     ["clean", {"filter": {"exclude": "six"}}, {"dedupe": {"field": "completion"}}, {"filter": {"min_chars": 9}}],
+    [{"dedupe": {}}, {"use": "mine:shout"}, {"dedupe": {"field": "prompt"}}, {"use": "mine:shout"}],
 ]
+MINE = """
+def shout(row):
+    return None if "5" in row["completion"] else row | {"prompt": row["prompt"].upper() + "!"}
+"""
 
 
 class Made:
@@ -98,6 +103,7 @@ def test_sources(
     spread: SpreadPools, tmp_path: Path, files: list[list[dict[str, Any]]], chain: list[Any], rows: int
 ) -> None:
     folder = written(tmp_path / "data", files)
+    (tmp_path / "mine.py").write_text(MINE)
     source = Source.model_validate(
         {"path": "data", "columns": ["score"], "operations": chain, "rows": rows * 4 or None, "on_bad_row": "drop"}
     )

@@ -1,0 +1,152 @@
+"""What every design says about itself: its fields, the arms it stands for, and what these are to answer.
+
+A design is one module of this folder and one line in ``__init__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from harness.errors import RequestError, did_you_mean
+from harness.spec.base import Spec
+from harness.spec.data import Variant
+
+if TYPE_CHECKING:
+    from harness.spec.study import Study
+
+SIZE = "size"  # the treatment that the rungs of a ladder over all sources test
+Counts = Mapping[str, int | None]  # source -> rows or tokens; None for all of it
+Arm = tuple[str, Variant]
+
+
+class Contrast(NamedTuple):
+    """A question that all arms of a design answer together: the mean of ``plus`` minus the mean of ``minus``.
+
+    Attributes:
+        subject: What it is about, a treatment.
+        plus: The variants with it.
+        minus: The variants without.
+        note: What cannot be told apart from the effect; empty where nothing is.
+    """
+
+    subject: str
+    plus: tuple[str, ...]
+    minus: tuple[str, ...]
+    note: str = ""
+
+
+class BaseDesign(Spec):
+    """A pattern that stands for arms; see ``leave_one_out`` for a simple one.
+
+    Attributes:
+        design: Its name in a study.
+        balanced: Whether every arm is made, even where the study has the same one under another name.
+    """
+
+    design: str
+    balanced: ClassVar[bool] = False
+
+    def arms(self, study: Study, index: int) -> Iterator[Arm]:
+        """Yield the arms, each with its name; each says in ``tests`` what it is about.
+
+        Args:
+            study: The study. An arm that it has already under another name is left out unless ``balanced``.
+            index: The design's position in ``study.designs``.
+
+        Raises:
+            RequestError: The design does not fit the study; the message starts with the field.
+        """
+        raise NotImplementedError
+
+    def contrasts(self) -> list[Contrast]:
+        """Return what its arms answer together; none where each arm is compared with the baseline by itself."""
+        return []
+
+    def controlled(self, rows: Mapping[str, float]) -> Collection[str]:
+        """Return the arms that get a control (as many rows dropped at random), of those that could.
+
+        Args:
+            rows: Variant -> rows, of all arms of the study that only drop rows of the baseline.
+        """
+        return rows
+
+    def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
+        """Return the mixtures to learn from which to try next: variant -> source -> rows; none where it makes none.
+
+        Args:
+            study: The study.
+            arms: Those of this design.
+        """
+        return {}
+
+
+# ----------------------------------------------------------------------------------- the baseline, and arms like it
+
+
+def apportion(counts: Mapping[str, int], total: int) -> dict[str, int]:
+    """Divide ``total`` in proportion to ``counts`` by whole numbers that add up to it (Sainte-Lague).
+
+    Unlike rounding by largest remainders, a larger total never gives a source fewer rows, so ladders are nested
+    (Balinski and Young 2001). Of equal claims the first name goes first. Sources that get nothing are left out.
+    """
+    claims = {name: count for name, count in counts.items() if count}
+    whole, start = sum(claims.values()), max(0, total - len(claims))
+    # So many each has however the rest is given out: the rounded share of a total that is a little too small.
+    shares = {name: -((whole - 2 * count * start) // (2 * whole)) for name, count in claims.items()}
+    for _ in range(total - sum(shares.values())):
+        shares[min(claims, key=lambda name: (Fraction(2 * shares[name] + 1, claims[name]), name))] += 1
+    return {name: share for name, share in shares.items() if share}
+
+
+def baseline_counts(study: Study) -> dict[str, int | None]:
+    """Return what the baseline holds of each source (rows or tokens; None for all of it), empty shares left out."""
+    return {name: count for name, count in study.baseline.counts().items() if count != 0}
+
+
+def known_counts(counts: Mapping[str, int | None], place: str) -> dict[str, int]:
+    """Return the counts where all of them are numbers.
+
+    Raises:
+        RequestError: One is ``all``.
+    """
+    known = {name: count for name, count in counts.items() if count is not None}
+    unknown = [name for name in counts if name not in known]
+    if unknown:
+        raise RequestError(
+            f"{place}: baseline.mix.{unknown[0]} is `all`, so the size to keep shows only when the data are read; "
+            "give the baseline numbers, or weights and rows"
+        )
+    return known
+
+
+def refuse_tokens(study: Study, place: str, instead: str) -> None:
+    """Refuse a baseline that counts tokens, where arms are counted in rows.
+
+    Raises:
+        RequestError: It does; ``instead`` says what would do.
+    """
+    if study.baseline.in_tokens:
+        raise RequestError(f"{place}: the baseline counts tokens, and arms counted in rows are not its match{instead}")
+
+
+def chosen(
+    study: Study, asked: tuple[str, ...] | None, fitting: Collection[str], place: str, unfit: str
+) -> Collection[str]:
+    """Return the sources a design names, else all that fit."""
+    for index, name in enumerate(asked or ()):
+        if name not in study.sources:
+            near = did_you_mean(name, fitting)
+            raise RequestError(f'{place}[{index}]: no source is named "{name}".{near}')
+        if name not in fitting:
+            raise RequestError(f"{place}[{index}]: {unfit} {name}.{did_you_mean(name, fitting)}")
+    return fitting if asked is None else asked
+
+
+def mixed(study: Study, counts: Mapping[str, int | None], tests: str) -> Variant:
+    """Return the baseline with other rows: its operations and all else stay."""
+    unit: Literal["rows", "tokens"] = "tokens" if study.baseline.in_tokens else "rows"
+    mix = {name: "all" if count is None else count for name, count in counts.items()}
+    changes = {"mix": mix, "rows": None, "tokens": None, "unit": unit, "tests": tests}
+    return study.baseline.model_copy(update=changes)

@@ -1,0 +1,84 @@
+"""``mixture_dirichlet``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from harness.errors import RequestError, did_you_mean
+from harness.spec.data import Variant
+from harness.spec.designs.base import Arm, BaseDesign, Counts, baseline_counts, mixed, refuse_tokens
+
+if TYPE_CHECKING:
+    from harness.spec.study import Study
+
+
+class MixtureDirichlet(BaseDesign):
+    """Random mixtures around a prior (Dirichlet), and the prior itself; all of the same size.
+
+    Example::
+
+        designs:
+          - mixture_dirichlet: {draws: 16, rows: 400}
+          - mixture_dirichlet: {draws: 16, rows: 400, prior: {forum: 0.7, manual: 0.3}}
+    """
+
+    design: Literal["mixture_dirichlet"] = "mixture_dirichlet"
+    draws: int = Field(ge=1, le=512, description="random mixtures, each an arm")
+    rows: int = Field(ge=1, description="total rows of every mixture")
+    prior: dict[str, float] | None = Field(None, description="weights; default: every source alike")
+    concentration: float = Field(5.0, gt=0, description="large: draws stay near the prior")
+    seed: int = Field(0, description="of the random mixtures")
+
+    def arms(self, study: Study, index: int) -> Iterator[Arm]:
+        """Yield the prior and ``draws`` different mixtures from Dirichlet(concentration x prior), all of ``rows`` rows.
+
+        The mean of the draws is the prior; the variance of a weight w is w (1 - w) / (concentration + 1).
+        """
+        place = f"designs[{index}]"
+        import numpy as np
+
+        refuse_tokens(study, f"{place}.rows", "")
+        given = self.prior or dict.fromkeys(study.sources, 1.0)
+        for name, weight in given.items():
+            if name not in study.sources:
+                raise RequestError(
+                    f'{place}.prior.{name}: no source is named "{name}".{did_you_mean(name, study.sources)}'
+                )
+            if weight <= 0:
+                raise RequestError(f"{place}.prior.{name}: a weight is more than 0; leave the source out instead")
+        if len(given) < 2:
+            raise RequestError(f"{place}: a mixture needs two sources or more; there is {next(iter(given))} only")
+        prior = np.array(list(given.values())) / max(given.values())
+        prior /= prior.sum()
+        generator = np.random.default_rng(self.seed)
+        first = _rounded(given, prior, self.rows)
+        tried = [first]
+        if first != baseline_counts(study):
+            yield "mix-prior", mixed(study, first, "mix-prior")
+        # Draws of few rows may round to a mixture that is there already; run twice, it would pass for agreement.
+        for _ in range(100 * self.draws):
+            if len(tried) > self.draws:
+                break
+            mix = _rounded(given, generator.dirichlet(self.concentration * prior), self.rows)
+            if mix not in tried and mix != baseline_counts(study):
+                tried.append(mix)
+                name = f"mix-{len(tried) - 1:02d}"
+                yield name, mixed(study, mix, name)
+        else:
+            raise RequestError(
+                f"{place}.draws: {self.draws:,} different mixtures are asked for, and these rows and this "
+                f"concentration give {len(tried) - 1:,}; lower draws, or take more rows"
+            )
+
+    def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
+        """Return its mixtures, the prior included; where the prior is the baseline's mix, the baseline."""
+        found: dict[str, Counts] = {name: arm.counts() for name, arm in arms.items()}
+        return found if "mix-prior" in found else {"baseline": baseline_counts(study), **found}
+
+
+def _rounded(names: Iterable[str], weights: Iterable[float], rows: int) -> dict[str, int | None]:
+    shares = {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
+    return {name: count for name, count in Variant(mix=shares, rows=rows, operations=()).counts().items() if count}
