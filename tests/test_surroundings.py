@@ -19,7 +19,7 @@ import pytest
 
 from harness import processes
 from harness.engines.jobs import Event, Job
-from harness.engines.local import Engine
+from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import storage_problem
 from tests.command import argv, environment, harness
@@ -122,7 +122,7 @@ def test_a_worker_that_is_held_does_not_hold_up_who_asks_it_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "python", lambda module: [sys.executable, "-c", HELD])
-    engine = Engine(Slots(1, 1, "cpu"), tmp_path)
+    engine = LocalEngine(Slots(1, 1, "cpu"), tmp_path)
     held: list[int] = []
     start = engine._start
 

@@ -35,7 +35,6 @@ BUILDING = {
     "suite": "Making suite", "source": "Reading source", "pool": "Decontaminating", "variant": "Drawing variant",
     "tokens": "Encoding",
 }  # fmt: skip
-PROBE_FROM = 4  # jobs to do: fewer do not earn back a measurement of the machine
 SLOTS_SHOWN = 16  # of a cluster: more do not fit a terminal
 
 
@@ -223,13 +222,13 @@ class Session:
 
         Its logs are not the store's: nothing is written there before the whole study turns out to be sound.
         """
-        from harness.engines.local import Engine
+        from harness.engines.local import LocalEngine
         from harness.engines.slots import find_slots
 
         engine = self.__dict__.get("engine")
-        slots = engine.slots if isinstance(engine, Engine) else find_slots()
+        slots = engine.slots if isinstance(engine, LocalEngine) else find_slots()
         with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
-            return Engine(slots, Path(logs), engine.commit if engine else "").call(job)
+            return LocalEngine(slots, Path(logs), engine.commit if engine else "").call(job)
 
     # -------------------------------------------------------------------------------------------------------- run
 
@@ -278,12 +277,7 @@ class Session:
         from harness.terminal.progress import Progress
         from harness.terminal.stopping import gently
 
-        choice = self.choice
-        if (
-            choice.engine == "local" and choice.workers is None and len(todo) >= PROBE_FROM
-            and engine.slots.device == "cpu"
-        ):  # fmt: skip
-            choose_slots(engine)
+        engine.choose_slots(todo, note)
         cached = len(made.runs) + 1 - len(todo)
         with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
 
@@ -316,12 +310,3 @@ class Session:
         made = self.resolved()
         with working("Comparing"):
             return Answer(self, made, view(made))
-
-
-def choose_slots(engine: Engine) -> None:
-    """Measure once per machine which layout of workers and threads trains most."""
-    from harness.engines.slots import is_measured, measure
-
-    if not is_measured():
-        note("Measuring how many workers suit this machine (once, some seconds)")
-        engine.slots = measure()

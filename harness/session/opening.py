@@ -68,7 +68,7 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
         RequestError: There is no such engine or device, or Ray is not installed.
     """
     from harness.engines.config import LocalConfig, load_engine
-    from harness.engines.local import Engine
+    from harness.engines.local import LocalEngine
     from harness.engines.slots import find_slots
     from harness.engines.worker import git_commit
     from harness.errors import RequestError, did_you_mean
@@ -83,7 +83,8 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
         if address is not None:
             raise RequestError("--address: the local engine has none; did you mean --engine ray?")
         config = config.model_copy(update=chosen)
-        return Engine(find_slots(config.workers, config.device), logs, git_commit())
+        slots = find_slots(config.workers, config.device)
+        return LocalEngine(slots, logs, git_commit(), chosen=config.workers is not None)
     try:
         from harness.engines.ray import RayEngine
     except ModuleNotFoundError as error:

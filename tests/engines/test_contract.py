@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from harness import answer, upkeep
-from harness.engines import Engine
+from harness.engines import Engine, slots
 from harness.engines.config import RayConfig
 from harness.engines.jobs import Event, Job, jobs_to_do, model_fields
-from harness.engines.local import Engine as LocalEngine
+from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import StepError
 from harness.models import Model
@@ -145,6 +145,22 @@ def test_one_job_gives_its_data_or_its_words_and_none_takes_no_worker(make: Make
         engine.call(broken(tmp_path, "bad"))
     assert engine.run([], lambda *_: None) == []
     assert sum(node.slots for node in engine.nodes) == engine.slots.workers == 2
+
+
+@pytest.mark.parametrize("make", ENGINES, indirect=True)
+def test_slots_that_somebody_chose_are_kept_whatever_is_to_do(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(slots, "layouts", lambda: [(2, 1), (1, 2)])  # there would be something to measure
+    engine = make(tmp_path / "logs")
+    before, said = engine.slots, list[str]()
+    for count in (0, 1, 40):
+        engine.choose_slots([cheap(tmp_path, f"job-{i}") for i in range(count)], said.append)
+        assert engine.slots == before
+        assert sum(node.slots for node in engine.nodes) == before.workers
+    assert not said
+    assert not (tmp_path / "ablation-harness").exists()
 
 
 @pytest.mark.parametrize("make", ENGINES, indirect=True)
