@@ -24,6 +24,7 @@ from harness.engines.slots import Slots
 from harness.errors import storage_problem
 from tests.command import argv, environment, harness
 from tests.conftest import TINY_STUDY, Ran
+from tests.jobs import run_job
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -137,6 +138,6 @@ def test_a_worker_that_is_held_does_not_hold_up_who_asks_it_to_stop(
 
     monkeypatch.setattr(engine, "_start", begun)
     with pytest.raises(KeyboardInterrupt):
-        engine.run([Job(job="run", id="a", label="a", store=str(tmp_path))], hear)
+        engine.run([run_job("a", store=tmp_path)], hear)
     with pytest.raises(ProcessLookupError):
         os.kill(held[0], 0)

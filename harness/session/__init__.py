@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,7 @@ class Session:
         """
         from harness import models
         from harness.build import reads_model
-        from harness.engines.jobs import Job, model_fields
+        from harness.engines.jobs import ModelJob, PerplexityJob, SuiteJob
         from harness.errors import RequestError, StepError
         from harness.plan import make_plan
 
@@ -174,10 +175,8 @@ class Session:
 
         def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
             note(f"Reading the tasks of suite {suite.suite} (once per suite)")
-            job = Job(
-                job="suite", id="suite", label=f"suite {suite.suite}", store=store.location,
-                suite=suite.identity(), folder=str(target),
-            )  # fmt: skip
+            label = f"suite {suite.suite}"
+            job = SuiteJob(id="suite", label=label, store=store.location, suite=suite, folder=target)
             try:
                 file = Path(self._ask(job)["file"])
             except StepError as error:  # a suite that cannot be read is a wrong request: nothing was started
@@ -190,12 +189,10 @@ class Session:
             note(f"Measuring the perplexity of {len(sequences):,} rows (once per row)")
             with tempfile.TemporaryDirectory(prefix="harness-perplexity-") as scratch:
                 (Path(scratch) / "sequences.json").write_text(json.dumps([[s.input_ids, s.labels] for s in sequences]))
-                self._ask(
-                    Job(
-                        job="perplexity", id="perplexity", label="perplexity", store=store.location,
-                        model=model_fields(model), folder=scratch,
-                    )
-                )  # fmt: skip
+                job = PerplexityJob(
+                    id="perplexity", label="perplexity", store=store.location, model=model, folder=Path(scratch)
+                )
+                self._ask(job)
                 values: list[float] = json.loads((Path(scratch) / "perplexities.json").read_text())
             return values
 
@@ -212,8 +209,7 @@ class Session:
             model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
             if model.folder is None and reads_model(loaded.study):
                 note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
-                job = Job(job="model", id="model", label=model.name, store=store.location, model=model_fields(model))
-                self._ask(job)
+                self._ask(ModelJob(id="model", label=model.name, store=store.location, model=model))
             pools = engine.pools(store, part) if engine else None
             return make_plan(loaded, store, materialize, perplexities, pools, building)
 
@@ -261,7 +257,7 @@ class Session:
         made = self._with_model()
         self.write()
         commit(made)
-        todo = [job.model_copy(update={"system_metrics": system_metrics}) for job in jobs_to_do(made)]
+        todo = jobs_to_do(made, system_metrics=system_metrics)
         failed: list[tuple[Job, Event]] = []
         if todo:
             with heard():
@@ -271,7 +267,7 @@ class Session:
         found.work = Work(len(todo), failed, tracking, logged, time.perf_counter() - started)
         return found
 
-    def _carry_out(self, engine: Engine, made: Plan, todo: list[Job], track: bool) -> list[tuple[Job, Event]]:
+    def _carry_out(self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool) -> list[tuple[Job, Event]]:
         """Let the engine do the jobs, and show how far it is; return those that failed, with why."""
         from harness.session.tracker import Tracker
         from harness.terminal.progress import Progress

@@ -108,11 +108,10 @@ def prepared(model: Model, store: Store, engine: Engine | None = None) -> Model:
         engine: Whose worker does it; default: one of this machine's.
     """
     from harness import models
-    from harness.engines.jobs import Job, model_fields
+    from harness.engines.jobs import ModelJob
 
     note(f"Preparing {model.name} (once, about half a minute)")
-    job = Job(job="model", id="model", label=model.name, store=store.location, model=model_fields(model))
-    (engine or open_engine(store)).call(job)
+    (engine or open_engine(store)).call(ModelJob(id="model", label=model.name, store=store.location, model=model))
     return models.resolve(model.name, store.root, store, trust_remote_code=model.trust_remote_code)
 
 

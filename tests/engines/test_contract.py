@@ -18,21 +18,19 @@ import pytest
 from harness import answer, upkeep
 from harness.engines import Engine, slots
 from harness.engines.config import RayConfig
-from harness.engines.jobs import Event, Job, jobs_to_do, model_fields
+from harness.engines.jobs import Event, Job, jobs_to_do
 from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import StepError
-from harness.models import Model
 from harness.object_store import located
 from harness.plan import commit
-from harness.spec import Recipe
-from harness.steps import result_step
 from harness.store import Store
 from harness.tracking.projection import project
 from tests import planted
 from tests.bucket import CREDENTIALS
 from tests.command import HANGS, environment
 from tests.engines.conftest import PATIENCE, SMALL
+from tests.jobs import base_folder, base_job, broken, cheap
 
 Make = Callable[[Path], Engine]  # folder for logs -> an engine with two slots, which tries a lost run once more
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.ray)]
@@ -54,19 +52,6 @@ def make(request: pytest.FixtureRequest) -> Make:
     from harness.engines.ray import RayEngine
 
     return lambda logs: RayEngine(RayConfig(address=cluster.address, workers=2, retries=1), logs)
-
-
-def cheap(tmp_path: Path, name: str, block: str = "") -> Job:
-    """A job that is done at once: a folder is ready as it is."""
-    model = Model(name, "folder", "digest", tmp_path / name)
-    store = str(tmp_path / "store")
-    return Job(job="model", id=name, label=name, store=store, model=model_fields(model), block=block)
-
-
-def broken(tmp_path: Path, name: str) -> Job:
-    """A job that fails at once: offline, a model that is not in the Hub's cache."""
-    model = Model(f"no/model@{'0' * 40}", "hub", "digest", None)
-    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
 
 
 @dataclass
@@ -105,13 +90,8 @@ class Held:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Held:
-    model = Model("m", "folder", "digest", tmp_path)
-    job = Job(
-        job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
-        suite={"suite": "s"}, suite_digest="suite", recipe=Recipe(steps=1).identity(),
-    )  # fmt: skip
-    key = result_step("base-s", Recipe(steps=1), job.suite_digest, job.model["digest"], None).key
-    pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
+    job = base_job("held", tmp_path / "store")
+    pipe = base_folder(job) / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     return Held(job, pipe)

@@ -19,17 +19,16 @@ import yaml
 
 from harness import suites
 from harness.engines import local
-from harness.engines.jobs import Event, Job, model_fields
+from harness.engines.jobs import Event, Job, SuiteJob
 from harness.engines.local import ATTEMPTS, LocalEngine, _Process
 from harness.engines.slots import Slots, find_slots
 from harness.engines.worker import git_commit
 from harness.errors import StepError
-from harness.models import Model
 from harness.session import Choice, open_engine
-from harness.spec import Recipe, Suite
-from harness.steps import result_step
+from harness.spec import Suite
 from harness.store import Store
 from tests.command import HANGS, environment
+from tests.jobs import base_folder, base_job, broken, cheap
 
 Heard = list[tuple[int, Job, Event]]
 
@@ -44,18 +43,6 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def engine(tmp_path: Path) -> LocalEngine:
     return LocalEngine(Slots(2, 1, "cpu"), tmp_path / "logs")
-
-
-def cheap(tmp_path: Path, name: str) -> Job:
-    """A job that is done at once: a folder is ready as it is."""
-    model = Model(name, "folder", "digest", tmp_path / name)
-    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
-
-
-def broken(tmp_path: Path, name: str) -> Job:
-    """A job that fails at once: offline, a model that is not in the Hub's cache."""
-    model = Model(f"no/model@{'0' * 40}", "hub", "digest", None)
-    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
 
 
 def children() -> list[psutil.Process]:
@@ -89,13 +76,8 @@ class Held:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Held:
-    model = Model("m", "folder", "digest", tmp_path)
-    job = Job(
-        job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
-        suite={"suite": "s"}, suite_digest="suite", recipe=Recipe(steps=1).identity(),
-    )  # fmt: skip
-    key = result_step("base-s", Recipe(steps=1), job.suite_digest, job.model["digest"], None).key
-    pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
+    job = base_job("held", tmp_path / "store")
+    pipe = base_folder(job) / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     return Held(job, pipe)
@@ -162,8 +144,13 @@ def test_where_nobody_chose_the_machine_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, found: Slots, measures: bool
 ) -> None:
     best, done, said = Slots(1, 2, "cpu"), list[Slots](), list[str]()
+
+    def measure() -> Slots:
+        done.append(best)
+        return best
+
     monkeypatch.setattr(local, "is_measured", lambda: bool(done))
-    monkeypatch.setattr(local, "measure", lambda: done.append(best) or best)
+    monkeypatch.setattr(local, "measure", measure)
     for turn in range(2):
         engine = LocalEngine(found, tmp_path / "logs", chosen=False)
         engine.choose_slots([cheap(tmp_path, f"job-{i}") for i in range(count)], said.append)
@@ -345,9 +332,7 @@ def test_what_libraries_print_is_not_taken_for_an_event(engine: LocalEngine, tmp
     suite = Suite.model_validate({"suite": "s", "tasks": {"noisy": {"task": "local_noisy", "path": "noisy"}}})
     folder = tmp_path / "suite"
     suites.copy_local(suite, tmp_path, folder)
-    job = Job(
-        job="suite", id="suite", label="suite", store=str(tmp_path), suite=suite.identity(), folder=str(folder)
-    )  # fmt: skip
+    job = SuiteJob(id="suite", label="suite", store=str(tmp_path), suite=suite, folder=folder)
     items = json.loads(Path(engine.call(job)["file"]).read_text())
     assert [item["question"] for item in items] == ["q0", "q1", "q2", "q3"]
     log = (tmp_path / "logs" / "worker-0.log").read_text()

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from harness.engines.config import WorkerConfig
 from harness.engines.jobs import Job
 from harness.engines.placement import Blocks, Node, fits, labelled, largest, pack, room
+from tests.jobs import run_job
 
 
 def job(name: str, block: str = "", hardware: str = "") -> Job:
-    return Job(job="run", id=name, label=name, store="", block=block, hardware=hardware)
+    return run_job(name, block=block, hardware=hardware)
 
 
 def sweep(seeds: int, arms: int) -> list[Job]:

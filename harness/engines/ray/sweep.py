@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from harness.engines.config import RayConfig
-from harness.engines.jobs import COMMON, UNKEPT, Event, Job, keep_failure
+from harness.engines.jobs import COMMON, UNKEPT, Event, Job, SuiteJob, keep_failure
 from harness.engines.local import Listener, not_started
 from harness.engines.placement import Blocks
 from harness.engines.slots import Slots
@@ -209,9 +209,9 @@ class Sweep:
 
 def _elsewhere(job: Job) -> Job:
     """Return a job as it is put to another machine, whose cache of Hub models is its own."""
-    if job.model.get("kind") != "hub":
+    if isinstance(job, SuiteJob) or job.model.kind != "hub":
         return job
-    return job.model_copy(update={"model": job.model | {"folder": ""}})
+    return job.model_copy(update={"model": replace(job.model, folder=None)})
 
 
 def _reason(error: RayError) -> str:
