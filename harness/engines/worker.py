@@ -124,7 +124,7 @@ class Worker:
 
     def _perplexity(self, job: PerplexityJob) -> dict[str, Any]:
         self._enter(job, "loading")
-        base, _ = self._base_model(job, job.model)
+        base, _ = self._base_model(job)
         from harness.evaluation.perplexity import perplexities
 
         self._enter(job, "measuring perplexity")
@@ -162,7 +162,7 @@ class Worker:
         import polars as pl
 
         self._enter(job, "loading")
-        base, tokenizer = self._base_model(job, job.model)
+        base, tokenizer = self._base_model(job)
         from harness.training.run import train
 
         tokens = store.find("tokens", job.tokens_key)
@@ -207,7 +207,7 @@ class Worker:
         if base_step.key in self._rehearsed or store.find("result", base_step.key, base_step.name):
             return
         self._enter(job, "loading")
-        base, tokenizer = self._base_model(job, job.model)
+        base, tokenizer = self._base_model(job)
         from harness.evaluation.run import rehearse
 
         self._enter(job, REHEARSING)
@@ -221,7 +221,7 @@ class Worker:
         return pinned.checked()
 
     def _evaluate(self, job: RunJob | BaseJob, store: Store, step: Step, adapter: Artifact | None) -> None:
-        base, tokenizer = self._base_model(job, job.model)
+        base, tokenizer = self._base_model(job)
         from harness.evaluation.run import evaluate
         from harness.training.run import adapted
 
@@ -259,7 +259,8 @@ class Worker:
         self.stage = stage
         self.say(event="stage", id=job.id, stage=stage)
 
-    def _base_model(self, job: Job, model: models.Model) -> tuple[Any, Any]:
+    def _base_model(self, job: RunJob | BaseJob | PerplexityJob) -> tuple[Any, Any]:
+        model = job.model
         if self._loaded is None or self._loaded[0] != model.digest:
             import torch
 

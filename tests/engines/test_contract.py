@@ -34,7 +34,7 @@ from tests.jobs import base_folder, base_job, broken, cheap
 
 Make = Callable[[Path], Engine]  # folder for logs -> an engine with two slots, which tries a lost run once more
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.ray)]
-TIMES = ("seconds", "tokens_per_second", "peak_memory", "energy", "created")  # what no two runs have alike
+TIMES = ("seconds", "tokens_per_second", "peak_memory", "created")  # what no two runs have alike
 
 
 @pytest.fixture(autouse=True)
