@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from harness.build import PlannedVariant
 from harness.loading import load_study
 from harness.plan import Plan, make_plan, publish
+from harness.records import ASKED
+from harness.spec import Suite
 from harness.store import Step, Store
+from harness.suites import GENERATED_METRICS
 
 
 def plan(folder: Path, change: dict[str, str] | None = None) -> Plan:
@@ -152,3 +157,58 @@ def test_a_change_reruns_what_it_touches_and_nothing_else(
     before = {(run.variant, run.seed): run.key for run in plan(study_folder).runs}
     after = {(run.variant, run.seed): run.key for run in plan(study_folder, {old: new}).runs}
     assert {variant for (variant, seed), key in after.items() if before[variant, seed] == key} == same
+
+
+def test_what_is_known_of_a_variant_is_the_mean_over_its_seeds(study_folder: Path) -> None:
+    """A source of which a seed holds no row counts with 0 there."""
+    mixed = "sums-8: {tests: sums, mix: {sums: 2, scraped: 1}, operations: [verify]}"
+    made = plan(study_folder, {"sums-8: {tests: sums, mix: {sums: 8}}": mixed, "seeds: 2": "seeds: 6"})
+    variant = arm(made, "sums-8")
+    held = [rows(made, "sums-8", seed)["source"].to_list() for seed in range(1, 7)]
+    assert any("scraped" not in sources for sources in held)
+    assert any("scraped" in sources for sources in held)
+    for source in ("sums", "scraped"):
+        assert variant.sources[source] == pytest.approx(sum(sources.count(source) for sources in held) / 6)
+    assert variant.rows == pytest.approx(sum(map(len, held)) / 6)
+
+
+@pytest.mark.parametrize(
+    ("mix", "own"),
+    [
+        ("mix: {scraped: all}", False),
+        ("mix: {scraped: all}, operations: [verify]", False),
+        ("mix: {scraped: all}, operations: [verify, {sample: {fraction: 0.5}}]", True),
+        ("mix: {scraped: all, sums: all}", False),
+        ("mix: {scraped: all, sums: 8}", True),
+        ("mix: {sums: WHOLE}", False),
+        ("mix: {sums: WHOLE}, unit: tokens", True),
+        ("mix: {sums: 8}, operations: [verify]", True),
+    ],
+)
+def test_seeds_share_a_dataset_only_where_nothing_is_drawn(study_folder: Path, mix: str, own: bool) -> None:
+    there = plan(study_folder).pools["sums"].data["rows"]
+    before, after = "mix: {sums: 8}", mix.replace("WHOLE", str(there))
+    made = plan(study_folder, {f"sums-8: {{tests: sums, {before}}}": f"sums-8: {{tests: sums, {after}}}"})
+    variant = arm(made, "sums-8")
+    assert variant.sampled is own
+    assert len({output.step.key for output in variant.outputs.values()}) == (2 if own else 1)
+    assert [output.step.name.endswith(f"-seed{seed}") for seed, output in variant.outputs.items()] == [own] * 2
+
+
+def test_a_suite_knows_the_metrics_of_made_tasks_and_of_others(study_folder: Path) -> None:
+    def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
+        (folder / "metrics.json").write_text(json.dumps({"own": ["acc"]}))
+        (folder / ASKED).write_text(json.dumps({"own": "asked so"}))
+        return [
+            {"task": "own", "subtask": "own", "index": index, "doc_digest": f"{index}", "question": f"Is {index} odd?",
+             "answer": "yes", "choices": ["yes", "no"], "slice": None, "group": None}
+            for index in range(3)
+        ]  # fmt: skip
+
+    file = study_folder / "study.yaml"
+    file.write_text(file.read_text().replace("  tasks:\n", "  tasks:\n    own: {task: arc_easy}\n"))
+    made = make_plan(load_study(file), Store(study_folder / "store"), materialize)
+    assert made.suite.data["metrics"] == {"sums": list(GENERATED_METRICS), "own": ["acc"]}
+    assert made.suite.data["tasks"] == {"own": 3, "sums": 24}
+    assert made.suite.data["items"] == 27
+    assert json.loads(made.suite.extra[ASKED]) == {"own": "asked so"}

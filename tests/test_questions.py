@@ -102,6 +102,39 @@ def test_rows_as_built_make_the_rungs() -> None:
     assert (unknown.plus, unknown.minus) == (("ladder-25pct",), ("baseline",)), "sizes are not known yet"
 
 
+@given(st.integers(1, 200), st.integers(0, 200), st.integers(1, 400), st.booleans())
+def test_a_source_is_asked_about_where_another_takes_its_place_row_for_row(
+    rows: int, held: int, given: int, left: bool
+) -> None:
+    """``a`` makes way for ``d``, of which the baseline may hold some; ``left``: some of ``a`` stays."""
+    before = {"a": rows + left, "c": 10, **({"d": held} if held else {})}
+    after = {"c": 10, "d": given, **({"a": 1} if left else {})}
+    found = asked(baseline={"mix": before}, arms={"x": {"tests": "t", "mix": after}})
+    if given - held == rows and not left:
+        assert (found["a"].plus, found["a"].minus, found["a"].instead) == (("baseline",), ("x",), "d")
+    else:
+        assert "a" not in found
+
+
+def test_nothing_takes_the_place_of_a_pool_of_unknown_size() -> None:
+    whole = {"a": "all", "c": 10}
+    for after in ({"c": 10, "d": "all"}, {"c": 10, "d": 100}):
+        assert "a" not in asked(baseline={"mix": whole}, arms={"x": {"tests": "t", "mix": after}})
+    known = {name: {"path": f"{name}.jsonl", "rows": 30} for name in "acd"}
+    found = asked(sources=known, baseline={"mix": whole}, arms={"x": {"tests": "t", "mix": {"c": 10, "d": "all"}}})
+    assert found["a"].instead == "d"
+
+
+def test_nothing_takes_the_place_where_operations_change_too_or_two_sources_do() -> None:
+    mix = {"mix": {"a": 20, "c": 10}}
+    for arm in (
+        {"mix": {"c": 10, "d": 20}, "operations": ["verify"]},
+        {"mix": {"c": 10, "d": 10, "e": 10}},
+        {"mix": {"c": 5, "d": 20}},
+    ):
+        assert "a" not in asked(baseline=mix, arms={"x": {"tests": "t", **arm}})
+
+
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=5, unique=True))
 def test_size_is_the_largest_against_the_smallest(rows: list[int]) -> None:
     if rows == [160]:

@@ -1,0 +1,116 @@
+"""An item laid beside a row, word by word: what belongs together, what lies between, what counts as changed."""
+
+from __future__ import annotations
+
+from itertools import islice, permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.data.contamination.compare import Alignment, align
+from harness.data.contamination.items import Item
+from harness.data.text import words
+
+# Words of an item, and words that have no letter in common with them.
+OWN = ["".join(letters) for letters in islice(permutations("abcdefghijklm", 6), 0, None, 9973)]
+OTHER = ["".join(letters) for letters in islice(permutations("nopqrstuvwxyz", 6), 0, None, 9973)]
+
+
+def laid(item: str, row: str, low: int = 0, high: int | None = None) -> Alignment | None:
+    core = words(item)
+    made = Item("i", "t", item, core, core, (), frozenset(), False, frozenset())
+    return align(made, words(row), low, len(words(row)) if high is None else high, row)
+
+
+@given(
+    longest=st.integers(4, 14), part=st.integers(1, 3), missing=st.integers(0, 4), put_in=st.integers(0, 9),
+    before=st.integers(0, 3), after=st.integers(0, 3), mirrored=st.booleans(),
+)  # fmt: skip
+def test_a_part_belongs_to_the_longest_where_not_much_more_lies_between_them_than_in_the_item(
+    longest: int, part: int, missing: int, put_in: int, before: int, after: int, mirrored: bool
+) -> None:
+    """One word between a lone word and the rest, a third of the item (at least 4 words) where it is more than one."""
+    item = OWN[: longest + missing + part]
+    foreign = iter(OTHER)
+    around = [list(islice(foreign, count)) for count in (before, put_in, after)]
+    row = [*around[0], *item[:longest], *around[1], *item[longest + missing :], *around[2]]
+    if mirrored:
+        item, row, before = item[::-1], row[::-1], after
+    found = laid(" ".join(item), " ".join(row))
+    assert found is not None
+    near = put_in - missing <= (1 if part == 1 else max(4, len(item) // 3))
+    lost = missing if near else missing + part
+    # What is missing lies between the two, or at the end where the second does not belong.
+    wanted = [True] * longest + [False] * missing + [near] * part
+    if put_in == missing == 0:
+        assert near
+    assert found.matched == (wanted[::-1] if mirrored else wanted)
+    assert found.edits() == ([lost] if lost or put_in else [])
+    assert found.inserted == (max(0, put_in - missing) if near else 0)
+    whole = longest + put_in + part
+    start = before + (put_in + part if mirrored and not near else 0)
+    assert (found.low, found.high) == (start, start + (whole if near else longest))
+
+
+def test_parts_are_added_one_by_one_each_measured_from_the_one_before() -> None:
+    first, second, third = OWN[:6], OWN[6:9], OWN[9:11]
+    row = [*first, *OTHER[:4], *second, *OTHER[4:8], *third]
+    for item, there in ((OWN[:11], row), (OWN[:11][::-1], row[::-1])):
+        found = laid(" ".join(item), " ".join(there))
+        assert found is not None
+        assert all(found.matched)
+        assert found.inserted == 4
+        assert found.edits() == [0, 0]
+
+
+def test_a_part_of_a_row_is_looked_at_and_told_by_its_place_in_the_row() -> None:
+    row = [*OTHER[:3], *OWN[:6], *OTHER[3:6]]
+    found = laid(" ".join(OWN[:6]), " ".join(row), low=2, high=8)
+    assert found is not None
+    assert (found.matched, found.low, found.high) == ([True] * 5 + [False], 3, 8)
+    assert laid(" ".join(OWN[:6]), " ".join(row), low=9) is None
+
+
+@pytest.mark.parametrize("noise", [[], OTHER[:2]])
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("split_in", ["item", "row"])
+def test_words_that_are_joined_or_split_are_the_same_at_both_ends_and_between(
+    noise: list[str], place: int, split_in: str
+) -> None:
+    plain, split = OWN[:5], list(OWN[:5])
+    split[place : place + 1] = [split[place][:3], split[place][3:]]
+    item, there = (split, plain) if split_in == "item" else (plain, split)
+    found = laid(" ".join(item), " ".join([*noise, *there, *noise]))
+    assert found is not None
+    assert all(found.matched)
+    assert all(found.kept)
+    assert found.score() == 1
+    assert found.inserted == (1 if split_in == "row" and 0 < place < 4 else 0)
+
+
+def test_at_an_end_other_letters_are_not_the_same() -> None:
+    for place, item in ((0, [OWN[0], *OWN[1:5]]), (4, [*OWN[1:5], OWN[0]])):
+        row = list(item)
+        row[place : place + 1] = [OTHER[0][:3], OTHER[0][3:]]
+        found = laid(" ".join(item), " ".join(row))
+        assert found is not None
+        assert [index for index, matched in enumerate(found.matched) if not matched] == [place]
+        assert found.edits() == [1]
+
+
+@pytest.mark.parametrize(
+    ("item", "row", "renumbered", "recalculated"),
+    [
+        ("he has 12 pears and 30 figs", "he has 12 pears and 30 figs", False, False),
+        ("he has 12 pears and 30 figs", "he has 12 pears and 31 figs", True, False),
+        ("so 12 + 30 is what", "so 12 - 30 is what", False, True),
+        ("so 12 + 30 is what", "so 13 - 30 is what", True, True),
+        # A number that stands alone in the row says nothing: any number is in its place by chance.
+        ("figs 12 pears are ripe now", "nuts 14 plums are ripe now", False, False),
+    ],
+)
+def test_numbers_and_operators_that_differ_are_told(item: str, row: str, renumbered: bool, recalculated: bool) -> None:
+    found = laid(item, row)
+    assert found is not None
+    assert (found.renumbered, found.recalculated) == (renumbered, recalculated)
