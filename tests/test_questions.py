@@ -102,15 +102,16 @@ def test_rows_as_built_make_the_rungs() -> None:
     assert (unknown.plus, unknown.minus) == (("ladder-25pct",), ("baseline",)), "sizes are not known yet"
 
 
-@given(st.integers(1, 200), st.integers(0, 200), st.integers(1, 400), st.booleans())
+@given(st.integers(1, 200), st.integers(0, 200), st.sampled_from([-1, 1]), st.integers(-1, 1), st.booleans())
 def test_a_source_is_asked_about_where_another_takes_its_place_row_for_row(
-    rows: int, held: int, given: int, left: bool
+    rows: int, held: int, sign: int, off: int, left: bool
 ) -> None:
     """``a`` makes way for ``d``, of which the baseline may hold some; ``left``: some of ``a`` stays."""
+    new = max(1, rows + sign * held + off)
     before = {"a": rows + left, "c": 10, **({"d": held} if held else {})}
-    after = {"c": 10, "d": given, **({"a": 1} if left else {})}
+    after = {"c": 10, "d": new, **({"a": 1} if left else {})}
     found = asked(baseline={"mix": before}, arms={"x": {"tests": "t", "mix": after}})
-    if given - held == rows and not left:
+    if new - held == rows and not left:
         assert (found["a"].plus, found["a"].minus, found["a"].instead) == (("baseline",), ("x",), "d")
     else:
         assert "a" not in found

@@ -24,17 +24,20 @@ def laid(item: str, row: str, low: int = 0, high: int | None = None) -> Alignmen
 
 
 @given(
-    longest=st.integers(4, 14), part=st.integers(1, 3), missing=st.integers(0, 4), put_in=st.integers(0, 9),
-    before=st.integers(0, 3), after=st.integers(0, 3), mirrored=st.booleans(),
+    head=st.integers(0, 2), longest=st.integers(4, 14), part=st.integers(1, 3), missing=st.integers(0, 4),
+    put_in=st.integers(0, 9), before=st.integers(0, 3), after=st.integers(0, 3), mirrored=st.booleans(),
 )  # fmt: skip
 def test_a_part_belongs_to_the_longest_where_not_much_more_lies_between_them_than_in_the_item(
-    longest: int, part: int, missing: int, put_in: int, before: int, after: int, mirrored: bool
+    head: int, longest: int, part: int, missing: int, put_in: int, before: int, after: int, mirrored: bool
 ) -> None:
-    """One word between a lone word and the rest, a third of the item (at least 4 words) where it is more than one."""
-    item = OWN[: longest + missing + part]
+    """One word between a lone word and the rest, a third of the item (at least 4 words) where it is more than one.
+
+    The row lacks the item's ``head`` words at its beginning.
+    """
+    item = OWN[: head + longest + missing + part]
     foreign = iter(OTHER)
     around = [list(islice(foreign, count)) for count in (before, put_in, after)]
-    row = [*around[0], *item[:longest], *around[1], *item[longest + missing :], *around[2]]
+    row = [*around[0], *item[head : head + longest], *around[1], *item[head + longest + missing :], *around[2]]
     if mirrored:
         item, row, before = item[::-1], row[::-1], after
     found = laid(" ".join(item), " ".join(row))
@@ -42,11 +45,12 @@ def test_a_part_belongs_to_the_longest_where_not_much_more_lies_between_them_tha
     near = put_in - missing <= (1 if part == 1 else max(4, len(item) // 3))
     lost = missing if near else missing + part
     # What is missing lies between the two, or at the end where the second does not belong.
-    wanted = [True] * longest + [False] * missing + [near] * part
+    wanted = [False] * head + [True] * longest + [False] * missing + [near] * part
     if put_in == missing == 0:
         assert near
     assert found.matched == (wanted[::-1] if mirrored else wanted)
-    assert found.edits() == ([lost] if lost or put_in else [])
+    edits = ([head] if head else []) + ([lost] if lost or put_in else [])
+    assert found.edits() == (edits[::-1] if mirrored else edits)
     assert found.inserted == (max(0, put_in - missing) if near else 0)
     whole = longest + put_in + part
     start = before + (put_in + part if mirrored and not near else 0)
@@ -87,6 +91,21 @@ def test_words_that_are_joined_or_split_are_the_same_at_both_ends_and_between(
     assert all(found.kept)
     assert found.score() == 1
     assert found.inserted == (1 if split_in == "row" and 0 < place < 4 else 0)
+
+
+@pytest.mark.parametrize("noise", [[], OTHER[:2]])
+def test_the_same_letters_in_words_cut_elsewhere_are_the_same_at_both_ends(noise: list[str]) -> None:
+    one, two = OWN[0] + OWN[1][:4], OWN[1][4:] + OWN[2]
+    for cut in (3, 5, 9):
+        changed = [one[:cut], one[cut:] + two]
+        for item, row in (
+            ([one, two, *OWN[3:7]], [*changed, *OWN[3:7]]),
+            ([*OWN[3:7], one, two], [*OWN[3:7], *changed]),
+        ):
+            found = laid(" ".join(item), " ".join([*noise, *row, *noise]))
+            assert found is not None
+            assert all(found.matched)
+            assert found.score() == 1
 
 
 def test_at_an_end_other_letters_are_not_the_same() -> None:
