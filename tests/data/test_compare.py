@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.contamination.compare import Alignment, align
+from harness.data.contamination.compare import Alignment, Overlap, align, compare
 from harness.data.contamination.items import Item
 from harness.data.text import words
 
@@ -17,10 +17,17 @@ OWN = ["".join(letters) for letters in islice(permutations("abcdefghijklm", 6), 
 OTHER = ["".join(letters) for letters in islice(permutations("nopqrstuvwxyz", 6), 0, None, 9973)]
 
 
-def laid(item: str, row: str, low: int = 0, high: int | None = None) -> Alignment | None:
+def made(item: str) -> Item:
     core = words(item)
-    made = Item("i", "t", item, core, core, (), frozenset(), False, frozenset())
-    return align(made, words(row), low, len(words(row)) if high is None else high, row)
+    return Item("i", "t", item, core, core, (), frozenset(), False, frozenset())
+
+
+def laid(item: str, row: str, low: int = 0, high: int | None = None) -> Alignment | None:
+    return align(made(item), words(row), low, len(words(row)) if high is None else high, row)
+
+
+def told(item: list[str], row: list[str], share: float = 0.6) -> Overlap | None:
+    return compare(made(" ".join(item)), tuple(row), 0, len(row), " ".join(row), share, ())
 
 
 @given(
@@ -133,3 +140,24 @@ def test_numbers_and_operators_that_differ_are_told(item: str, row: str, renumbe
     found = laid(item, row)
     assert found is not None
     assert (found.renumbered, found.recalculated) == (renumbered, recalculated)
+
+
+@pytest.mark.parametrize("size", [8, 9, 10, 12])
+def test_both_ends_changed_are_too_much_for_an_item_of_nine_words_and_not_for_one_of_ten(size: int) -> None:
+    """Each costs as much as two pairs; at a share of .6 a tenth of four pairs a word is allowed."""
+    item = OWN[:size]
+    found = told(item, [OTHER[0], *item[1:-1], OTHER[1]])
+    assert (found is not None) == (size >= 10)
+    if found is not None:
+        assert (found.kind, found.matched) == ("fuzzy", frozenset(range(1, size - 1)))
+        assert found.score == pytest.approx((size - 3) / (size - 1))
+
+
+@pytest.mark.parametrize("size", [5, 6, 7])
+def test_an_item_of_six_words_is_found_with_its_halves_turned_and_with_a_word_put_in(size: int) -> None:
+    item = OWN[:size]
+    for row in ([*item[3:], *item[:3]], [*item[:3], OTHER[0], *item[3:]]):
+        found = told(item, row)
+        assert (found is not None) == (size >= 6)
+        if found is not None:
+            assert (found.kind, found.score) == ("fuzzy", pytest.approx((size - 2) / (size - 1)))
