@@ -171,11 +171,19 @@ def test_the_intraclass_correlation_is_that_which_was_planted() -> None:
         assert correlation(scores(values, groups), "a") == pytest.approx(planted, abs=0.06)
     assert correlation(scores(values), "a") is None
     assert correlation(scores(values, ("g",) * len(member)), "a") is None
+    # Of two clusters there is a figure: by hand, differences 0, 0 and 1, 3 have MSB 4, MSW 1 and n0 2.
+    pairs = scores(np.array([[[0.0, 0, 0, 0]], [[0, 0, 1, 3]]]), ("g", "g", "h", "h"))
+    assert correlation(pairs, "a") == pytest.approx((4 - 1) / (4 + 1))
 
 
 def test_two_arms_and_two_seeds_have_one_degree_of_freedom_and_say_so() -> None:
     one = contrast(seeded(2, arms=2, seeds=2), "a", "b")
     assert (one.df, one.note) == (1.0, "two arms and two seeds: 1 degree of freedom")
+    for sizes in ({"arms": 2, "seeds": 3}, {"arms": 3, "seeds": 2}):
+        more = contrast(seeded(2, **sizes), "a", "b")
+        assert "degree of freedom" not in more.note
+        assert more.df is not None
+        assert more.df > 1
 
 
 def test_pool_names_the_arms_whose_noise_is_shared() -> None:
@@ -294,6 +302,10 @@ def test_the_same_runs_under_another_name_add_no_evidence() -> None:
     six = seeded(4)
     copied = scores(np.concatenate([six.values, six.values[:1], six.values[:1]]))
     assert numbers(contrast(copied, "b", "a")) == pytest.approx(numbers(contrast(six, "b", "a")))
+    two = seeded(5, arms=2)
+    for again in (two.values[:1], two.values[1:]):  # the third arm is already one too many
+        third = scores(np.concatenate([two.values, again]))
+        assert numbers(contrast(third, "b", "a")) == pytest.approx(numbers(contrast(two, "b", "a")))
     itself = contrast(copied, "g", "a")
     assert itself.effect == 0
     assert itself.p == pytest.approx(1)
