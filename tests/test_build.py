@@ -212,3 +212,39 @@ def test_a_suite_knows_the_metrics_of_made_tasks_and_of_others(study_folder: Pat
     assert made.suite.data["tasks"] == {"own": 3, "sums": 24}
     assert made.suite.data["items"] == 27
     assert json.loads(made.suite.extra[ASKED]) == {"own": "asked so"}
+
+
+def test_of_a_factorial_the_arm_that_drops_most_has_a_control_and_written_arms_keep_theirs(study_folder: Path) -> None:
+    factors = "{v: verify, d: {filter: {max_chars: 17}}}"
+    made = plan(
+        study_folder, {"match: steps": f"match: steps\ndesigns: [{{filter_factorial: {{factors: {factors}}}}}]"}
+    )
+    sizes = {variant.name: variant.rows for variant in made.variants}
+    factorial = {name: size for name, size in sizes.items() if name.startswith("filters-")}
+    least = min(factorial, key=lambda name: factorial[name])
+    assert least == "filters-v.d"
+    assert {name: size for name, size in sizes.items() if name.startswith("random-subset")} == {
+        "random-subset-verified": sizes["verified"], f"random-subset-{least}": sizes[least],
+    }  # fmt: skip
+
+
+def test_a_turn_that_was_ended_at_one_seed_only_is_told(study_folder: Path) -> None:
+    """One seed draws a row of a conversation, whose end the template leaves out, another a plain one."""
+    template = next(study_folder.joinpath("model").glob("chat_template*"))
+    template.write_text(template.read_text().replace("<|im_end|>", ""))
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    (study_folder / "talk.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    (study_folder / "plain.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    mixed = "sums-8: {tests: talk, mix: {talk: 1, plain: 1}, operations: [{sample: {rows: 1}}]}"
+    made = plan(
+        study_folder,
+        {
+            "sums-8: {tests: sums, mix: {sums: 8}}": mixed,
+            "sources:\n": "sources:\n  talk: {path: talk.jsonl}\n  plain: {path: plain.jsonl}\n",
+            "seeds: 2": "seeds: 8",
+        },
+    )
+    drawn = {rows(made, "sums-8", seed)["source"].item() for seed in range(1, 9)}
+    assert drawn == {"talk", "plain"}
+    assert arm(made, "sums-8").ended is True
+    assert arm(made, "sums-16").ended is False
