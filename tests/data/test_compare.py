@@ -19,7 +19,10 @@ OTHER = ["".join(letters) for letters in islice(permutations("nopqrstuvwxyz", 6)
 
 def made(item: str) -> Item:
     core = words(item)
-    return Item("i", "t", item, core, core, (), frozenset(), False, frozenset())
+    return Item(
+        item_id="i", task="t", raw=item, core=core, text=core, answer=(), replies=frozenset(), generic=False,
+        evidence=frozenset(),
+    )  # fmt: skip
 
 
 def laid(item: str, row: str, low: int = 0, high: int | None = None) -> Alignment | None:
