@@ -16,6 +16,7 @@ from harness.records import ASKED
 from harness.spec import Suite
 from harness.store import Step, Store
 from harness.suites import GENERATED_METRICS
+from tests.tiny import tiny_model
 
 
 def plan(folder: Path, change: dict[str, str] | None = None) -> Plan:
@@ -248,3 +249,15 @@ def test_a_turn_that_was_ended_at_one_seed_only_is_told(study_folder: Path) -> N
     assert drawn == {"talk", "plain"}
     assert arm(made, "sums-8").ended is True
     assert arm(made, "sums-16").ended is False
+
+
+def test_another_model_makes_new_datasets_only_where_it_may_change_them(study_folder: Path) -> None:
+    cleaned = {"sums-8: {tests: sums, mix: {sums: 8}}": "sums-8: {tests: sums, mix: {sums: 8}, operations: [clean]}"}
+    before = plan(study_folder, cleaned)
+    tiny_model(study_folder / "model", seed=1)
+    after = plan(study_folder)
+    assert before.model.digest != after.model.digest
+    for variant in before.variants:
+        now = arm(after, variant.name)
+        same = [output.step.key == now.outputs[seed].step.key for seed, output in variant.outputs.items()]
+        assert same == [variant.name != "sums-8"] * 2, variant.name  # rows that are cleaned may be too long for it

@@ -262,6 +262,14 @@ def test_a_noisy_arm_is_named_and_equal_noise_is_not() -> None:
     assert seed_noise_differs(seeded(1, arms=2)) == seed_noise_differs(seeded(1, seeds=1)) == []
 
 
+def test_means_that_are_alike_by_luck_on_two_items_are_no_proof_of_calm() -> None:
+    calm = [[0.0, 1.0], [1.0, 0.0]]  # the same mean at both seeds, from items that vary
+    varied = np.array([[[0.0, 1.0], [0.0, 1.001]], calm, calm[::-1]])
+    assert seed_noise_differs(scores(varied)) == []
+    steady = [[0.25, 0.25], [0.75, 0.75]]
+    assert seed_noise_differs(scores(np.array([[[0.0, 1.0], [0.0, 1.001]], steady, steady]))) == ["a"]
+
+
 def test_an_arm_judged_by_its_own_runs_is_said_to_be() -> None:
     study = simulate(np.random.default_rng(4), seeds=4, noisy=30)
     noisy, calm = contrast(study, "b", "a"), contrast(study, "b", "c")
@@ -292,6 +300,11 @@ def test_noise_recovers_what_was_planted() -> None:
     assert mean["item_sd"] == pytest.approx(0.2 * math.sqrt(2), rel=0.1)
     assert mean["residual_sd"] == pytest.approx(0.3 * math.sqrt(2), rel=0.1)
     assert mean["seed_share"] + mean["item_share"] == pytest.approx(1)
+    for seeds in (1, 2):
+        clustered = noise(simulate(np.random.default_rng(1), seeds=seeds, cluster=5), "a")
+        assert clustered["clusters"] == 20
+        assert set(clustered) == {*mean, "clusters", "correlation"}
+        assert (clustered["seed_sd"] is None) == (clustered["residual_sd"] is None) == (seeds == 1)
     one_seed = noise(seeded(1, seeds=1), "a")
     assert one_seed["seed_sd"] is None
     assert one_seed["item_sd"] is not None
