@@ -54,9 +54,9 @@ class PlannedVariant:
     tokens: float | None
     sources: dict[str, float]
     outputs: dict[int, Output]
-    cut: float = 0.0
-    ended: bool = False
-    longest: int = 0
+    cut: float
+    ended: bool
+    longest: int
 
 
 def reads_model(study: Study) -> bool:

@@ -30,8 +30,9 @@ for _name in ("HARNESS_STORE", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
 
 
-# The same examples everywhere, so that a commit does not fail by chance; campaigns (HARNESS_FUZZ) look for new ones.
-settings.register_profile("same", derandomize=True)
+# The same examples everywhere, and no limit of time for one, so that a commit does not fail by chance or on a busy
+# machine; campaigns (HARNESS_FUZZ) look for new ones.
+settings.register_profile("same", derandomize=True, deadline=None)
 if "HARNESS_FUZZ" not in os.environ:
     settings.load_profile("same")
 

@@ -263,7 +263,7 @@ def _bend(mark: _Marks, place: str, who: str) -> None:
         during(harness.plan, "publish", "publish")
         during(harness.answer, "view", "report")
         during(harness.tracking, "sync", "sync")
-        during(harness.engines.local.Engine, "run", "wait")
+        during(harness.engines.local.LocalEngine, "run", "wait")
         harness.engines.local.subprocess = _Subprocess(place)  # type: ignore[attr-defined]
     enter = Worker._enter
 

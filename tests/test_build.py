@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,7 +12,11 @@ import pytest
 from harness.build import PlannedVariant
 from harness.loading import load_study
 from harness.plan import Plan, make_plan, publish
+from harness.records import ASKED
+from harness.spec import Suite
 from harness.store import Step, Store
+from harness.suites import GENERATED_METRICS
+from tests.tiny import tiny_model
 
 
 def plan(folder: Path, change: dict[str, str] | None = None) -> Plan:
@@ -152,3 +158,106 @@ def test_a_change_reruns_what_it_touches_and_nothing_else(
     before = {(run.variant, run.seed): run.key for run in plan(study_folder).runs}
     after = {(run.variant, run.seed): run.key for run in plan(study_folder, {old: new}).runs}
     assert {variant for (variant, seed), key in after.items() if before[variant, seed] == key} == same
+
+
+def test_what_is_known_of_a_variant_is_the_mean_over_its_seeds(study_folder: Path) -> None:
+    """A source of which a seed holds no row counts with 0 there."""
+    mixed = "sums-8: {tests: sums, mix: {sums: 2, scraped: 1}, operations: [verify]}"
+    made = plan(study_folder, {"sums-8: {tests: sums, mix: {sums: 8}}": mixed, "seeds: 2": "seeds: 6"})
+    variant = arm(made, "sums-8")
+    held = [rows(made, "sums-8", seed)["source"].to_list() for seed in range(1, 7)]
+    assert any("scraped" not in sources for sources in held)
+    assert any("scraped" in sources for sources in held)
+    for source in ("sums", "scraped"):
+        assert variant.sources[source] == pytest.approx(sum(sources.count(source) for sources in held) / 6)
+    assert variant.rows == pytest.approx(sum(map(len, held)) / 6)
+
+
+@pytest.mark.parametrize(
+    ("mix", "own"),
+    [
+        ("mix: {scraped: all}", False),
+        ("mix: {scraped: all}, operations: [verify]", False),
+        ("mix: {scraped: all}, operations: [verify, {sample: {fraction: 0.5}}]", True),
+        ("mix: {scraped: all, sums: all}", False),
+        ("mix: {scraped: all, sums: 8}", True),
+        ("mix: {sums: WHOLE}", False),
+        ("mix: {sums: WHOLE}, unit: tokens", True),
+        ("mix: {sums: 8}, operations: [verify]", True),
+    ],
+)
+def test_seeds_share_a_dataset_only_where_nothing_is_drawn(study_folder: Path, mix: str, own: bool) -> None:
+    there = plan(study_folder).pools["sums"].data["rows"]
+    before, after = "mix: {sums: 8}", mix.replace("WHOLE", str(there))
+    made = plan(study_folder, {f"sums-8: {{tests: sums, {before}}}": f"sums-8: {{tests: sums, {after}}}"})
+    variant = arm(made, "sums-8")
+    assert variant.sampled is own
+    assert len({output.step.key for output in variant.outputs.values()}) == (2 if own else 1)
+    assert [output.step.name.endswith(f"-seed{seed}") for seed, output in variant.outputs.items()] == [own] * 2
+
+
+def test_a_suite_knows_the_metrics_of_made_tasks_and_of_others(study_folder: Path) -> None:
+    def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
+        (folder / "metrics.json").write_text(json.dumps({"own": ["acc"]}))
+        (folder / ASKED).write_text(json.dumps({"own": "asked so"}))
+        return [
+            {"task": "own", "subtask": "own", "index": index, "doc_digest": f"{index}", "question": f"Is {index} odd?",
+             "answer": "yes", "choices": ["yes", "no"], "slice": None, "group": None}
+            for index in range(3)
+        ]  # fmt: skip
+
+    file = study_folder / "study.yaml"
+    file.write_text(file.read_text().replace("  tasks:\n", "  tasks:\n    own: {task: arc_easy}\n"))
+    made = make_plan(load_study(file), Store(study_folder / "store"), materialize)
+    assert made.suite.data["metrics"] == {"sums": list(GENERATED_METRICS), "own": ["acc"]}
+    assert made.suite.data["tasks"] == {"own": 3, "sums": 24}
+    assert made.suite.data["items"] == 27
+    assert json.loads(made.suite.extra[ASKED]) == {"own": "asked so"}
+
+
+def test_of_a_factorial_the_arm_that_drops_most_has_a_control_and_written_arms_keep_theirs(study_folder: Path) -> None:
+    factors = "{v: verify, d: {filter: {max_chars: 17}}}"
+    made = plan(
+        study_folder, {"match: steps": f"match: steps\ndesigns: [{{filter_factorial: {{factors: {factors}}}}}]"}
+    )
+    sizes = {variant.name: variant.rows for variant in made.variants}
+    factorial = {name: size for name, size in sizes.items() if name.startswith("filters-")}
+    least = min(factorial, key=lambda name: factorial[name])
+    assert least == "filters-v.d"
+    assert {name: size for name, size in sizes.items() if name.startswith("random-subset")} == {
+        "random-subset-verified": sizes["verified"], f"random-subset-{least}": sizes[least],
+    }  # fmt: skip
+
+
+def test_a_turn_that_was_ended_at_one_seed_only_is_told(study_folder: Path) -> None:
+    """One seed draws a row of a conversation, whose end the template leaves out, another a plain one."""
+    template = next(study_folder.joinpath("model").glob("chat_template*"))
+    template.write_text(template.read_text().replace("<|im_end|>", ""))
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    (study_folder / "talk.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    (study_folder / "plain.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
+    mixed = "sums-8: {tests: talk, mix: {talk: 1, plain: 1}, operations: [{sample: {rows: 1}}]}"
+    made = plan(
+        study_folder,
+        {
+            "sums-8: {tests: sums, mix: {sums: 8}}": mixed,
+            "sources:\n": "sources:\n  talk: {path: talk.jsonl}\n  plain: {path: plain.jsonl}\n",
+            "seeds: 2": "seeds: 8",
+        },
+    )
+    drawn = {rows(made, "sums-8", seed)["source"].item() for seed in range(1, 9)}
+    assert drawn == {"talk", "plain"}
+    assert arm(made, "sums-8").ended is True
+    assert arm(made, "sums-16").ended is False
+
+
+def test_another_model_makes_new_datasets_only_where_it_may_change_them(study_folder: Path) -> None:
+    cleaned = {"sums-8: {tests: sums, mix: {sums: 8}}": "sums-8: {tests: sums, mix: {sums: 8}, operations: [clean]}"}
+    before = plan(study_folder, cleaned)
+    tiny_model(study_folder / "model", seed=1)
+    after = plan(study_folder)
+    assert before.model.digest != after.model.digest
+    for variant in before.variants:
+        now = arm(after, variant.name)
+        same = [output.step.key == now.outputs[seed].step.key for seed, output in variant.outputs.items()]
+        assert same == [variant.name != "sums-8"] * 2, variant.name  # rows that are cleaned may be too long for it

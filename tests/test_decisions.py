@@ -211,6 +211,25 @@ def test_a_noisy_effect_is_inconclusive_and_says_what_would_settle_it() -> None:
     assert " more seeds (about " in one.resolve
 
 
+@pytest.mark.parametrize(
+    ("right", "said"), [(3, "noise may do this"), (2, "noise may do this"), (1, "neither an effect")]
+)
+def test_an_effect_as_large_as_the_smallest_that_counts_is_one_that_noise_may_make(right: int, said: str) -> None:
+    """Of 8 items at 2 seeds, an arm has some right that the baseline has wrong; 2 are exactly the threshold of .25."""
+    names = ("baseline", "verified", "other")
+    values = np.zeros((3, 2, 8))
+    values[1, :, :right] = 1
+    values[2, 0, 4] = values[2, 1, 5] = values[1, 0, 6] = values[0, 1, 7] = values[0, 0, 6] = values[1, 1, 7] = 1
+    table = Scores(values, names, ("1", "2"), tuple(map(str, range(8))))
+    whole = study(
+        arms={"verified": {"operations": ["verify"], "tests": "v"}}, controls=[], seeds=2,
+        waive=["controls: none"], decide={"metric": "sums/exact_match", "smallest_effect": 0.25},
+    )  # fmt: skip
+    one = decide(whole, Evidence(selection=table, confirmation=table)).decisions[0]
+    assert (one.subject, one.verdict, one.effect) == ("v", "INCONCLUSIVE", right / 8)
+    assert one.reason.startswith(said), one.reason
+
+
 def test_the_seeds_it_asks_for_settle_it() -> None:
     few = decide(study(), evidence(selection=scores(noise=0.3, seed_sd=0.06)))
     one = by_subject(few)["verify(scraped)"]

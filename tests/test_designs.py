@@ -131,6 +131,16 @@ def test_a_design_is_expanded_for_good_or_refused_with_its_place(
     assert len(set(contents)) == len(contents), "the same arm twice"
 
 
+def test_a_rung_of_one_row_is_a_rung_and_one_of_none_or_of_as_many_is_refused() -> None:
+    ladder = {"source": "c", "fractions": [0.1, 0.5]}  # of 10 rows
+    assert {arm["c"] for arm in made({"size_ladder": ladder}).values()} == {1, 5}
+    for fractions, said in (
+        ([0.04, 0.5], "0.04 of 10 comes to 0, none"),
+        ([0.1, 0.12], "comes to 1, as many as 10pct"),
+    ):
+        assert said in refused({"size_ladder": {"source": "c", "fractions": fractions}})
+
+
 def test_designs_stand_beside_written_arms_and_one_another() -> None:
     whole = expand(
         study("leave_one_out", {"add_one_in": {"rows": 40}}, {"size_ladder": {"source": "d", "rows": [40, 80]}},

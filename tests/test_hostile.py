@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from harness import models, packing, seals, suites, tracking
 from harness.data import files, sources
-from harness.engines.jobs import Job, model_fields
+from harness.engines.jobs import Job, ModelJob, read_job
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
 from harness.loading import load_study
@@ -38,6 +38,7 @@ from harness.tracking import notes, ui_command
 from harness.visible import HIDDEN, redacted, visible
 from tests.command import argv, environment, harness
 from tests.conftest import ROOT, SECRETS, TINY_STUDY, Ran
+from tests.jobs import run_job
 
 EVIL = "<img src=http://x/a> ![b](http://x/b.png) [c](javascript:d) | e \x1b[31mred\x1b]0;title\x07 \u202etxt.exe\u200b"
 
@@ -321,8 +322,8 @@ def test_the_study_decides_for_driver_and_workers(study_folder: Path) -> None:
 
     plain, trusted = planned(TINY_STUDY), planned(TINY_STUDY + "trust_remote_code: true\n")
     for model, said in ((plain, False), (trusted, True)):
-        job = Job(job="model", id="m", label="m", store="s", model=model_fields(model))
-        assert Job.model_validate_json(job.model_dump_json()).base_model() == model
+        job = ModelJob(id="m", label="m", store="s", model=model)
+        assert read_job(job.model_dump_json()) == job
         assert model.trust_remote_code is said
     (study_folder / "model" / "helper.py").write_text("x = 1\n")
     assert planned(TINY_STUDY).digest == plain.digest
@@ -697,7 +698,7 @@ def test_a_failure_is_kept_without_its_secrets(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Worker, "_run", fail)
     out = io.StringIO()
-    Worker(out).do(Job(job="run", id="0123456789abcdef", label="a/seed 1", store=str(tmp_path)))
+    Worker(out).do(run_job("0123456789abcdef", "a/seed 1", tmp_path))
     kept = Store(tmp_path).failure("0123456789abcdef")
     assert kept is not None
     assert kept.message == "OSError: 401 for https://***@host with ***"

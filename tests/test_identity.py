@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import date
@@ -23,6 +24,14 @@ plain = st.recursive(
 @given(plain)
 def test_canonical_json_is_json_and_reads_back(value: object) -> None:
     assert json.loads(canonical_json(value)) == value
+
+
+def test_the_one_spelling_is_known() -> None:
+    """What is in stores is found by it: another spelling would make everything anew."""
+    value = {"q": "Größe – 日本?", "a": [1, 0.5, True, None, "\n"], "": {"z": 1e300, "y": -0.0}}
+    written = '{"":{"y":-0.0,"z":1e+300},"a":[1,0.5,true,null,"\\n"],"q":"Größe – 日本?"}'
+    assert canonical_json(value) == written
+    assert digest(value) == hashlib.sha256(written.encode()).hexdigest()
 
 
 @given(st.dictionaries(st.text(), st.integers(), min_size=2))

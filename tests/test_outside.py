@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from harness import measure, models, outside, suites
 from harness.data.pools import LocalPools, Pools
 from harness.data.spread import SpreadPools
-from harness.engines.jobs import Job, model_fields
 from harness.engines.worker import Worker
 from harness.errors import RequestError
 from harness.identity import file_digest
@@ -31,6 +30,7 @@ from harness.plan import Plan, make_plan, publish
 from harness.store import Store
 from tests.command import HANGS, harness
 from tests.data.spread.here import Here
+from tests.jobs import base_job
 
 Swap = Callable[[Path, bytes], None]
 
@@ -441,7 +441,7 @@ def test_a_model_that_is_swapped_while_a_worker_loads_it_is_not_trained(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = models.resolve("model", folder, Store(folder / "store"))
-    job = Job(job="base", id="0" * 16, label="base", store=str(folder / "store"), model=model_fields(model))
+    job = base_job("0" * 16, folder / "store", model)
     weights = folder / "model" / "model.safetensors"
     original = weights.read_bytes()
     around(

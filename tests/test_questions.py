@@ -91,6 +91,12 @@ def test_the_longest_ladder_decides() -> None:
     assert list(asked(alone, beside)["a"].rungs) == ["a-20", "a-50", "baseline"]
 
 
+def test_a_baseline_that_holds_a_row_is_a_rung_and_one_that_holds_none_is_not() -> None:
+    for held in ({"a": 1}, {}):
+        found = asked({"size_ladder": {"source": "a", "rows": [20, 50]}}, baseline={"mix": {**held, "c": 10}})["a"]
+        assert list(found.rungs) == [*(["baseline"] if held else []), "a-20", "a-50"]
+
+
 def test_rows_as_built_make_the_rungs() -> None:
     whole = expand(study({"size_ladder": {"fractions": [0.5, 0.25]}}, baseline={"mix": {"a": "all", "b": "all"}}))
     built = {"baseline": {"a": 90.0, "b": 7.0}, "ladder-50pct": {"a": 45.0, "b": 3.7}, "ladder-25pct": {"a": 24.0}}
@@ -100,6 +106,47 @@ def test_rows_as_built_make_the_rungs() -> None:
     assert (one.plus, one.minus) == (("baseline",), ("ladder-25pct",))
     (unknown,) = questions(whole, {})
     assert (unknown.plus, unknown.minus) == (("ladder-25pct",), ("baseline",)), "sizes are not known yet"
+
+
+@given(st.integers(1, 200), st.integers(0, 200), st.sampled_from([-1, 1]), st.integers(-1, 1), st.booleans())
+def test_a_source_is_asked_about_where_another_takes_its_place_row_for_row(
+    rows: int, held: int, sign: int, off: int, left: bool
+) -> None:
+    """``a`` makes way for ``d``, of which the baseline may hold some; ``left``: some of ``a`` stays."""
+    new = max(1, rows + sign * held + off)
+    before = {"a": rows + left, "c": 10, **({"d": held} if held else {})}
+    after = {"c": 10, "d": new, **({"a": 1} if left else {})}
+    found = asked(baseline={"mix": before}, arms={"x": {"tests": "t", "mix": after}})
+    if new - held == rows and not left:
+        assert (found["a"].plus, found["a"].minus, found["a"].instead) == (("baseline",), ("x",), "d")
+    else:
+        assert "a" not in found
+
+
+def test_nothing_takes_the_place_of_a_pool_of_unknown_size() -> None:
+    whole = {"a": "all", "c": 10}
+    for after in ({"c": 10, "d": "all"}, {"c": 10, "d": 100}):
+        assert "a" not in asked(baseline={"mix": whole}, arms={"x": {"tests": "t", "mix": after}})
+    known = {name: {"path": f"{name}.jsonl", "rows": 30} for name in "acd"}
+    found = asked(sources=known, baseline={"mix": whole}, arms={"x": {"tests": "t", "mix": {"c": 10, "d": "all"}}})
+    assert found["a"].instead == "d"
+
+
+def test_nothing_takes_the_place_where_operations_change_too_or_two_sources_do() -> None:
+    for arm in (
+        {"mix": {"c": 10, "d": 20}, "operations": ["verify"]},
+        {"mix": {"c": 10, "d": 10, "e": 10}},
+        {"mix": {"c": 5, "d": 20}},
+        {"mix": {"d": 20}},
+        {"mix": {"c": 10, "d": 20, "e": 1}},
+    ):
+        for few in (10, 1):
+            changed = {
+                "tests": "t",
+                **arm,
+                "mix": {s: few if s == "c" and n == 10 else n for s, n in arm["mix"].items()},
+            }
+            assert "a" not in asked(baseline={"mix": {"a": 20, "c": few}}, arms={"x": changed})
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=5, unique=True))

@@ -19,11 +19,12 @@ import pytest
 
 from harness import processes
 from harness.engines.jobs import Event, Job
-from harness.engines.local import Engine
+from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import storage_problem
 from tests.command import argv, environment, harness
 from tests.conftest import TINY_STUDY, Ran
+from tests.jobs import run_job
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -122,7 +123,7 @@ def test_a_worker_that_is_held_does_not_hold_up_who_asks_it_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "python", lambda module: [sys.executable, "-c", HELD])
-    engine = Engine(Slots(1, 1, "cpu"), tmp_path)
+    engine = LocalEngine(Slots(1, 1, "cpu"), tmp_path)
     held: list[int] = []
     start = engine._start
 
@@ -137,6 +138,6 @@ def test_a_worker_that_is_held_does_not_hold_up_who_asks_it_to_stop(
 
     monkeypatch.setattr(engine, "_start", begun)
     with pytest.raises(KeyboardInterrupt):
-        engine.run([Job(job="run", id="a", label="a", store=str(tmp_path))], hear)
+        engine.run([run_job("a", store=tmp_path)], hear)
     with pytest.raises(ProcessLookupError):
         os.kill(held[0], 0)

@@ -20,7 +20,6 @@ SOFT = "fill:var(--chart-soft,#e69f00)"
 RULE = "stroke:var(--rule,#bbb);stroke-width:1"
 TEXT = "fill:currentColor;font-size:11px"
 STROKE = "fill:none;stroke:var(--chart,#0072b2);stroke-width:2"
-SOFT_STROKE = "fill:none;stroke:var(--chart-soft,#e69f00);stroke-width:2"
 HOLLOW = "fill:var(--card,#fff);stroke:var(--chart,#0072b2);stroke-width:1.5"
 
 

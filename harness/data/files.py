@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness import outside
-from harness.data.reading import File, Record, batches, read
+from harness.data.reading import Record, SourceFile, batches, read
 from harness.errors import RequestError, did_you_mean
 from harness.packing import FORMATS, PACKINGS, format_of, packing_of, printable
 
-__all__ = ["FORMATS", "File", "Record", "batches", "find", "read", "records", "write"]
+__all__ = ["FORMATS", "Record", "SourceFile", "batches", "find", "read", "records", "write"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
 DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json")  # of the files beside them, as datasets of the Hub have it
 READABLE = f"{', '.join(FORMATS)} (or one of them with {' or '.join(PACKINGS)})"
 
 
-def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
+def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[SourceFile]:
     """Return the files that paths, globs and folders name: as listed, each glob or folder sorted, none twice.
 
     What is hidden counts only where it is named.
@@ -33,7 +33,7 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
     Raises:
         RequestError: A path names nothing, a file in a format that cannot be read, or what is no file at all.
     """
-    found: dict[str, File] = {}
+    found: dict[str, SourceFile] = {}
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
         place = f"sources.{name}.path: "
         paths = _matches(base, pattern, place)
@@ -50,7 +50,7 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[File]:
             if path.resolve().as_posix() not in found:
                 taken = sum(file.role.split("#")[0] == role for file in found.values())
                 role = f"{role}#{taken + 1}" if taken else role
-                found[path.resolve().as_posix()] = File(path, printable(shown), printable(role))
+                found[path.resolve().as_posix()] = SourceFile(path, printable(shown), printable(role))
     return list(found.values())
 
 
@@ -144,7 +144,7 @@ def records(path: Path) -> Iterator[Record]:
         raise RequestError(f"{shown}: {what}")
     if format_of(path) not in FORMATS:
         raise RequestError(f"{shown}: the name does not end in {READABLE}")
-    return read(File(path, shown, f"files/{printable(path.name)}"))
+    return read(SourceFile(path, shown, f"files/{printable(path.name)}"))
 
 
 def write(rows: Iterable[Mapping[str, Any]], path: Path, *, to_look_at: bool = False) -> int:

@@ -23,7 +23,7 @@ SPACE = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True)
-class File:
+class SourceFile:
     """A file of a source.
 
     Attributes:
@@ -104,7 +104,7 @@ class Block:
         return self.batch().records()
 
 
-def read(file: File) -> Iterator[Record]:
+def read(file: SourceFile) -> Iterator[Record]:
     """Yield the records of a file in order, without blank lines.
 
     Raises:
@@ -114,7 +114,7 @@ def read(file: File) -> Iterator[Record]:
         yield from batch.records()
 
 
-def batches(file: File) -> Generator[Batch | Block, None, None]:
+def batches(file: SourceFile) -> Generator[Batch | Block, None, None]:
     """Yield the records of a file in order, many at a time: memory is bounded by the batch (``.json``: the text).
 
     Raises:
@@ -151,7 +151,7 @@ def batched(items: Iterator[Item], stem: str, *, typed: bool = True) -> Generato
             return
 
 
-def _items(reader: Any, file: File) -> Iterator[Item]:
+def _items(reader: Any, file: SourceFile) -> Iterator[Item]:
     try:
         with opened(file.path, file.shown) as stream:
             yield from reader(stream, file.path, file.shown)
@@ -162,7 +162,7 @@ def _items(reader: Any, file: File) -> Iterator[Item]:
 # ------------------------------------------------------------------------------------------------------------ JSON
 
 
-def _blocks(file: File) -> Generator[Block, None, None]:
+def _blocks(file: SourceFile) -> Generator[Block, None, None]:
     stem, first = f"{file.shown}:", 1
     held = bytearray()
     try:

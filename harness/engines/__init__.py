@@ -31,6 +31,17 @@ class Engine(Protocol):
     def nodes(self) -> list[Node]:
         """The machines, and how many workers each has room for."""
 
+    def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
+        """Set ``slots`` as suits jobs that are about to be run, where that is the engine's to choose.
+
+        Args:
+            jobs: What is to do.
+            tell: Told in words when the choice takes a while.
+
+        Raises:
+            StepError: When the machine cannot be measured.
+        """
+
     def run(self, jobs: Sequence[Job], listen: Callable[[int, Job, Event], None]) -> list[tuple[Job, Event]]:
         """Run all jobs and return those that failed, with why. A failure does not stop the others.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
-from harness import models
 from harness.errors import StepError
+from harness.models import Model
 from harness.object_store import located
-from harness.plan import Plan, PlannedRun
+from harness.plan import Plan
 from harness.records import Failure
+from harness.spec import Recipe, Suite
+from harness.store import Step
 
 STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
 UNKEPT = (OSError, StepError)  # why a failure could not be written down: the disk, or the object store
@@ -25,53 +28,91 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class StepSpec(Message):
-    """A store step, as JSON."""
-
-    kind: str
-    name: str
-    key: str
-    version: int
-    spec: dict[str, Any]
-    inputs: dict[str, str]
+def _written(model: Model) -> dict[str, Any]:
+    return asdict(model) | {"folder": str(model.folder or "")}
 
 
-class Job(Message):
-    """One thing for a worker to do.
+def _read(value: Any) -> Any:
+    return value | {"folder": value["folder"] or None} if isinstance(value, dict) else value
 
-    ``run`` trains (unless the adapter is there) and evaluates (unless the result is there); ``base`` evaluates the
-    base model; ``model`` prepares it; ``suite`` reads the items of lm-eval tasks into ``folder``; ``perplexity``
-    measures the training sequences in ``folder`` with the base model.
 
-    ``block`` names the runs that are compared pairwise (those of a seed): they belong on equal hardware. ``hardware``
-    is what finished runs of the block were trained on.
+BaseModelField = Annotated[Model, PlainSerializer(_written), BeforeValidator(_read)]
+
+
+class _Job(Message):
+    """What an engine knows of every job.
+
+    Attributes:
+        id: Names the job; of a run and of the base model, the key that a failure is kept under.
+        label: What people call it.
+        store: Where what it needs is found, and what it makes is kept.
+        block: Of the runs that are compared pairwise (those of a seed): they belong on equal hardware.
+        hardware: What finished runs of the block were trained on.
     """
 
-    job: Literal["run", "base", "model", "suite", "perplexity"]
     id: str
     label: str
     store: str
-    model: dict[str, Any] = {}
-    suite: dict[str, Any] = {}
-    suite_key: str = ""
-    suite_digest: str = ""
-    recipe: dict[str, Any] = {}
-    seed: int = 0
-    rows_digest: str = ""
-    tokens_key: str = ""
-    adapter: StepSpec | None = None
-    folder: str = ""
-    system_metrics: bool = False  # sampled while training, for the record
     block: str = ""
     hardware: str = ""
 
-    def base_model(self) -> models.Model:
-        """Return the base model the job is about."""
-        folder = self.model["folder"]
-        return models.Model(
-            self.model["name"], self.model["kind"], self.model["digest"], Path(folder) if folder else None,
-            self.model.get("trust_remote_code", False),
-        )  # fmt: skip
+
+class ModelJob(_Job):
+    """Prepare the base model."""
+
+    job: Literal["model"] = "model"
+    model: BaseModelField
+
+
+class SuiteJob(_Job):
+    """Read the items of a suite's lm-eval tasks into a folder."""
+
+    job: Literal["suite"] = "suite"
+    suite: Suite
+    folder: Path
+
+
+class PerplexityJob(_Job):
+    """Measure the training sequences that lie in a folder with the base model."""
+
+    job: Literal["perplexity"] = "perplexity"
+    model: BaseModelField
+    folder: Path
+
+
+class _Evaluation(_Job):
+    """What it takes to evaluate a model on a suite that is in the store."""
+
+    model: BaseModelField
+    suite: Suite
+    suite_key: str
+    suite_digest: str
+    recipe: Recipe
+
+
+class BaseJob(_Evaluation):
+    """Evaluate the base model, untrained."""
+
+    job: Literal["base"] = "base"
+
+
+class RunJob(_Evaluation):
+    """Train, unless the adapter is there, and evaluate, unless the result is there."""
+
+    job: Literal["run"] = "run"
+    seed: int
+    tokens_key: str
+    adapter: Step
+    system_metrics: bool = False  # sampled while training, for the record
+
+
+Job = RunJob | BaseJob | ModelJob | SuiteJob | PerplexityJob
+_JOBS: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="job")])
+
+
+def read_job(line: str) -> Job:
+    """Return the job that a line of JSON says."""
+    return _JOBS.validate_json(line)
 
 
 class Event(Message):
@@ -96,7 +137,7 @@ def keep_failure(job: Job, event: Event) -> None:
         OSError: When the store cannot be written.
         StepError: When an object store cannot be written.
     """
-    if job.job in ("run", "base"):
+    if isinstance(job, RunJob | BaseJob):
         failure = Failure(
             key=job.id, kind=job.job, name=job.label, stage=event.stage, message=event.message, detail=event.detail,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -104,38 +145,12 @@ def keep_failure(job: Job, event: Event) -> None:
         located(job.store).fail(failure)
 
 
-def model_fields(model: models.Model) -> dict[str, Any]:
-    """Return a model as JSON values."""
-    folder = str(model.folder) if model.folder else ""
-    return {
-        "name": model.name, "kind": model.kind, "digest": model.digest, "folder": folder,
-        "trust_remote_code": model.trust_remote_code,
-    }  # fmt: skip
+def jobs_to_do(plan: Plan, *, system_metrics: bool = False) -> list[RunJob | BaseJob]:
+    """Return a job for all that is still to do: first the untrained model, then the runs, seed by seed.
 
-
-def run_job(plan: Plan, run: PlannedRun) -> Job:
-    """Return the job of a planned run. Everything it needs is in the store: ``plan.publish`` comes first."""
-    step = run.adapter
-    return _suite_job(plan, "run", run.key, f"{run.variant}/seed {run.seed}").model_copy(
-        update={
-            "seed": step.spec["seed"],
-            "rows_digest": run.rows.data["content_digest"],
-            "tokens_key": run.tokens.key,
-            "adapter": StepSpec(
-                kind=step.kind,
-                name=step.name,
-                key=step.key,
-                version=step.version,
-                spec=step.spec,
-                inputs=step.inputs,
-            ),
-        }
-    )
-
-
-def jobs_to_do(plan: Plan) -> list[Job]:
-    """Return a job for all that is still to do: first the untrained model, then the runs, seed by seed."""
-    jobs = [] if plan.store.find("result", plan.base.key) else [base_job(plan)]
+    Everything that a job needs is in the store: ``plan.publish`` comes first.
+    """
+    jobs: list[RunJob | BaseJob] = [] if plan.store.find("result", plan.base.key) else [base_job(plan)]
     begun: dict[int, str] = {}
     for run in plan.runs:
         if run.state in ("done", "trained") and run.seed not in begun:
@@ -143,25 +158,21 @@ def jobs_to_do(plan: Plan) -> list[Job]:
             begun[run.seed] = adapter.record.provenance.get("hardware", "") if adapter else ""
     for run in plan.runs:
         if run.state != "done":
-            place = {"block": f"seed {run.seed}", "hardware": begun.get(run.seed, "")}
-            jobs.append(run_job(plan, run).model_copy(update=place))
+            jobs.append(
+                RunJob(
+                    id=run.key, label=f"{run.variant}/seed {run.seed}", store=plan.store.location,
+                    block=f"seed {run.seed}", hardware=begun.get(run.seed, ""), model=plan.model,
+                    suite=plan.study.suite, suite_key=plan.suite.step.key, suite_digest=plan.suite.digest,
+                    recipe=plan.study.recipe, seed=run.adapter.spec["seed"], tokens_key=run.tokens.key,
+                    adapter=run.adapter, system_metrics=system_metrics,
+                )
+            )  # fmt: skip
     return jobs
 
 
-def base_job(plan: Plan) -> Job:
+def base_job(plan: Plan) -> BaseJob:
     """Return the job that evaluates the base model, untrained."""
-    return _suite_job(plan, "base", plan.base.key, "base model")
-
-
-def _suite_job(plan: Plan, kind: Literal["run", "base"], key: str, label: str) -> Job:
-    return Job(
-        job=kind,
-        id=key,
-        label=label,
-        store=plan.store.location,
-        model=model_fields(plan.model),
-        suite=plan.study.suite.identity(),
-        suite_key=plan.suite.step.key,
-        suite_digest=plan.suite.digest,
-        recipe=plan.study.recipe.identity(),
-    )
+    return BaseJob(
+        id=plan.base.key, label="base model", store=plan.store.location, model=plan.model, suite=plan.study.suite,
+        suite_key=plan.suite.step.key, suite_digest=plan.suite.digest, recipe=plan.study.recipe,
+    )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from harness import processes
 from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.placement import Node
-from harness.engines.slots import Slots, gpus, processor
+from harness.engines.slots import Slots, gpus, is_measured, measure, processor
 from harness.errors import StepError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 ATTEMPTS = 2  # a worker that dies (killed, out of memory) is replaced, and its run tried once more
+MEASURE_FROM = 4  # jobs: fewer do not earn back a measurement of the machine
 NOT_STARTED = "waiting"  # the stage of runs that were not begun because they would fail as another one did
 Listener = Callable[[int, Job, Event], None]
 
@@ -48,18 +49,20 @@ class _Process:
 
 
 @dataclass
-class Engine:
+class LocalEngine:
     """Runs jobs on worker processes.
 
     Attributes:
         slots: How many workers, and how they are set up.
         logs: Folder for what workers and their libraries print.
         commit: Git commit that goes into every record's provenance.
+        chosen: Whether somebody chose how many workers; else ``choose_slots`` does.
     """
 
     slots: Slots
     logs: Path
     commit: str = ""
+    chosen: bool = True
     _events: queue.SimpleQueue[tuple[_Process | None, Event | None]] = field(default_factory=queue.SimpleQueue)
 
     def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
@@ -72,6 +75,13 @@ class Engine:
     def nodes(self) -> list[Node]:
         """This machine."""
         return [Node(platform.node(), processor(), self.slots.workers)]
+
+    def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
+        """Measure, once per machine, which layout of workers and threads trains most, where nobody chose one."""
+        if self.chosen or self.slots.device != "cpu" or len(jobs) < MEASURE_FROM or is_measured():
+            return
+        tell("Measuring how many workers suit this machine (once, some seconds)")
+        self.slots = measure()
 
     def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
         """Run all jobs and return those that failed, with why. A failure does not stop the others.
@@ -160,7 +170,7 @@ class Engine:
             StepError: With the worker's message when the job failed.
         """
         results: list[Event] = []
-        one = Engine(Slots(1, self.slots.threads * self.slots.workers, self.slots.device), self.logs, self.commit)
+        one = LocalEngine(Slots(1, self.slots.threads * self.slots.workers, self.slots.device), self.logs, self.commit)
         failed = one.run([job], lambda _, __, event: results.append(event))
         if failed:
             raise StepError(failed[0][1].message)

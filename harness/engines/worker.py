@@ -23,13 +23,26 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness import models, outside, trusted
-from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
+from harness.engines.jobs import (
+    COMMON,
+    STOP,
+    UNKEPT,
+    BaseJob,
+    Event,
+    Job,
+    ModelJob,
+    PerplexityJob,
+    RunJob,
+    SuiteJob,
+    keep_failure,
+    read_job,
+)
 from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
 from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
 from harness.object_store import located
-from harness.spec import Recipe, Suite
+from harness.spec import Suite
 from harness.statistics.scores import LARGEST
 from harness.steps import result_step
 from harness.store import Artifact, Step, Store
@@ -64,7 +77,7 @@ class Worker:
         """Carry out a job and report how it ended. Whatever goes wrong is reported, and the next job is taken."""
         self.stage = "starting"
         try:
-            data = getattr(self, f"_{job.job}")(job)
+            data = self._carry_out(job)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # one run's failure (a task's own sys.exit, too) must not stop the sweep
@@ -81,51 +94,63 @@ class Worker:
         else:
             self.say(event="done", id=job.id, data=data)
 
+    def _carry_out(self, job: Job) -> dict[str, Any]:
+        match job:
+            case RunJob():
+                return self._run(job)
+            case BaseJob():
+                return self._base(job)
+            case ModelJob():
+                return self._model(job)
+            case SuiteJob():
+                return self._suite(job)
+            case PerplexityJob():
+                return self._perplexity(job)
+
     # ------------------------------------------------------------------------------------------------------- jobs
 
-    def _model(self, job: Job) -> dict[str, Any]:
+    def _model(self, job: ModelJob) -> dict[str, Any]:
         self._enter(job, "preparing the model")
-        return {"folder": str(models.prepare(job.base_model(), self._store(job)))}
+        return {"folder": str(models.prepare(job.model, self._store(job)))}
 
-    def _suite(self, job: Job) -> dict[str, Any]:
+    def _suite(self, job: SuiteJob) -> dict[str, Any]:
         self._enter(job, "reading the suite's tasks")
         from harness.evaluation import tasks
 
-        items = tasks.materialize(Suite.model_validate(job.suite), Path(job.folder))
-        target = Path(job.folder) / "materialized.json"
+        items = tasks.materialize(job.suite, job.folder)
+        target = job.folder / "materialized.json"
         target.write_text(json.dumps(items, ensure_ascii=False))
         return {"file": str(target)}
 
-    def _perplexity(self, job: Job) -> dict[str, Any]:
+    def _perplexity(self, job: PerplexityJob) -> dict[str, Any]:
         self._enter(job, "loading")
         base, _ = self._base_model(job)
         from harness.evaluation.perplexity import perplexities
 
         self._enter(job, "measuring perplexity")
-        folder = Path(job.folder)
-        sequences = [Encoded(ids, labels) for ids, labels in json.loads((folder / "sequences.json").read_text())]
-        (folder / "perplexities.json").write_text(json.dumps(perplexities(base, sequences)))
+        written = json.loads((job.folder / "sequences.json").read_text())
+        sequences = [Encoded(ids, labels) for ids, labels in written]
+        (job.folder / "perplexities.json").write_text(json.dumps(perplexities(base, sequences)))
         return {}
 
-    def _base(self, job: Job) -> dict[str, Any]:
+    def _base(self, job: BaseJob) -> dict[str, Any]:
         store = self._store(job)
-        step = result_step(f"base-{job.suite['suite']}", _recipe(job), job.suite_digest, job.model["digest"], None)
+        step = _base_step(job)
         with store.lock(step.key):
             if store.find("result", step.key, step.name) is None:
                 self._evaluate(job, store, step, None)
         return {}
 
-    def _run(self, job: Job) -> dict[str, Any]:
-        assert job.adapter is not None
+    def _run(self, job: RunJob) -> dict[str, Any]:
         store = self._store(job)
-        step = Step(**job.adapter.model_dump())
+        step = job.adapter
         with store.lock(step.key):
             adapter = store.find("adapter", step.key, step.name)
             if adapter is None:
                 self._rehearse(job, store)
                 adapter = self._train(job, store, step)
             _clear(store.checkpoints(step.key))
-            result = result_step(step.name, _recipe(job), job.suite_digest, job.model["digest"], adapter.record.digest)
+            result = result_step(step.name, job.recipe, job.suite_digest, job.model.digest, adapter.record.digest)
             if store.find("result", result.key, result.name) is None:
                 self._evaluate(job, store, result, adapter)
         store.forget_failure(job.id)
@@ -133,7 +158,7 @@ class Worker:
 
     # ------------------------------------------------------------------------------------------------------ steps
 
-    def _train(self, job: Job, store: Store, step: Step) -> Artifact:
+    def _train(self, job: RunJob, store: Store, step: Step) -> Artifact:
         import polars as pl
 
         self._enter(job, "loading")
@@ -154,10 +179,9 @@ class Worker:
 
         checkpoints = store.checkpoints(step.key)
         with self.keeping, store.attempt(step) as attempt:
-            recipe = _recipe(job)
             with Meter(SAMPLE_SECONDS if job.system_metrics else None) as meter:
                 trained = train(
-                    base, tokenizer, rows, table["row_id"].to_list(), recipe, job.seed, attempt.folder, report,
+                    base, tokenizer, rows, table["row_id"].to_list(), job.recipe, job.seed, attempt.folder, report,
                     checkpoints, self.stopping.is_set,
                 )  # fmt: skip
             attempt.digest = trained.digest
@@ -174,12 +198,12 @@ class Worker:
             attempt.provenance = self._provenance()
         return _found(store, step)
 
-    def _rehearse(self, job: Job, store: Store) -> None:
+    def _rehearse(self, job: RunJob, store: Store) -> None:
         """Make sure that the suite can be evaluated before a training is paid for.
 
         The base model's result says so, where it is there; else the base model is evaluated on a few items, once.
         """
-        base_step = result_step(f"base-{job.suite['suite']}", _recipe(job), job.suite_digest, job.model["digest"], None)
+        base_step = _base_step(job)
         if base_step.key in self._rehearsed or store.find("result", base_step.key, base_step.name):
             return
         self._enter(job, "loading")
@@ -187,25 +211,22 @@ class Worker:
         from harness.evaluation.run import rehearse
 
         self._enter(job, REHEARSING)
-        suite, folder = self._suite_of(job, store)
-        rehearse(base, tokenizer, suite, folder, date=_recipe(job).date)
+        rehearse(base, tokenizer, job.suite, self._pinned(job, store), date=job.recipe.date)
         self._rehearsed.add(base_step.key)
 
-    def _suite_of(self, job: Job, store: Store) -> tuple[Suite, Path]:
-        suite = Suite.model_validate(job.suite)
+    def _pinned(self, job: RunJob | BaseJob, store: Store) -> Path:
         pinned = store.find("suite", job.suite_key)
         if pinned is None:
-            raise StepError(f"{job.label}: suite {suite.suite} is not in the store; run `harness run` again")
-        return suite, pinned.checked()
+            raise StepError(f"{job.label}: suite {job.suite.suite} is not in the store; run `harness run` again")
+        return pinned.checked()
 
-    def _evaluate(self, job: Job, store: Store, step: Step, adapter: Artifact | None) -> None:
+    def _evaluate(self, job: RunJob | BaseJob, store: Store, step: Step, adapter: Artifact | None) -> None:
         base, tokenizer = self._base_model(job)
         from harness.evaluation.run import evaluate
         from harness.training.run import adapted
 
         self._enter(job, "evaluating")
-        suite, folder = self._suite_of(job, store)
-        date = _recipe(job).date
+        suite, folder, date = job.suite, self._pinned(job, store), job.recipe.date
 
         def report(done: int, total: int) -> None:
             self.say(event="items", id=job.id, done=done, total=total)
@@ -238,8 +259,8 @@ class Worker:
         self.stage = stage
         self.say(event="stage", id=job.id, stage=stage)
 
-    def _base_model(self, job: Job) -> tuple[Any, Any]:
-        model = job.base_model()
+    def _base_model(self, job: RunJob | BaseJob | PerplexityJob) -> tuple[Any, Any]:
+        model = job.model
         if self._loaded is None or self._loaded[0] != model.digest:
             import torch
 
@@ -288,8 +309,8 @@ def _can_be_averaged(suite: Suite, items: Any) -> None:
             )
 
 
-def _recipe(job: Job) -> Recipe:
-    return Recipe.model_validate(job.recipe)
+def _base_step(job: RunJob | BaseJob) -> Step:
+    return result_step(f"base-{job.suite.suite}", job.recipe, job.suite_digest, job.model.digest, None)
 
 
 def _found(store: Store, step: Step) -> Artifact:
@@ -364,7 +385,7 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt):  # training was asked to stop, and has left a checkpoint
         while (line := jobs.get()) is not None:
             busy.set()
-            worker.do(Job.model_validate_json(line))
+            worker.do(read_job(line))
             busy.clear()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,6 @@ BUILDING = {
     "suite": "Making suite", "source": "Reading source", "pool": "Decontaminating", "variant": "Drawing variant",
     "tokens": "Encoding",
 }  # fmt: skip
-PROBE_FROM = 4  # jobs to do: fewer do not earn back a measurement of the machine
 SLOTS_SHOWN = 16  # of a cluster: more do not fit a terminal
 
 
@@ -165,7 +165,7 @@ class Session:
         """
         from harness import models
         from harness.build import reads_model
-        from harness.engines.jobs import Job, model_fields
+        from harness.engines.jobs import ModelJob, PerplexityJob, SuiteJob
         from harness.errors import RequestError, StepError
         from harness.plan import make_plan
 
@@ -175,10 +175,8 @@ class Session:
 
         def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
             note(f"Reading the tasks of suite {suite.suite} (once per suite)")
-            job = Job(
-                job="suite", id="suite", label=f"suite {suite.suite}", store=store.location,
-                suite=suite.identity(), folder=str(target),
-            )  # fmt: skip
+            label = f"suite {suite.suite}"
+            job = SuiteJob(id="suite", label=label, store=store.location, suite=suite, folder=target)
             try:
                 file = Path(self._ask(job)["file"])
             except StepError as error:  # a suite that cannot be read is a wrong request: nothing was started
@@ -191,12 +189,10 @@ class Session:
             note(f"Measuring the perplexity of {len(sequences):,} rows (once per row)")
             with tempfile.TemporaryDirectory(prefix="harness-perplexity-") as scratch:
                 (Path(scratch) / "sequences.json").write_text(json.dumps([[s.input_ids, s.labels] for s in sequences]))
-                self._ask(
-                    Job(
-                        job="perplexity", id="perplexity", label="perplexity", store=store.location,
-                        model=model_fields(model), folder=scratch,
-                    )
-                )  # fmt: skip
+                job = PerplexityJob(
+                    id="perplexity", label="perplexity", store=store.location, model=model, folder=Path(scratch)
+                )
+                self._ask(job)
                 values: list[float] = json.loads((Path(scratch) / "perplexities.json").read_text())
             return values
 
@@ -213,8 +209,7 @@ class Session:
             model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
             if model.folder is None and reads_model(loaded.study):
                 note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
-                job = Job(job="model", id="model", label=model.name, store=store.location, model=model_fields(model))
-                self._ask(job)
+                self._ask(ModelJob(id="model", label=model.name, store=store.location, model=model))
             pools = engine.pools(store, part) if engine else None
             return make_plan(loaded, store, materialize, perplexities, pools, building)
 
@@ -223,13 +218,13 @@ class Session:
 
         Its logs are not the store's: nothing is written there before the whole study turns out to be sound.
         """
-        from harness.engines.local import Engine
+        from harness.engines.local import LocalEngine
         from harness.engines.slots import find_slots
 
         engine = self.__dict__.get("engine")
-        slots = engine.slots if isinstance(engine, Engine) else find_slots()
+        slots = engine.slots if isinstance(engine, LocalEngine) else find_slots()
         with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
-            return Engine(slots, Path(logs), engine.commit if engine else "").call(job)
+            return LocalEngine(slots, Path(logs), engine.commit if engine else "").call(job)
 
     # -------------------------------------------------------------------------------------------------------- run
 
@@ -262,7 +257,7 @@ class Session:
         made = self._with_model()
         self.write()
         commit(made)
-        todo = [job.model_copy(update={"system_metrics": system_metrics}) for job in jobs_to_do(made)]
+        todo = jobs_to_do(made, system_metrics=system_metrics)
         failed: list[tuple[Job, Event]] = []
         if todo:
             with heard():
@@ -272,18 +267,13 @@ class Session:
         found.work = Work(len(todo), failed, tracking, logged, time.perf_counter() - started)
         return found
 
-    def _carry_out(self, engine: Engine, made: Plan, todo: list[Job], track: bool) -> list[tuple[Job, Event]]:
+    def _carry_out(self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool) -> list[tuple[Job, Event]]:
         """Let the engine do the jobs, and show how far it is; return those that failed, with why."""
         from harness.session.tracker import Tracker
         from harness.terminal.progress import Progress
         from harness.terminal.stopping import gently
 
-        choice = self.choice
-        if (
-            choice.engine == "local" and choice.workers is None and len(todo) >= PROBE_FROM
-            and engine.slots.device == "cpu"
-        ):  # fmt: skip
-            choose_slots(engine)
+        engine.choose_slots(todo, note)
         cached = len(made.runs) + 1 - len(todo)
         with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
 
@@ -316,12 +306,3 @@ class Session:
         made = self.resolved()
         with working("Comparing"):
             return Answer(self, made, view(made))
-
-
-def choose_slots(engine: Engine) -> None:
-    """Measure once per machine which layout of workers and threads trains most."""
-    from harness.engines.slots import is_measured, measure
-
-    if not is_measured():
-        note("Measuring how many workers suit this machine (once, some seconds)")
-        engine.slots = measure()

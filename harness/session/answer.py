@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.answer import complete, progress
 from harness.errors import HarnessError, RequestError, StepError, did_you_mean, storage_problem
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Comparison, Data, Decisions, StudyView
     from harness.report import Report
-    from harness.session import Session
     from harness.tracking import SyncReport
 
 Kind = Literal["html", "md", "json"]
@@ -45,6 +44,16 @@ class Work:
     seconds: float
 
 
+class Opened(Protocol):
+    """What an answer needs of the session that gave it."""
+
+    def command(self, verb: str) -> str:
+        """Return the command line that does something with the study."""
+
+    def write(self) -> None:
+        """Write the data that was built to the store."""
+
+
 class Answer:
     """What a study found, as its store shows it.
 
@@ -55,7 +64,7 @@ class Answer:
         work: What was done for it now; None where nothing was run.
     """
 
-    def __init__(self, session: Session, plan: Plan, view: StudyView) -> None:
+    def __init__(self, session: Opened, plan: Plan, view: StudyView) -> None:
         self._session, self._plan, self.view = session, plan, view
         self.work: Work | None = None
 

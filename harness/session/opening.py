@@ -68,7 +68,7 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
         RequestError: There is no such engine or device, or Ray is not installed.
     """
     from harness.engines.config import LocalConfig, load_engine
-    from harness.engines.local import Engine
+    from harness.engines.local import LocalEngine
     from harness.engines.slots import find_slots
     from harness.engines.worker import git_commit
     from harness.errors import RequestError, did_you_mean
@@ -83,7 +83,8 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
         if address is not None:
             raise RequestError("--address: the local engine has none; did you mean --engine ray?")
         config = config.model_copy(update=chosen)
-        return Engine(find_slots(config.workers, config.device), logs, git_commit())
+        slots = find_slots(config.workers, config.device)
+        return LocalEngine(slots, logs, git_commit(), chosen=config.workers is not None)
     try:
         from harness.engines.ray import RayEngine
     except ModuleNotFoundError as error:
@@ -107,11 +108,10 @@ def prepared(model: Model, store: Store, engine: Engine | None = None) -> Model:
         engine: Whose worker does it; default: one of this machine's.
     """
     from harness import models
-    from harness.engines.jobs import Job, model_fields
+    from harness.engines.jobs import ModelJob
 
     note(f"Preparing {model.name} (once, about half a minute)")
-    job = Job(job="model", id="model", label=model.name, store=store.location, model=model_fields(model))
-    (engine or open_engine(store)).call(job)
+    (engine or open_engine(store)).call(ModelJob(id="model", label=model.name, store=store.location, model=model))
     return models.resolve(model.name, store.root, store, trust_remote_code=model.trust_remote_code)
 
 

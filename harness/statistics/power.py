@@ -156,24 +156,6 @@ def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
     return high
 
 
-def paired_minimum_effect(sd: float, items: int, alpha: float = 0.05, power: float = 0.8, sides: int = 2) -> float:
-    """Return the detectable mean of ``items`` paired differences with this SD, by the normal approximation.
-
-    This and ``paired_items`` are the planning formulas of Miller (2024), "Adding Error Bars to Evals",
-    section 5: items alone, one run per arm. They serve suites judged without training noise.
-    """
-    return _normal_factor(alpha, power, sides) * sd / math.sqrt(items)
-
-
-def paired_items(sd: float, effect: float, alpha: float = 0.05, power: float = 0.8, sides: int = 2) -> int:
-    """Return the paired items it takes to find ``effect``, by the normal approximation (see above)."""
-    return math.ceil((_normal_factor(alpha, power, sides) * sd / effect) ** 2)
-
-
-def _normal_factor(alpha: float, power: float, sides: int) -> float:
-    return float(special.ndtri(1 - alpha / sides) + special.ndtri(power))
-
-
 def design_effect(cluster_size: float, correlation: float) -> float:
     """Return by how much clusters of items inflate a variance: ``1 + (m - 1) rho`` (Kish 1965)."""
     return 1 + (cluster_size - 1) * correlation

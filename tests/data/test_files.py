@@ -279,11 +279,11 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reading, "BATCH_RECORDS", 7)
     for name in NAMES:
         files.write(ROWS, tmp_path / name)
-        sizes = [len(list(batch.records())) for batch in files.batches(reading.File(tmp_path / name, name, name))]
+        sizes = [len(list(batch.records())) for batch in files.batches(reading.SourceFile(tmp_path / name, name, name))]
         assert sizes == ([30] if "jsonl" in name or "ndjson" in name else [7, 7, 7, 7, 2])
     monkeypatch.setattr(reading, "BATCH_SIZE", 100)
     for name in ("a.jsonl", "a.jsonl.gz", "a.json"):
-        found = list(files.batches(reading.File(tmp_path / name, name, name)))
+        found = list(files.batches(reading.SourceFile(tmp_path / name, name, name)))
         assert len(found) > 10
         assert [record.value for batch in found for record in batch.records()] == ROWS
 
@@ -335,7 +335,7 @@ def test_whatever_the_bytes_are_nothing_is_lost_and_nothing_but_a_request_error_
         fields = {"prompt": "prompt", "completion": "completion"}
         dropping = Source(path=name, fields=fields, columns=("score",), on_bad_row="drop")
         try:
-            records = list(files.read(reading.File(tmp_path / name, name, name)))
+            records = list(files.read(reading.SourceFile(tmp_path / name, name, name)))
         except RequestError as error:
             str(error).encode()
             with pytest.raises(RequestError):

@@ -33,7 +33,7 @@ def test_batches_give_what_records_one_by_one_give(tmp_path: Path, on_bad_row: A
         templates = {name: fields.Template.parse(name, text) for name, text in declared.items()}
         rows: list[dict[str, Any]] = []
         bad = []
-        for record in files.read(reading.File(path, path.name, "")):
+        for record in files.read(reading.SourceFile(path, path.name, "")):
             if len(rows) == source.rows:
                 break
             try:

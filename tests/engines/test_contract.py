@@ -16,27 +16,25 @@ from typing import Any
 import pytest
 
 from harness import answer, upkeep
-from harness.engines import Engine
+from harness.engines import Engine, slots
 from harness.engines.config import RayConfig
-from harness.engines.jobs import Event, Job, jobs_to_do, model_fields
-from harness.engines.local import Engine as LocalEngine
+from harness.engines.jobs import Event, Job, jobs_to_do
+from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import StepError
-from harness.models import Model
 from harness.object_store import located
 from harness.plan import commit
-from harness.spec import Recipe
-from harness.steps import result_step
 from harness.store import Store
 from harness.tracking.projection import project
 from tests import planted
 from tests.bucket import CREDENTIALS
 from tests.command import HANGS, environment
 from tests.engines.conftest import PATIENCE, SMALL
+from tests.jobs import base_folder, base_job, broken, cheap
 
 Make = Callable[[Path], Engine]  # folder for logs -> an engine with two slots, which tries a lost run once more
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.ray)]
-TIMES = ("seconds", "tokens_per_second", "peak_memory", "energy", "created")  # what no two runs have alike
+TIMES = ("seconds", "tokens_per_second", "peak_memory", "created")  # what no two runs have alike
 
 
 @pytest.fixture(autouse=True)
@@ -54,19 +52,6 @@ def make(request: pytest.FixtureRequest) -> Make:
     from harness.engines.ray import RayEngine
 
     return lambda logs: RayEngine(RayConfig(address=cluster.address, workers=2, retries=1), logs)
-
-
-def cheap(tmp_path: Path, name: str, block: str = "") -> Job:
-    """A job that is done at once: a folder is ready as it is."""
-    model = Model(name, "folder", "digest", tmp_path / name)
-    store = str(tmp_path / "store")
-    return Job(job="model", id=name, label=name, store=store, model=model_fields(model), block=block)
-
-
-def broken(tmp_path: Path, name: str) -> Job:
-    """A job that fails at once: offline, a model that is not in the Hub's cache."""
-    model = Model(f"no/model@{'0' * 40}", "hub", "digest", None)
-    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
 
 
 @dataclass
@@ -105,13 +90,8 @@ class Held:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Held:
-    model = Model("m", "folder", "digest", tmp_path)
-    job = Job(
-        job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
-        suite={"suite": "s"}, suite_digest="suite", recipe=Recipe(steps=1).identity(),
-    )  # fmt: skip
-    key = result_step("base-s", Recipe(steps=1), job.suite_digest, job.model["digest"], None).key
-    pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
+    job = base_job("held", tmp_path / "store")
+    pipe = base_folder(job) / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     return Held(job, pipe)
@@ -145,6 +125,22 @@ def test_one_job_gives_its_data_or_its_words_and_none_takes_no_worker(make: Make
         engine.call(broken(tmp_path, "bad"))
     assert engine.run([], lambda *_: None) == []
     assert sum(node.slots for node in engine.nodes) == engine.slots.workers == 2
+
+
+@pytest.mark.parametrize("make", ENGINES, indirect=True)
+def test_slots_that_somebody_chose_are_kept_whatever_is_to_do(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(slots, "layouts", lambda: [(2, 1), (1, 2)])  # there would be something to measure
+    engine = make(tmp_path / "logs")
+    before, said = engine.slots, list[str]()
+    for count in (0, 1, 40):
+        engine.choose_slots([cheap(tmp_path, f"job-{i}") for i in range(count)], said.append)
+        assert engine.slots == before
+        assert sum(node.slots for node in engine.nodes) == before.workers
+    assert not said
+    assert not (tmp_path / "ablation-harness").exists()
 
 
 @pytest.mark.parametrize("make", ENGINES, indirect=True)

@@ -18,15 +18,17 @@ import pytest
 import yaml
 
 from harness import suites
-from harness.engines.jobs import Event, Job, model_fields
-from harness.engines.local import ATTEMPTS, Engine, _Process
+from harness.engines import local
+from harness.engines.jobs import Event, Job, SuiteJob
+from harness.engines.local import ATTEMPTS, LocalEngine, _Process
 from harness.engines.slots import Slots, find_slots
 from harness.engines.worker import git_commit
 from harness.errors import StepError
-from harness.models import Model
-from harness.spec import Recipe, Suite
-from harness.steps import result_step
+from harness.session import Choice, open_engine
+from harness.spec import Suite
+from harness.store import Store
 from tests.command import HANGS, environment
+from tests.jobs import base_folder, base_job, broken, cheap
 
 Heard = list[tuple[int, Job, Event]]
 
@@ -39,20 +41,8 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return Engine(Slots(2, 1, "cpu"), tmp_path / "logs")
-
-
-def cheap(tmp_path: Path, name: str) -> Job:
-    """A job that is done at once: a folder is ready as it is."""
-    model = Model(name, "folder", "digest", tmp_path / name)
-    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
-
-
-def broken(tmp_path: Path, name: str) -> Job:
-    """A job that fails at once: offline, a model that is not in the Hub's cache."""
-    model = Model(f"no/model@{'0' * 40}", "hub", "digest", None)
-    return Job(job="model", id=name, label=name, store=str(tmp_path / "store"), model=model_fields(model))
+def engine(tmp_path: Path) -> LocalEngine:
+    return LocalEngine(Slots(2, 1, "cpu"), tmp_path / "logs")
 
 
 def children() -> list[psutil.Process]:
@@ -86,13 +76,8 @@ class Held:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Held:
-    model = Model("m", "folder", "digest", tmp_path)
-    job = Job(
-        job="base", id="held", label="held", store=str(tmp_path / "store"), model=model_fields(model),
-        suite={"suite": "s"}, suite_digest="suite", recipe=Recipe(steps=1).identity(),
-    )  # fmt: skip
-    key = result_step("base-s", Recipe(steps=1), job.suite_digest, job.model["digest"], None).key
-    pipe = tmp_path / "store" / "result" / f"base-s-{key}" / "record.json"
+    job = base_job("held", tmp_path / "store")
+    pipe = base_folder(job) / "record.json"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     return Held(job, pipe)
@@ -131,7 +116,7 @@ def test_the_commit_is_that_of_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
 # ----------------------------------------------------------------------------------------------------------- jobs
 
 
-def test_every_job_is_done_once_and_a_failure_stops_nothing(engine: Engine, tmp_path: Path) -> None:
+def test_every_job_is_done_once_and_a_failure_stops_nothing(engine: LocalEngine, tmp_path: Path) -> None:
     jobs = [cheap(tmp_path, f"job-{i}") for i in range(40)]
     jobs[7] = broken(tmp_path, "job-7")
     heard: Heard = []
@@ -147,14 +132,55 @@ def test_every_job_is_done_once_and_a_failure_stops_nothing(engine: Engine, tmp_
     assert not children()
 
 
-def test_no_more_workers_than_jobs(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "found", "measures"),
+    [
+        (3, Slots(2, 1, "cpu"), False),  # too few jobs to earn it back
+        (4, Slots(2, 1, "cpu"), True),
+        (4, Slots(2, 1, "cuda"), False),  # one worker per GPU
+    ],
+)
+def test_where_nobody_chose_the_machine_is_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, found: Slots, measures: bool
+) -> None:
+    best, done, said = Slots(1, 2, "cpu"), list[Slots](), list[str]()
+
+    def measure() -> Slots:
+        done.append(best)
+        return best
+
+    monkeypatch.setattr(local, "is_measured", lambda: bool(done))
+    monkeypatch.setattr(local, "measure", measure)
+    for turn in range(2):
+        engine = LocalEngine(found, tmp_path / "logs", chosen=False)
+        engine.choose_slots([cheap(tmp_path, f"job-{i}") for i in range(count)], said.append)
+        assert engine.slots == (best if measures and turn == 0 else found)  # the second is opened with what is known
+    assert len(done) == measures
+    assert [line.startswith("Measuring how many workers") for line in said] == [True] * measures
+
+
+@pytest.mark.parametrize(
+    ("content", "workers", "chosen"),
+    [("engine: local\n", None, False), ("engine: local\nworkers: 3\n", None, True), ("engine: local\n", 3, True)],
+)
+def test_a_number_of_workers_is_chosen_in_the_engine_file_or_on_the_command_line(
+    tmp_path: Path, content: str, workers: int | None, chosen: bool
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    engine = open_engine(Store(tmp_path / "store"), Choice(str(file), workers=workers, device="cpu"))
+    assert isinstance(engine, LocalEngine)
+    assert engine.chosen is chosen
+
+
+def test_no_more_workers_than_jobs(engine: LocalEngine, tmp_path: Path) -> None:
     heard: Heard = []
     assert engine.run([cheap(tmp_path, "only")], lambda *event: heard.append(event)) == []
     assert {slot for slot, _, _ in heard} == {0}
     assert engine.run([], lambda *event: heard.append(event)) == []
 
 
-def test_one_job_gives_its_data_or_its_words(engine: Engine, tmp_path: Path) -> None:
+def test_one_job_gives_its_data_or_its_words(engine: LocalEngine, tmp_path: Path) -> None:
     assert engine.call(cheap(tmp_path, "model")) == {"folder": str(tmp_path / "model")}
     with pytest.raises(StepError, match=r"no/model@0+ could not be downloaded"):
         engine.call(broken(tmp_path, "bad"))
@@ -164,7 +190,7 @@ def test_one_job_gives_its_data_or_its_words(engine: Engine, tmp_path: Path) -> 
 
 
 def test_a_worker_that_dies_twice_is_reported_in_words(tmp_path: Path, held: Held) -> None:
-    engine = Engine(Slots(1, 1, "cpu"), tmp_path / "logs")
+    engine = LocalEngine(Slots(1, 1, "cpu"), tmp_path / "logs")
     killed: list[int] = []
 
     def kill() -> None:
@@ -191,14 +217,16 @@ def test_a_worker_that_dies_twice_is_reported_in_words(tmp_path: Path, held: Hel
     assert len([event for _, _, event in heard if event.event == "done"]) == 5
 
 
-def test_a_worker_that_cannot_start_says_why(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_says_why(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pydantic.py").write_text("raise RuntimeError('half an installation')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(StepError, match=r"a worker cannot start: RuntimeError: half an installation \(whole log: "):
         engine.run([cheap(tmp_path, "job")], lambda *_: None)
 
 
-def test_a_worker_killed_while_it_starts_is_replaced(engine: Engine, tmp_path: Path) -> None:
+def test_a_worker_killed_while_it_starts_is_replaced(engine: LocalEngine, tmp_path: Path) -> None:
     """Unlike one that cannot start: that would not get better."""
 
     def kill() -> None:
@@ -213,7 +241,7 @@ def test_a_worker_killed_while_it_starts_is_replaced(engine: Engine, tmp_path: P
     assert len([event for _, _, event in heard if event.event == "done"]) == 4
 
 
-def test_half_an_event_is_no_event(engine: Engine) -> None:
+def test_half_an_event_is_no_event(engine: LocalEngine) -> None:
     """A worker that is killed while it speaks: the rest of the line never comes, and nobody waits for it."""
     process = _Process(0, None)  # type: ignore[arg-type]
     engine._read(process, io.StringIO('chatter\n{"event": "ready"}\n{"event": "failed", "detail": "hal'))
@@ -222,7 +250,7 @@ def test_half_an_event_is_no_event(engine: Engine) -> None:
     assert engine._events.empty()
 
 
-def test_stopped_it_starts_nothing_new(engine: Engine, tmp_path: Path) -> None:
+def test_stopped_it_starts_nothing_new(engine: LocalEngine, tmp_path: Path) -> None:
     heard: Heard = []
 
     def hear(*event: object) -> None:
@@ -289,7 +317,7 @@ def question(doc):
 
 
 @pytest.mark.slow
-def test_what_libraries_print_is_not_taken_for_an_event(engine: Engine, tmp_path: Path) -> None:
+def test_what_libraries_print_is_not_taken_for_an_event(engine: LocalEngine, tmp_path: Path) -> None:
     """A task folder with Python that prints: on import, past Python, and for every item."""
     source = tmp_path / "noisy"
     source.mkdir()
@@ -304,9 +332,7 @@ def test_what_libraries_print_is_not_taken_for_an_event(engine: Engine, tmp_path
     suite = Suite.model_validate({"suite": "s", "tasks": {"noisy": {"task": "local_noisy", "path": "noisy"}}})
     folder = tmp_path / "suite"
     suites.copy_local(suite, tmp_path, folder)
-    job = Job(
-        job="suite", id="suite", label="suite", store=str(tmp_path), suite=suite.identity(), folder=str(folder)
-    )  # fmt: skip
+    job = SuiteJob(id="suite", label="suite", store=str(tmp_path), suite=suite, folder=folder)
     items = json.loads(Path(engine.call(job)["file"]).read_text())
     assert [item["question"] for item in items] == ["q0", "q1", "q2", "q3"]
     log = (tmp_path / "logs" / "worker-0.log").read_text()

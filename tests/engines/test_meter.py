@@ -1,28 +1,15 @@
-"""Energy and system metrics of a training: what the device tells, and nothing where it tells nothing."""
+"""System metrics of a training: samples on request, and nothing of a GPU that tells nothing."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from harness.engines import meter
 from harness.engines.meter import Meter
-
-LIMIT = 262_143_328_850  # microjoules at which this kind of counter starts again
-
-
-def package(powercap: Path, number: int, microjoules: int, name: str | None = None) -> Path:
-    folder = powercap / f"intel-rapl:{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "name").write_text(f"{name or f'package-{number}'}\n")
-    (folder / "max_energy_range_uj").write_text(f"{LIMIT}\n")
-    (folder / "energy_uj").write_text(f"{microjoules}\n")
-    return folder / "energy_uj"
 
 
 def work(seconds: float = 0.05) -> None:
@@ -31,48 +18,16 @@ def work(seconds: float = 0.05) -> None:
         sum(range(1000))
 
 
-def test_packages_are_summed_and_a_share_is_this_processs(tmp_path: Path) -> None:
-    first, second = package(tmp_path, 0, 1_000_000), package(tmp_path, 1, LIMIT - 500_000)
-    package(tmp_path, 2, 10**9, "psys")  # the whole board: the packages are in it
-    with Meter(powercap=tmp_path) as measured:
-        work()
-        first.write_text("31000000\n")
-        second.write_text("499999\n")  # started again from 0 on the way
-    figures = measured.figures()
-    assert figures["energy_package_joules"] == pytest.approx(31.0, abs=1e-3)
-    assert 0 < figures["energy_cpu_joules"] <= figures["energy_package_joules"]
-    assert figures["energy_joules"] == figures["energy_cpu_joules"]
-    assert figures["energy_seconds"] > 0.04
-    assert "system" not in figures
-
-
-def test_a_long_training_does_not_miss_a_lap_of_the_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = package(tmp_path, 0, 0)
-    monkeypatch.setattr(meter, "LOOK_SECONDS", 0.01)
-    with Meter(powercap=tmp_path) as measured:
-        for lap in range(1, 7):
-            temporary = tmp_path / "next"
-            temporary.write_text(f"{(lap * LIMIT // 2) % (LIMIT + 1)}\n")
-            temporary.rename(counter)
-            while measured._packages[0].last != int(counter.read_text()):
-                time.sleep(0.01)
-    assert measured.figures()["energy_package_joules"] == pytest.approx(3 * LIMIT / 1e6, rel=1e-6)
-
-
-def test_nothing_is_made_up(tmp_path: Path) -> None:
-    for powercap in (tmp_path / "none", tmp_path):
-        with Meter(powercap=powercap) as measured:
-            work(0.01)
-        assert measured.figures() == {}
-    gone = package(tmp_path, 0, 5)
-    with Meter(powercap=tmp_path) as measured:
-        gone.unlink()  # it told something, and then no more: half a figure is none
+def test_nothing_is_sampled_where_nobody_asked() -> None:
+    threads = threading.active_count()
+    with Meter() as measured:
+        assert threading.active_count() == threads
     assert measured.figures() == {}
 
 
-def test_system_metrics_are_sampled_on_request(tmp_path: Path) -> None:
+def test_system_metrics_are_sampled_on_request() -> None:
     threads = threading.active_count()
-    with Meter(0.05, powercap=tmp_path) as measured:
+    with Meter(0.05) as measured:
         work(0.3)
     samples = measured.figures()["system"]
     assert threading.active_count() == threads
@@ -85,25 +40,32 @@ def test_system_metrics_are_sampled_on_request(tmp_path: Path) -> None:
     assert max(sample["process_cpu_utilization_percentage"] for sample in samples) > 0
 
 
+def test_a_training_that_fails_ends_the_sampling_too() -> None:
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match="of the training"), Meter(60.0) as measured:
+        raise ValueError("of the training")
+    assert threading.active_count() == threads
+    assert len(measured.samples) == 1
+
+
 class NoGpu(Exception):
     pass
 
 
-def nvml(millijoules: list[int], tells_energy: bool = True) -> SimpleNamespace:
-    def energy(handle: str) -> int:
+def nvml(tells: bool = True) -> SimpleNamespace:
+    def power(handle: str) -> int:
         assert handle == "handle of GPU-1234"
-        if not tells_energy:
+        if not tells:
             raise NoGpu
-        return millijoules.pop(0)
+        return 350_000
 
     return SimpleNamespace(
         NVMLError=NoGpu,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: f"handle of {uuid}",
-        nvmlDeviceGetTotalEnergyConsumption=energy,
         nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=87),
         nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=4 * 10**9),
-        nvmlDeviceGetPowerUsage=lambda handle: 350_000,
+        nvmlDeviceGetPowerUsage=power,
     )
 
 
@@ -118,25 +80,21 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cuda")
-def test_a_gpu_tells_its_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml([5_000, 12_500]))
-    with Meter(60.0, powercap=tmp_path) as measured:
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_gpu_tells_load_memory_and_power_as_far_as_it_can(monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(tells))
+    with Meter(60.0) as measured:
         work(0.01)
-    figures = measured.figures()
-    assert figures["energy_gpu_joules"] == figures["energy_joules"] == 7.5
-    (last,) = figures["system"]
+    (last,) = measured.samples
     assert last["gpu_0_utilization_percentage"] == 87
     assert last["gpu_0_memory_usage_megabytes"] == 4000
-    assert last["gpu_0_power_usage_watts"] == 350
+    assert last.get("gpu_0_power_usage_watts") == (350 if tells else None)
 
 
 @pytest.mark.usefixtures("cuda")
-def test_a_gpu_that_does_not_tell_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml([], tells_energy=False))
-    with Meter(powercap=tmp_path) as measured:
-        work(0.01)
-    assert measured.figures() == {}
+def test_without_nvml_a_gpu_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
-    with Meter(powercap=tmp_path) as measured:
+    with Meter(60.0) as measured:
         work(0.01)
-    assert measured.figures() == {}
+    (last,) = measured.samples
+    assert not any(name.startswith("gpu") for name in last)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from harness.engines.config import WorkerConfig
 from harness.engines.jobs import Job
 from harness.engines.placement import Blocks, Node, fits, labelled, largest, pack, room
+from tests.jobs import run_job
 
 
 def job(name: str, block: str = "", hardware: str = "") -> Job:
-    return Job(job="run", id=name, label=name, store="", block=block, hardware=hardware)
+    return run_job(name, block=block, hardware=hardware)
 
 
 def sweep(seeds: int, arms: int) -> list[Job]:
@@ -63,6 +64,18 @@ def test_a_block_goes_on_where_it_was_begun_before() -> None:
     assert blocks.take("new") == job("b", "seed 2")
     assert blocks.take("new") is None
     assert [one.id for _ in range(2) if (one := blocks.take("old"))] == ["a", "c"]
+
+
+def test_all_that_is_left_is_taken_out_at_once_wherever_it_belongs() -> None:
+    jobs = [job("base"), *sweep(3, 2)[1:], job("old", "seed 9", "old")]
+    blocks = Blocks(jobs)
+    taken = [blocks.take("new") for _ in range(2)]  # the one without a block, and one of a block that is now bound
+    left = blocks.clear()
+    assert len(left) == len({one.id for one in left}) == len(jobs) - 2
+    assert {one.id for one in left} == {one.id for one in jobs} - {one.id for one in taken if one}
+    assert len(blocks) == 0
+    assert blocks.take("new") is blocks.take("old") is None
+    assert blocks.clear() == []
 
 
 def test_a_block_moves_only_when_its_hardware_is_gone_and_that_is_known_afterwards() -> None:

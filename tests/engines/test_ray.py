@@ -24,13 +24,14 @@ from tests.bucket import CREDENTIALS
 from tests.command import HANGS, ROOT, argv, environment, harness
 from tests.engines.conftest import PATIENCE, QUIET, SMALL, gone, of_ray
 from tests.engines.told import Told
+from tests.jobs import run_job
 from tests.tracking.shown import free_port
 
 ONE_MACHINE = ROOT / "configs" / "engines" / "ray-one-machine.yaml"
 
 
 def job(name: str, label: str = "", block: str = "", hardware: str = "") -> Job:
-    return Job(job="run", id=name, label=label or name, store="", block=block, hardware=hardware)
+    return run_job(name, label, block=block, hardware=hardware)
 
 
 def engine(cluster: Any, logs: Path, **config: Any) -> Any:

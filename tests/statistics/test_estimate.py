@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from harness.statistics.bootstrap import bootstrap_interval
 from harness.statistics.estimate import (
     Estimate,
     Floats,
@@ -22,6 +21,7 @@ from harness.statistics.estimate import (
 )
 from harness.statistics.paired import contrast, equivalence, seed_noise_differs
 from harness.statistics.scores import Scores
+from tests.statistics.bootstrap import bootstrap_interval
 
 
 def studies(

@@ -171,11 +171,19 @@ def test_the_intraclass_correlation_is_that_which_was_planted() -> None:
         assert correlation(scores(values, groups), "a") == pytest.approx(planted, abs=0.06)
     assert correlation(scores(values), "a") is None
     assert correlation(scores(values, ("g",) * len(member)), "a") is None
+    # Of two clusters there is a figure: by hand, differences 0, 0 and 1, 3 have MSB 4, MSW 1 and n0 2.
+    pairs = scores(np.array([[[0.0, 0, 0, 0]], [[0, 0, 1, 3]]]), ("g", "g", "h", "h"))
+    assert correlation(pairs, "a") == pytest.approx((4 - 1) / (4 + 1))
 
 
 def test_two_arms_and_two_seeds_have_one_degree_of_freedom_and_say_so() -> None:
     one = contrast(seeded(2, arms=2, seeds=2), "a", "b")
     assert (one.df, one.note) == (1.0, "two arms and two seeds: 1 degree of freedom")
+    for sizes in ({"arms": 2, "seeds": 3}, {"arms": 3, "seeds": 2}):
+        more = contrast(seeded(2, **sizes), "a", "b")
+        assert "degree of freedom" not in more.note
+        assert more.df is not None
+        assert more.df > 1
 
 
 def test_pool_names_the_arms_whose_noise_is_shared() -> None:
@@ -254,6 +262,14 @@ def test_a_noisy_arm_is_named_and_equal_noise_is_not() -> None:
     assert seed_noise_differs(seeded(1, arms=2)) == seed_noise_differs(seeded(1, seeds=1)) == []
 
 
+def test_means_that_are_alike_by_luck_on_two_items_are_no_proof_of_calm() -> None:
+    calm = [[0.0, 1.0], [1.0, 0.0]]  # the same mean at both seeds, from items that vary
+    varied = np.array([[[0.0, 1.0], [0.0, 1.001]], calm, calm[::-1]])
+    assert seed_noise_differs(scores(varied)) == []
+    steady = [[0.25, 0.25], [0.75, 0.75]]
+    assert seed_noise_differs(scores(np.array([[[0.0, 1.0], [0.0, 1.001]], steady, steady]))) == ["a"]
+
+
 def test_an_arm_judged_by_its_own_runs_is_said_to_be() -> None:
     study = simulate(np.random.default_rng(4), seeds=4, noisy=30)
     noisy, calm = contrast(study, "b", "a"), contrast(study, "b", "c")
@@ -284,6 +300,11 @@ def test_noise_recovers_what_was_planted() -> None:
     assert mean["item_sd"] == pytest.approx(0.2 * math.sqrt(2), rel=0.1)
     assert mean["residual_sd"] == pytest.approx(0.3 * math.sqrt(2), rel=0.1)
     assert mean["seed_share"] + mean["item_share"] == pytest.approx(1)
+    for seeds in (1, 2):
+        clustered = noise(simulate(np.random.default_rng(1), seeds=seeds, cluster=5), "a")
+        assert clustered["clusters"] == 20
+        assert set(clustered) == {*mean, "clusters", "correlation"}
+        assert (clustered["seed_sd"] is None) == (clustered["residual_sd"] is None) == (seeds == 1)
     one_seed = noise(seeded(1, seeds=1), "a")
     assert one_seed["seed_sd"] is None
     assert one_seed["item_sd"] is not None
@@ -294,6 +315,10 @@ def test_the_same_runs_under_another_name_add_no_evidence() -> None:
     six = seeded(4)
     copied = scores(np.concatenate([six.values, six.values[:1], six.values[:1]]))
     assert numbers(contrast(copied, "b", "a")) == pytest.approx(numbers(contrast(six, "b", "a")))
+    two = seeded(5, arms=2)
+    for again in (two.values[:1], two.values[1:]):  # the third arm is already one too many
+        third = scores(np.concatenate([two.values, again]))
+        assert numbers(contrast(third, "b", "a")) == pytest.approx(numbers(contrast(two, "b", "a")))
     itself = contrast(copied, "g", "a")
     assert itself.effect == 0
     assert itself.p == pytest.approx(1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.engines.jobs import Event, Job
+from harness.engines.jobs import Event
 from harness.terminal.progress import Progress
+from tests.jobs import run_job
 
-JOBS = [Job(job="run", id=f"run-{i}", label=f"verified/seed {i}", store="") for i in range(3)]
+JOBS = [run_job(f"run-{i}", f"verified/seed {i}") for i in range(3)]
 EVENTS = [
     Event(event="stage", id="run-0", stage="training"),
     Event(event="step", id="run-0", done=3, total=40, loss=1.5),

@@ -102,7 +102,7 @@ def make_run(folder: Path, variant: str, seed: int) -> RunView:
         seed=seed,
         key=key,
         state="done",
-        training={"steps": 5, "tokens": 5400, "seconds": 27.5, "final_loss": 0.6, "energy_joules": 900.0 + seed,
+        training={"steps": 5, "tokens": 5400, "seconds": 27.5, "final_loss": 0.6, "peak_memory": 900 + seed,
                   "system": [{"second": 1.0, "cpu_utilization_percentage": 50.0 + n} for n in range(3)]},
         evaluation={"seconds": 8.5, "tokens": 900, "shared_context": True},
         curve=curve,

@@ -68,7 +68,7 @@ def test_seed_run_has_params_curve_scores_and_inputs(finished: tuple[SyncReport,
     assert run["metrics"]["sums/exact_match"][0][0] == pytest.approx(0.415)
     assert run["metrics"]["sums/exact_match_stderr"][0][0] == 0.04
     one = {name: points[0][0] for name, points in run["metrics"].items()}
-    assert (one["training_seconds"], one["evaluation_seconds"], one["energy_joules"]) == (27.5, 8.5, 902.0)
+    assert (one["training_seconds"], one["evaluation_seconds"], one["peak_memory_bytes"]) == (27.5, 8.5, 902)
     assert (one["rows"], one["tokens"], one["tokens_trained"]) == (79, 2700, 5400)
     # By slice: the mean over its items, and sd / sqrt(n); a slice of one item has no standard error.
     assert one["sums/exact_match:carry"] == pytest.approx(2 / 3)
@@ -107,7 +107,7 @@ def test_variant_run_has_means_effects_and_verdict(finished: tuple[SyncReport, s
     assert metrics["effect_p_adjusted"] == 0.0002
     assert metrics["effect_confirmation"] == pytest.approx(0.15)
     assert metrics["training_seconds"] == 27.5
-    assert metrics["energy_joules"] == 901.5
+    assert metrics["peak_memory_bytes"] == 901.5
     assert metrics["sums/exact_match:carry"] == pytest.approx(2 / 3)
     assert metrics["sums/gold_logprob_per_token_effect"] == 0.16
     assert (tags["harness.verdict"], tags["harness.trust"], tags["harness.tests"]) == ("GROW", "ok", "sums")

@@ -10,7 +10,7 @@ import polars as pl
 
 from harness import outside
 from harness.data import files, sources
-from harness.data.files import File as SourceFile
+from harness.data.files import SourceFile
 from harness.data.pools import File
 from harness.data.rows import drops
 from harness.data.spread.chain import Left, Work

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import ray
 
-from harness.engines.jobs import Job
+from harness.engines.jobs import read_job
 from harness.engines.placement import HARDWARE
 from harness.engines.relay import Relay
 from harness.engines.slots import processor
@@ -77,7 +77,7 @@ class Actor:
 
     def work(self, job: str | None, place: dict[str, Any]) -> list[str]:
         """Take a job, if one is given, and return what was reported since."""
-        return self._relay.work(Job.model_validate_json(job) if job else None, place)
+        return self._relay.work(read_job(job) if job else None, place)
 
     def stop(self) -> None:
         """Come to an end that loses nothing: training leaves a checkpoint, what is being published is published."""

@@ -108,6 +108,9 @@ class RayEngine:
         """How many workers would find room now, beside what else the cluster does."""
         return min(self.slots.workers, fits(ray.available_resources(), self.config.worker))
 
+    def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
+        """Leave the slots as they are: the cluster's resources and the engine file say how many there are."""
+
     def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
         """Run all jobs and return those that failed, with why (see ``harness.engines.Engine``).
 

@@ -6,20 +6,19 @@ import contextlib
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from harness.engines.jobs import COMMON, UNKEPT, Event, Job, keep_failure
+from harness.engines.config import RayConfig
+from harness.engines.jobs import COMMON, UNKEPT, Event, Job, SuiteJob, keep_failure
 from harness.engines.local import Listener, not_started
 from harness.engines.placement import Blocks
+from harness.engines.slots import Slots
 from harness.errors import StepError
-
-if TYPE_CHECKING:
-    from harness.engines.ray.engine import RayEngine
 
 TICK = 1.0  # seconds in which a call of `stop` is noticed
 GRACE = 60.0  # seconds that runs get to leave a checkpoint
@@ -36,10 +35,35 @@ class _Seat:
     stage: str = ""
 
 
+class Cluster(Protocol):
+    """What a sweep needs of the engine whose jobs it does.
+
+    Attributes:
+        config: How often and how long to try.
+        slots: How many workers to ask for.
+        logs: Folder of the workers' logs.
+        address: Of the cluster, as people are told it.
+        stopping: Set when nothing new is to be started.
+    """
+
+    config: RayConfig
+    slots: Slots
+    logs: Path
+    address: str
+    stopping: bool
+
+    @property
+    def free(self) -> int:
+        """How many workers would find room now."""
+
+    def place(self, slot: int, token: str) -> Any:
+        """Ask for a worker; return its handle at once."""
+
+
 class Sweep:
     """One call of ``run``: who is at what, what is waited for, what was lost."""
 
-    def __init__(self, engine: RayEngine, jobs: Sequence[Job], listen: Listener) -> None:
+    def __init__(self, engine: Cluster, jobs: Sequence[Job], listen: Listener) -> None:
         self.engine, self.listen = engine, listen
         self.blocks = Blocks(jobs)
         self.wanted = min(engine.slots.workers, len(jobs))
@@ -185,9 +209,9 @@ class Sweep:
 
 def _elsewhere(job: Job) -> Job:
     """Return a job as it is put to another machine, whose cache of Hub models is its own."""
-    if job.model.get("kind") != "hub":
+    if isinstance(job, SuiteJob) or job.model.kind != "hub":
         return job
-    return job.model_copy(update={"model": job.model | {"folder": ""}})
+    return job.model_copy(update={"model": replace(job.model, folder=None)})
 
 
 def _reason(error: RayError) -> str:

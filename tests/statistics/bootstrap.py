@@ -1,4 +1,4 @@
-"""A hierarchical bootstrap of a contrast: a cross-check of the t interval, not the default."""
+"""A hierarchical bootstrap of a contrast, which the t interval is checked against."""
 
 from __future__ import annotations
 
