@@ -194,7 +194,7 @@ class Store:
         found = [self._artifact(path, record) for path in folders if (record := self._read(path)) and record.key == key]
         return min(found, key=lambda one: (one.record.created, one.folder.name), default=None)
 
-    def _listing(self, kind: str, within: float = 0.0) -> dict[str, list[str]]:
+    def _listing(self, kind: str, within: float) -> dict[str, list[str]]:
         """Return a kind's folders by key; listed again only when one came or went: a sweep asks thousands of times.
 
         Args:

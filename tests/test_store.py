@@ -145,6 +145,21 @@ def test_what_others_publish_and_delete_is_seen_at_once(tmp_path: Path) -> None:
         assert mine.find("variant", step.key) is None
 
 
+def test_a_kinds_folder_that_another_makes_at_that_moment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Path.is_dir
+
+    def made_just_after(path: Path, **options: Any) -> bool:
+        if path != tmp_path / "variant" or there(path):
+            return there(path, **options)
+        path.mkdir(parents=True)
+        return False
+
+    monkeypatch.setattr(Path, "is_dir", made_just_after)
+    assert fill(Store(tmp_path)).folder.parent == tmp_path / "variant"
+
+
 def test_a_folder_without_a_record_does_not_exist(tmp_path: Path) -> None:
     store = Store(tmp_path)
     (fill(store).folder / "record.json").unlink()

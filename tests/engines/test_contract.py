@@ -71,10 +71,11 @@ class Held:
                 time.sleep(0.02)
                 continue
             while time.monotonic() - started < limit:
-                for link in Path("/proc").glob("[0-9]*/fd/*"):
-                    with contextlib.suppress(OSError):
-                        if link.readlink() == self.pipe and int(link.parts[2]) != os.getpid():
-                            return int(link.parts[2]), end
+                for process in (entry for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+                    with contextlib.suppress(OSError):  # it has ended since
+                        for link in (process / "fd").iterdir():
+                            if link.readlink() == self.pipe and int(process.name) != os.getpid():
+                                return int(process.name), end
         raise AssertionError("no worker came")
 
     def kill(self) -> int:

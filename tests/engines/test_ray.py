@@ -230,14 +230,14 @@ def test_parts_of_sources_need_a_folder_that_all_nodes_share(cluster: Any, tmp_p
         made.pools(Store(tmp_path))
 
 
-def test_without_ray_it_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_ray_it_says_how_to_get_it(study_folder: Path) -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "sys.argv = ['harness', 'plan', 'study.yaml', '--engine', 'ray']\n"
         "from harness.__main__ import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=study_folder, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert "--engine: Ray is not installed; pip install 'ablation-harness[ray]'" in done.stderr
