@@ -46,6 +46,7 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 LONG = ("slow", "acceptance", "ray", "browser")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with long tests; those that share a cluster, a nursery or a file's fixtures go to one process of xdist."""
     for item in items:
