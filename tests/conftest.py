@@ -43,26 +43,6 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(_number, _usual)
 
 
-LONG = ("slow", "acceptance", "ray", "browser")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with long tests; those that share a cluster, a nursery or a file's fixtures go to one process of xdist."""
-    for item in items:
-        if any(item.get_closest_marker(mark) for mark in LONG):
-            item.add_marker(pytest.mark.xdist_group(_shares(item)))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-
-
-def _shares(item: pytest.Item) -> str:
-    if item.get_closest_marker("ray"):
-        return "ray"  # one cluster at a time: a second Ray on the machine would be found by the first
-    if "nursery" in getattr(item, "fixturenames", ()):
-        return "nursery"
-    return item.path.stem
-
-
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny randomly initialized model with a tokenizer."""
