@@ -17,11 +17,9 @@ What people do in a notebook::
 Nothing is loaded before it is used: ``import harness`` takes some milliseconds.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here, not even of the standard library: `python -m harness` reads this file while modules in the
+# current folder still come first.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from harness import data as data
     from harness import stats as stats
@@ -48,8 +46,10 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a name of the API when it is first used."""
+    from importlib import import_module
+
     if name in ("data", "stats"):
         return import_module(f"harness.{name}")
     if name not in _HOME:
