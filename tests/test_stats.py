@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,17 +17,7 @@ from harness import stats
 from harness.errors import RequestError
 from harness.records import ScoreComparison
 from tests.command import harness
-
-Rows = list[dict[str, Any]]
-FORMS: dict[str, Callable[[Rows], Any]] = {
-    "dicts": list,
-    "one by one": iter,
-    "polars": lambda rows: pl.DataFrame(rows, infer_schema_length=None),
-    "pandas": pd.DataFrame,
-    "pandas with an index": lambda rows: pd.DataFrame(rows, index=[f"r{n}" for n in range(len(rows))]),
-    "arrow": pa.Table.from_pylist,
-    "datasets": datasets.Dataset.from_list,
-}
+from tests.forms import FORMS, Rows
 
 
 def made(gain: float = 0.25, seeds: int = 3, items: int = 12) -> Rows:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from harness.visible import visible
 
 
-class Result:
+class Result(ABC):
     """Something found that says itself in sentences."""
 
+    @abstractmethod
     def sentences(self) -> Sequence[str]:
         """Return what it is to people; text from data may be in it."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: " + "\n".join(map(visible, self.sentences()))

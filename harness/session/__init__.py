@@ -10,7 +10,6 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +82,7 @@ class Session:
     def __init__(self, loaded: Loaded, place: str = DEFAULT_STORE, choice: Choice = Choice()) -> None:  # noqa: B008
         self.loaded, self.place, self.choice = loaded, place, choice
         self.store = open_store(place)
+        self._engine: Engine | None = None
         self._plan: Plan | None = None
 
     def __repr__(self) -> str:
@@ -93,10 +93,11 @@ class Session:
         """The study, with the arms of its designs."""
         return self.loaded.study
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
         """What carries out the work; opened when it is first asked for."""
-        return open_engine(self.store, self.choice)
+        self._engine = self._engine or open_engine(self.store, self.choice)
+        return self._engine
 
     def command(self, verb: str) -> str:
         """Return the command line that does something with this study, such as ``harness run study.yaml``.
@@ -170,7 +171,7 @@ class Session:
         from harness.plan import make_plan
 
         loaded, store = self.loaded, self.store
-        engine = self.__dict__.get("engine")  # where none was needed so far, data are made in memory
+        engine = self._engine  # where none was needed so far, data are made in memory
         at = "Resolving the study"
 
         def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
@@ -221,7 +222,7 @@ class Session:
         from harness.engines.local import LocalEngine
         from harness.engines.slots import find_slots
 
-        engine = self.__dict__.get("engine")
+        engine = self._engine
         slots = engine.slots if isinstance(engine, LocalEngine) else find_slots()
         with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
             return LocalEngine(slots, Path(logs), engine.commit if engine else "").call(job)

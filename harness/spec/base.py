@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 COMMIT = re.compile(r"^[0-9a-f]{40}\Z")  # a revision that cannot move
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # `$` would let a line end through
@@ -37,12 +38,41 @@ def named(value: str) -> str:
     return value
 
 
-def importable(value: str | None) -> str | None:
-    """Return the value if it is ``module:function``, or None.
+def kinds(found: Iterable[Any], base: type[Any], tag: str) -> dict[str, type[Any]]:
+    """Return the specs of one sort by the name that each has in a study.
 
-    Raises:
-        ValueError: It is something else.
+    Args:
+        found: Whatever a module imports; all but specs of this sort is left out.
+        base: What all of the sort are.
+        tag: The field that holds the name, which is its default.
     """
-    if value is not None and not re.fullmatch(r"[A-Za-z_]\w*:[A-Za-z_]\w*", value):
+    specs: list[type[Any]] = [one for one in found if isinstance(one, type) and issubclass(one, base)]
+    return {one.model_fields[tag].default: one for one in specs if not one.model_fields[tag].is_required()}
+
+
+def spelled_out(value: Any, tag: str, short: Mapping[str, str]) -> Any:
+    """Read ``name`` and ``{name: {...}}``, which are short, as ``{tag: name, ...}``; all else as it is.
+
+    Args:
+        value: What stands in a study.
+        tag: The field that holds the name.
+        short: Name -> the field that a bare value stands for, as in ``use: my_ops:fix``.
+    """
+    if isinstance(value, str):
+        return {tag: value}
+    if isinstance(value, dict) and tag not in value and len(value) == 1:
+        name, parameters = next(iter(value.items()))
+        if parameters is None or isinstance(parameters, dict):
+            return {tag: name, **(parameters or {})}
+        if isinstance(name, str) and name in short:
+            return {tag: name, short[name]: parameters}
+    return value
+
+
+def _importable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*:[A-Za-z_]\w*", value):
         raise ValueError(f"{value!r} is not module:function (the module is a Python file beside the study)")
     return value
+
+
+Function = Annotated[str, AfterValidator(_importable)]  # module:function of a Python file beside the study

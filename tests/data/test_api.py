@@ -14,11 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,17 +26,8 @@ from harness.cli.data import decontaminate as decontaminate_command
 from harness.cli.data import dedupe as dedupe_command
 from harness.data import decontaminated, deduped
 from harness.errors import RequestError
+from tests.forms import FORMS, Rows
 
-Rows = list[dict[str, Any]]
-FORMS: dict[str, Callable[[Rows], Any]] = {
-    "dicts": list,
-    "one by one": iter,
-    "polars": lambda rows: pl.DataFrame(rows, infer_schema_length=None),
-    "pandas": pd.DataFrame,
-    "pandas with an index": lambda rows: pd.DataFrame(rows, index=[f"r{n}" for n in range(len(rows))]),
-    "arrow": pa.Table.from_pylist,
-    "datasets": datasets.Dataset.from_list,
-}
 ASKED = (
     "Which of the three rivers of the valley is the longest one?",
     "A farmer has 12 sheep and buys 7 more of them at the market, how many does he have then?",

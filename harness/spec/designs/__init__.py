@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
+from harness.spec.base import kinds, spelled_out
+
 # The union, a line for each; its members are what is imported here and has a name.
 from harness.spec.designs.add_one_in import AddOneIn as AddOneIn
 from harness.spec.designs.base import BaseDesign
@@ -14,11 +16,7 @@ from harness.spec.designs.leave_one_out import LeaveOneOut as LeaveOneOut
 from harness.spec.designs.mixture_dirichlet import MixtureDirichlet as MixtureDirichlet
 from harness.spec.designs.size_ladder import SizeLadder as SizeLadder
 
-DESIGNS: dict[str, type[BaseDesign]] = {
-    kind.model_fields["design"].default: kind
-    for kind in list(globals().values())
-    if isinstance(kind, type) and issubclass(kind, BaseDesign) and not kind.model_fields["design"].is_required()
-}
+DESIGNS: dict[str, type[BaseDesign]] = kinds(list(globals().values()), BaseDesign, "design")
 if TYPE_CHECKING:
     Design = BaseDesign
 else:
@@ -27,10 +25,4 @@ else:
 
 def design(value: Any) -> Any:
     """Read ``leave_one_out`` and ``{size_ladder: {...}}`` as ``{design: ..., ...}``."""
-    if isinstance(value, str):
-        return {"design": value}
-    if isinstance(value, dict) and "design" not in value and len(value) == 1:
-        name, parameters = next(iter(value.items()))
-        if parameters is None or isinstance(parameters, dict):
-            return {"design": name, **(parameters or {})}
-    return value
+    return spelled_out(value, "design", {})

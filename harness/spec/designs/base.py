@@ -5,6 +5,7 @@ A design is one module of this folder and one line in ``__init__``.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
@@ -48,6 +49,7 @@ class BaseDesign(Spec):
     design: str
     balanced: ClassVar[bool] = False
 
+    @abstractmethod
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
         """Yield the arms, each with its name; each says in ``tests`` what it is about.
 
@@ -58,7 +60,6 @@ class BaseDesign(Spec):
         Raises:
             RequestError: The design does not fit the study; the message starts with the field.
         """
-        raise NotImplementedError
 
     def contrasts(self) -> list[Contrast]:
         """Return what its arms answer together; none where each arm is compared with the baseline by itself."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
+from harness.spec.base import kinds, spelled_out
 from harness.spec.operations.base import BaseOperation
 
 # The union, a line for each; its members are what is imported here and has a name.
@@ -18,11 +19,8 @@ from harness.spec.operations.trainable import Trainable as Trainable
 from harness.spec.operations.use import Use as Use
 from harness.spec.operations.verify import Verify as Verify
 
-OPERATIONS: dict[str, type[BaseOperation]] = {
-    kind.model_fields["op"].default: kind
-    for kind in list(globals().values())
-    if isinstance(kind, type) and issubclass(kind, BaseOperation) and not kind.model_fields["op"].is_required()
-}
+OPERATIONS: dict[str, type[BaseOperation]] = kinds(list(globals().values()), BaseOperation, "op")
+SHORT = {name: kind.short for name, kind in OPERATIONS.items() if kind.short is not None}
 if TYPE_CHECKING:
     Operation = BaseOperation
     AnyOperation = BaseOperation
@@ -33,16 +31,7 @@ else:
 
 def operation(value: Any) -> Any:
     """Read ``verify``, ``{filter: {...}}`` and ``{use: my_ops:fix}`` as ``{op: ..., ...}``."""
-    if isinstance(value, str):
-        return {"op": value}
-    if isinstance(value, dict) and "op" not in value and len(value) == 1:
-        name, parameters = next(iter(value.items()))
-        if parameters is None or isinstance(parameters, dict):
-            return {"op": name, **(parameters or {})}
-        kind = OPERATIONS.get(name) if isinstance(name, str) else None
-        if kind is not None and kind.short is not None:
-            return {"op": name, kind.short: parameters}
-    return value
+    return spelled_out(value, "op", SHORT)
 
 
 Operations = Annotated[tuple[Operation, ...], Field(default=(), description="what is done to the rows, in this order")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.spec.base import Origin, importable
+from harness.spec.base import Function, Origin
 from harness.spec.operations.base import BaseOperation, Done, Emptied, Need
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class Filter(BaseOperation):
     max_perplexity: float | None = Field(None, ge=1, description="the same, at most")
     datatrove: str | None = Field(None, description="a filter of datatrove: gopher_quality, c4_quality, ...")
     settings: dict[str, Any] = Field(default={}, description="settings of the datatrove filter")
-    function: str | None = Field(None, description="module:function of a Python file beside the study: row -> bool")
+    function: Function | None = Field(
+        None, description="module:function of a Python file beside the study: row -> bool"
+    )
 
     scope = "row"
 
@@ -65,11 +67,6 @@ class Filter(BaseOperation):
             except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"not a regular expression ({error})") from error
         return value
-
-    @field_validator("function")
-    @classmethod
-    def _function(cls, value: str | None) -> str | None:
-        return importable(value)
 
     @model_validator(mode="after")
     def _says_something(self) -> Filter:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from harness.spec.base import importable
+from harness.spec.base import Function
 from harness.spec.operations.base import BaseOperation, Done
 
 if TYPE_CHECKING:
@@ -35,16 +35,10 @@ class Use(BaseOperation):
     """
 
     op: Literal["use"] = "use"
-    function: str = Field(description="module:function of a Python file beside the study: row -> row, or None")
+    function: Function = Field(description="module:function of a Python file beside the study: row -> row, or None")
 
     scope = "row"
     short = "function"
-
-    @field_validator("function")
-    @classmethod
-    def _function(cls, value: str) -> str:
-        importable(value)
-        return value
 
     @property
     def changes(self) -> bool:

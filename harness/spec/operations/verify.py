@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from harness.spec.base import importable
+from harness.spec.base import Function
 from harness.spec.operations.base import BaseOperation, Done
 
 if TYPE_CHECKING:
@@ -29,14 +29,11 @@ class Verify(BaseOperation):
     min_score: float = Field(1.0, ge=0, le=1, description="partial credit below this counts as wrong")
     keep: Literal["right", "wrong", "all"] = Field("right", description="all: only label rows")
     label: str | None = Field(None, description="carry the score along under this name, for later filters")
-    function: str | None = Field(None, description="module:function of a Python file beside the study: row -> 0..1")
+    function: Function | None = Field(
+        None, description="module:function of a Python file beside the study: row -> 0..1"
+    )
 
     scope = "row"
-
-    @field_validator("function")
-    @classmethod
-    def _function(cls, value: str | None) -> str | None:
-        return importable(value)
 
     @model_validator(mode="after")
     def _does_something(self) -> Verify:
