@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import threading
 import time
@@ -74,19 +75,29 @@ class Held:
                 for process in (entry for entry in Path("/proc").iterdir() if entry.name.isdigit()):
                     with contextlib.suppress(OSError):  # it has ended since
                         for link in (process / "fd").iterdir():
-                            if link.readlink() == self.pipe and int(process.name) != os.getpid():
+                            if link.readlink() == self.pipe and _reads(process, link.name):
                                 return int(process.name), end
         raise AssertionError("no worker came")
 
     def kill(self) -> int:
         """Kill the worker that comes next, and wait until it is gone."""
         process, end = self.reached()
+        watched = os.pidfd_open(process)
         os.kill(process, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            while Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                time.sleep(0.01)
+        # A zombie may have threads that still hold its files; this waits for the last of them.
+        select.select([watched], [], [], HANGS)
+        os.close(watched)
         os.close(end)
         return process
+
+
+def _reads(process: Path, descriptor: str) -> bool:
+    """Return whether a process has a file open for reading.
+
+    A process that is being started holds what its parent holds, our end of the pipe too, until it becomes the worker.
+    """
+    flags = (process / "fdinfo" / descriptor).read_text().split("flags:", 1)[1].split(maxsplit=1)[0]
+    return int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
 
 
 @pytest.fixture
