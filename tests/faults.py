@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.object_store import located
-from harness.store import Store
+from harness.store import Store, located
 from tests.conftest import TINY_STUDY
 from tests.nursery import Child, Nursery, alive
 

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness import answer, upkeep
+from harness import answer
 from harness.answer.reading import read
 from harness.errors import RequestError, StepError
 from harness.identity import canonical_json
 from harness.records import Comparison, TrustCheck
-from harness.store import Store
+from harness.store import Store, artifact_in
 from tests import planted
 from tests.conftest import TINY_STUDY
 
@@ -104,7 +104,7 @@ def test_the_view_holds_every_run(finished: Path) -> None:
     assert {(run.variant, run.seed) for run in view.runs} == {(v.name, s) for v in view.variants for s in (1, 2)}
     for run in view.runs:
         assert run.state == "done"
-        assert upkeep.curve(run.folders["adapter"]) == [
+        assert artifact_in(run.folders["adapter"]).curve == [
             {"step": 1, "loss": 2.0, "learning_rate": 0.1, "grad_norm": 1.0, "tokens_per_second": 50.0}
         ]
         assert "curve" not in run.training

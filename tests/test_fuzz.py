@@ -24,9 +24,9 @@ from harness.data.sources import load
 from harness.errors import RequestError
 from harness.loading import load_study
 from harness.plan import make_plan
-from harness.seals import parsed
 from harness.spec import Source, Study, Suite
 from harness.store import Store
+from harness.store.integrity import parsed
 from harness.tokens import RowEncoder
 from tests.conftest import TINY_STUDY
 

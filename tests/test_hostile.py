@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import models, packing, seals, suites, tracking
+from harness import models, packing, suites, tracking
 from harness.data import files, sources
 from harness.engines.jobs import Job, ModelJob, read_job
 from harness.engines.worker import Worker
@@ -32,6 +32,7 @@ from harness.loading.documents import MOST_VALUES
 from harness.plan import make_plan
 from harness.spec import Filter, Source, Study, Suite
 from harness.store import Store
+from harness.store.integrity import KEYED, folder_name
 from harness.terminal import tables
 from harness.tokens import RowEncoder
 from harness.tracking import notes, ui_command
@@ -464,12 +465,12 @@ def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str) 
 
 @given(st.text(max_size=300), st.text(alphabet="0123456789abcdef", min_size=16, max_size=16))
 def test_whatever_a_step_is_called_its_folder_is_in_the_store(name: str, key: str) -> None:
-    folder = seals.folder_name(name, key)
+    folder = folder_name(name, key)
     assert Path(folder).name == folder
     assert folder.isascii()
     assert len(folder) <= 97
     assert folder[0] not in ".-"
-    assert seals.KEYED.match(folder)
+    assert KEYED.match(folder)
 
 
 @pytest.mark.parametrize("name", ["rows\x1b[31m.jsonl", "rows\n.jsonl", "\u202elnosj.jsonl"])

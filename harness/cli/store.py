@@ -15,7 +15,7 @@ from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store,
 
 if TYPE_CHECKING:
     from harness.store import Artifact, Store
-    from harness.upkeep import Problem
+    from harness.store.maintenance import Problem
 
 app = typer.Typer(no_args_is_help=True, help="List, verify and clean the store.")
 
@@ -32,12 +32,12 @@ def ls(
     ] = "kind",
 ) -> None:
     """List every artifact with its kind, size, age and the studies that stand on it."""
-    from harness import upkeep
     from harness.errors import RequestError, did_you_mean
+    from harness.store import maintenance
 
     opened = open_store(store)
     damaged: list[Path] = []
-    uses = upkeep.uses(opened, damaged)
+    uses = maintenance.uses(opened, damaged)
     damaged.clear()
     rows = [
         {
@@ -112,11 +112,11 @@ def _ago(seconds: int) -> str:
 @app.command("verify")
 def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
     """Compare everything with what was recorded. Exit code 1 when something is missing, changed or does not belong."""
-    from harness import upkeep
+    from harness.store import maintenance
 
     opened = open_store(store)
     with _progress() as report:
-        problems = upkeep.verify(opened, report)
+        problems = maintenance.verify(opened, report)
     studies = _affected(opened, problems)
     incomplete = _incomplete(opened)
     if json:
@@ -145,11 +145,11 @@ def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
 
 def _affected(store: Store, problems: list[Problem]) -> list[str]:
     """Return the studies that stand on something damaged."""
-    from harness import upkeep
-    from harness.seals import KEYED
+    from harness.store import maintenance
+    from harness.store.integrity import KEYED
 
     damaged: list[Path] = []
-    uses = upkeep.uses(store, damaged)
+    uses = maintenance.uses(store, damaged)
     names: dict[str, set[str]] = {}  # what has lost its record is told by its name: all that a run leaves has one name
     for one in store.artifacts(damaged=damaged):
         names.setdefault(one.folder.name.rpartition("-")[0], set()).update(uses.get(one.record.key, ()))
@@ -178,19 +178,19 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
     """Delete what no study in the store stands on, and work that was abandoned."""
-    from harness import upkeep
     from harness.errors import RequestError
+    from harness.store import maintenance
 
     opened = open_store(store)
-    if not dry_run and upkeep.at_work(opened):
+    if not dry_run and maintenance.at_work(opened):
         raise RequestError(
             f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run says what would go"
         )
     young: list[Artifact] = []
-    found = upkeep.garbage(opened, young)
+    found = maintenance.garbage(opened, young)
     sizes = {str(folder.relative_to(opened.root)): bytes_ for folder, bytes_ in found.items()}
     if not dry_run:
-        kept = set(upkeep.uses(opened))  # looked up again: a study may have come since
+        kept = set(maintenance.uses(opened))  # looked up again: a study may have come since
         for folder in found:
             if folder.name.rpartition("-")[2] not in kept:
                 opened.remove(folder)

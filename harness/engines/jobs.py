@@ -11,11 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from harness.errors import StepError
 from harness.models import Model
-from harness.object_store import located
 from harness.plan import Plan
-from harness.records import Failure
 from harness.spec import Recipe, Suite
-from harness.store import Step
+from harness.store import Step, located
+from harness.store.record import Failure
 
 STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
 UNKEPT = (OSError, StepError)  # why a failure could not be written down: the disk, or the object store

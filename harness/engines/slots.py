@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import processes
 from harness.errors import StepError
-from harness.folders import write_json
+from harness.store.atomic import write_json
 
 WORKER_GIB = 3  # memory a worker may need on a CPU: the base model, an optimizer step, libraries
 GAIN = 1.05  # another layout must be this much faster than one-thread workers: a probe of seconds is noisy

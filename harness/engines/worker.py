@@ -41,11 +41,10 @@ from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
 from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
-from harness.object_store import located
 from harness.spec import Suite
 from harness.statistics.scores import LARGEST
 from harness.steps import result_step
-from harness.store import Artifact, Step, Store
+from harness.store import Artifact, Step, Store, located
 from harness.tokens import Encoded, from_table
 from harness.visible import redacted
 

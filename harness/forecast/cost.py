@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-    from harness.records import Record
+    from harness.store.record import Record
 
 # Used until this store has measurements of its own; 135M parameters, LoRA on all layers.
 ASSUMED_TOKENS_PER_SECOND = {"cpu": 95.0, "cuda": 10_000.0}  # training, per worker

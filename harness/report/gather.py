@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import answer
@@ -11,7 +10,7 @@ from harness.plan import Plan
 from harness.records import RunView, StudyView
 from harness.report import cards, examples, provenance, reliability
 from harness.report.model import Failed, PoolReport, Progress, Report, VariantReport
-from harness.upkeep import undamaged
+from harness.store import artifact_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,7 +78,7 @@ def item_scores(view: StudyView, metric: str) -> dict[str, dict[int, pl.DataFram
     found: dict[str, dict[int, pl.DataFrame]] = {variant.name: {} for variant in view.variants}
     for run in view.runs:
         if "result" in run.folders:
-            file = undamaged(Path(run.folders["result"]) / "items.parquet")
+            file = artifact_in(run.folders["result"]).file("items.parquet")
             frame = pl.read_parquet(file, columns=["item_id", "task", "half", name], glob=False)
             decides = frame.filter((frame["task"] == task) & (frame["half"] == "selection"))
             found[run.variant][run.seed] = decides.select("item_id", pl.col(name).cast(pl.Float64).alias("score"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.answer import complete, progress
 from harness.errors import HarnessError, RequestError, StepError, did_you_mean, storage_problem
-from harness.records import ArmEffect
+from harness.records import ArmEffect, RunView
 from harness.terminal.working import counting, working
 
 if TYPE_CHECKING:
@@ -189,12 +189,10 @@ class Answer:
         """How every run trained: variant, seed, step, loss, learning_rate, grad_norm, tokens_per_second."""
         import polars as pl
 
-        from harness.upkeep import curve
-
         lines = [
             {"variant": run.variant, "seed": run.seed} | point
             for run in self.view.runs
-            for point in run.curve or curve(run.folders.get("adapter"))
+            for point in run.curve or _stored_curve(run)
         ]
         return pl.DataFrame(lines, infer_schema_length=None)
 
@@ -357,6 +355,13 @@ def write(target: Path, text: str, option: str = "") -> None:
         scratch.replace(target)
     except OSError as error:
         raise RequestError(f"{option}{target} cannot be written ({error.strerror})") from error
+
+
+def _stored_curve(run: RunView) -> list[dict[str, float]]:
+    """Return the curve that the adapter's record holds; none where there is no adapter."""
+    from harness.store import artifact_in
+
+    return artifact_in(run.folders["adapter"]).curve if "adapter" in run.folders else []
 
 
 def _frame(records: Sequence[Data], before: Sequence[dict[str, Any]] = (), without: Iterable[str] = ()) -> pl.DataFrame:

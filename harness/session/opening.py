@@ -43,7 +43,7 @@ def open_store(place: str) -> Store:
     """
     from harness import outside
     from harness.errors import RequestError, StepError
-    from harness.object_store import located
+    from harness.store import located
 
     if "://" in place:
         try:

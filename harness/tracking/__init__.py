@@ -26,11 +26,10 @@ from typing import Any
 from harness import processes
 from harness.errors import RequestError, StepError, storage_problem
 from harness.records import StudyView
-from harness.store import Store
+from harness.store import Store, artifact_in
 from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
 from harness.tracking.notes import escaped
 from harness.tracking.projection import project, projected
-from harness.upkeep import undamaged
 from harness.visible import redacted
 
 DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
@@ -383,7 +382,7 @@ def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
         for path, (file, _) in entry.files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(undamaged(file).resolve())
+            target.symlink_to(artifact_in(file.parent).file(file.name).resolve())
         if any(folder.iterdir()):
             client.log_artifacts(run_id, name)
     # As MlflowClient.log_table does, which would append to the table of an earlier sync.

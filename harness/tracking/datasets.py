@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records import ITEM_COLUMNS, ROW_COLUMNS, RunView, StudyView, VariantView
+from harness.store import artifact_in
 from harness.tracking.entry import Dataset
-from harness.upkeep import shown
 
 HUB = "https://huggingface.co/datasets"
 
@@ -21,7 +21,7 @@ def training_sets(view: StudyView, variant: VariantView, runs: Sequence[RunView]
         if run.rows_digest not in found:
             sources = {name: {"rows": rows, **_origin(view, name)} for name, rows in run.sources.items()}
             profile = {"num_rows": run.rows, "num_tokens": run.tokens, "sources": sources}
-            folder = shown(run.folders.get("variant"))
+            folder = location(run.folders.get("variant"))
             found[run.rows_digest] = Dataset(variant.name, run.rows_digest, "training", ROW_COLUMNS, profile, folder)
         found[run.rows_digest].seeds.append(run.seed)
     return list(found.values())
@@ -31,7 +31,12 @@ def suite(view: StudyView) -> Dataset:
     """Return the held-out suite."""
     tasks = view.resolved.get("suite", {}).get("tasks", {})
     profile = {"num_rows": view.suite_items, "tasks": {name: task_place(task) for name, task in tasks.items()}}
-    return Dataset(view.suite, view.suite_digest, "evaluation", ITEM_COLUMNS, profile, shown(view.suite_folder))
+    return Dataset(view.suite, view.suite_digest, "evaluation", ITEM_COLUMNS, profile, location(view.suite_folder))
+
+
+def location(folder: str | None) -> str:
+    """Return where an artifact is kept; nothing where there is none."""
+    return artifact_in(folder).location if folder else ""
 
 
 def source_place(source: Mapping[str, Any]) -> str:

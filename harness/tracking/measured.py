@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from harness.records import ArmEffect, Comparison, RunView, TaskScore
+from harness.store import artifact_in
 from harness.tracking.entry import STDERR, flat, named, of_slice, of_stderr
-from harness.upkeep import curve, undamaged
 
 # What records call plainly, said so that it can be told apart among all other metrics.
 TRAINING = {"seconds": "training_seconds", "tokens": "tokens_trained", "peak_memory": "peak_memory_bytes"}
@@ -37,7 +36,8 @@ def measured(run: RunView, declared: str) -> dict[str, float]:
 
 def curve_of(run: RunView) -> list[dict[str, float]]:
     """Return the training curve of a run."""
-    return run.curve or curve(run.folders.get("adapter"))
+    adapter = run.folders.get("adapter")
+    return run.curve or (artifact_in(adapter).curve if adapter else [])
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
@@ -64,7 +64,7 @@ def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str
         return {}
     import polars as pl
 
-    items = pl.read_parquet(undamaged(Path(folder) / "items.parquet"), glob=False)
+    items = pl.read_parquet(artifact_in(folder).file("items.parquet"), glob=False)
     declared_task, _, declared_metric = declared.partition("/")
     found: dict[str, float] = {}
     for score in scores:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import Decision, RunView, StudyView, VariantView
-from harness.tracking.datasets import suite, training_sets
+from harness.store import artifact_in
+from harness.tracking.datasets import location, suite, training_sets
 from harness.tracking.entry import Entry, Level, Status, flat, named
 from harness.tracking.measured import curve_of, effects, measured, over_seeds, score_metrics
 from harness.tracking.notes import base_note, run_note, study_note, variant_note
-from harness.upkeep import files, shown
 
 # Of data only ledgers and cards are copied: the rows may be private.
 LEDGERS = ("drops.parquet", "overlaps.parquet")
@@ -157,7 +157,7 @@ def _seed(
         documents={"run.json": facts}, files=_run_files(view, run),
         tags={**_tags(view, "seed", key), **_git([run]),
               "harness.run_key": run.key, "harness.state": run.state, "harness.control": variant.control,
-              "harness.rows_digest": run.rows_digest, "harness.adapter": shown(run.folders.get("adapter")) or None,
+              "harness.rows_digest": run.rows_digest, "harness.adapter": location(run.folders.get("adapter")) or None,
               "harness.failure": run.failure,
               "mlflow.note.content": run_note(view, variant, run)},
     )  # fmt: skip
@@ -232,7 +232,7 @@ def _result_files(folder: str | None) -> Files:
 
 def _under(prefix: str, folder: str, names: tuple[str, ...] | None = None) -> Files:
     """Return the files of an artifact, or some of them, by the paths they get in MLflow."""
-    wanted = {path: size for path, size in files(Path(folder)).items() if names is None or path.name in names}
+    wanted = {path: size for path, size in artifact_in(folder).files.items() if names is None or path.name in names}
     return {f"{prefix}{path.name}": (path, size) for path, size in wanted.items()}
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import upkeep
-from harness.store import Store
+from harness.store import Store, maintenance
 from tests.conftest import Ran
 
 FLIPS = 500
@@ -62,7 +61,7 @@ def damage(path: Path, how: random.Random) -> str:
 def test_all_damage_to_a_finished_store_is_found(ran: Ran) -> None:
     """500 times: any byte of any file of any artifact, the record included; also cut, longer, gone and added files."""
     store = Store(ran.store)
-    assert upkeep.verify(store) == []
+    assert maintenance.verify(store) == []
     artifacts = store.artifacts()
     kinds = sorted({one.record.kind for one in artifacts})
     assert kinds == ["adapter", "pool", "result", "source", "study", "suite", "tokens", "variant"]
@@ -74,14 +73,14 @@ def test_all_damage_to_a_finished_store_is_found(ran: Ran) -> None:
         path = one.folder / how.choice([*one.record.files, "record.json"])
         kept = path.read_bytes()
         done[path.name, damage(path, how)] += 1
-        found = upkeep.verify(store)
+        found = maintenance.verify(store)
         assert {problem.artifact for problem in found} == {f"{kind}/{one.folder.name}"}, (path, done)
         path.write_bytes(kept)
         path.with_name("added").unlink(missing_ok=True)
     names = {name for name, _ in done}
     assert {"record.json", "adapter_model.safetensors", "tokens.arrow", "rows.parquet", "items.parquet"} <= names
     assert sum(count for (name, what), count in done.items() if (name, what) == ("record.json", "flip")) > 50
-    assert upkeep.verify(store) == []
+    assert maintenance.verify(store) == []
 
 
 @pytest.mark.parametrize("kind", ["source", "pool", "suite", "variant", "tokens", "adapter", "result", "study"])

@@ -16,16 +16,15 @@ from typing import Any
 
 import pytest
 
-from harness import answer, upkeep
+from harness import answer
 from harness.engines import Engine, slots
 from harness.engines.config import RayConfig
 from harness.engines.jobs import Event, Job, jobs_to_do
 from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import StepError
-from harness.object_store import located
 from harness.plan import commit
-from harness.store import Store
+from harness.store import Store, located, maintenance
 from harness.tracking.projection import project
 from tests import planted
 from tests.bucket import CREDENTIALS
@@ -328,7 +327,7 @@ def test_a_study_comes_out_the_same_through_an_object_store(
     engine = RayEngine(config, store.root / "logs", url=store.location)
     found = study_on(tmp_path / "study", tiny, engine, lambda *_: None, store)
     check(found, reference)
-    assert not upkeep.verify(store)
+    assert not maintenance.verify(store)
     assert len(list((tmp_path / "of-the-workers").rglob("worker-*.log"))) == 2
     weights = [path.parts for path in (tmp_path / "of-the-driver").rglob("*.safetensors")]
     assert not weights  # nobody on the driver asked for them

@@ -10,8 +10,8 @@ import yaml
 
 from harness import answer
 from harness.plan import Plan
-from harness.records import Failure
 from harness.report import Report, gather
+from harness.store.record import Failure
 from tests import planted
 from tests.conftest import TINY_STUDY
 

@@ -24,7 +24,7 @@ from harness.records import (
     TrustCheck,
     VariantView,
 )
-from harness.seals import RECORD, content
+from harness.store.integrity import RECORD, content
 
 STUDY_KEY = "5ca1ab1e5ca1ab1e"
 MEANS = {"baseline": 0.30, "verified": 0.41, "sums-160": 0.46}

@@ -66,7 +66,7 @@ class Actor:
 
     def _reached(self) -> Path:
         """Return this machine's folder of copies, having tried the object store."""
-        from harness.object_store import located
+        from harness.store import located
 
         try:
             store = located(self._url)

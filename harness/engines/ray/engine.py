@@ -28,8 +28,8 @@ from harness.engines.ray.sweep import Sweep
 from harness.engines.slots import Slots, processor
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
-from harness.folders import attempt_name
 from harness.store import WORK
+from harness.store.atomic import attempt_name
 
 if TYPE_CHECKING:
     from harness.data.pools import Pools

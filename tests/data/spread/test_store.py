@@ -11,13 +11,13 @@ import pytest
 from harness.data.spread import SpreadPools, parts
 from harness.engines.config import load_engine
 from harness.errors import RequestError, StepError
-from harness.folders import attempt_name
 from harness.loading import load_study
 from harness.plan import Plan, make_plan, publish
 from harness.store import Store
-from harness.upkeep import verify
+from harness.store.atomic import attempt_name
+from harness.store.maintenance import verify
 from tests.data.spread.here import Here
-from tests.test_store import flip
+from tests.store.test_local import flip
 
 CHAIN = "operations: [{dedupe: {}}, {filter: {max_words: 9}}], "
 

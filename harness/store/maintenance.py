@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.object_store import located
-from harness.seals import problems
-from harness.store import LOCKS, WORK, Artifact, Store
+from harness.store.artifact import Artifact
+from harness.store.integrity import problems
+from harness.store.local import LOCKS, WORK, Store
 
 
 @dataclass(frozen=True)
@@ -43,42 +43,6 @@ def verify(store: Store, on_progress: Callable[[int, int], None] | None = None) 
         if on_progress is not None:
             on_progress(done, total)
     return found
-
-
-def undamaged(path: Path) -> Path:
-    """Return a file of an artifact, having compared it with the artifact's record.
-
-    Raises:
-        StepError: It is missing, or is not what was published.
-        RequestError: The artifact is gone, or its record is damaged.
-    """
-    folder = path.parent
-    return located(folder.parent.parent).at(folder).checked(path.name) / path.name
-
-
-def shown(folder: str | None) -> str:
-    """Return where the files of an artifact are, for people and other programs; the same on every machine."""
-    return located(Path(folder).parent.parent).shown(Path(folder)) if folder else ""
-
-
-def curve(folder: str | None) -> list[dict[str, float]]:
-    """Return the training curve of an adapter; nothing where there is no adapter.
-
-    Raises:
-        RequestError: The artifact is gone, or its record is damaged.
-    """
-    found = located(Path(folder).parent.parent).at(Path(folder)).record.data.get("curve", []) if folder else []
-    return list(found)
-
-
-def files(folder: Path) -> dict[Path, int]:
-    """Return the files of an artifact, and their bytes, by its record: not all need be at hand (see ``undamaged``).
-
-    Raises:
-        RequestError: The artifact is gone, or its record is damaged.
-    """
-    record = located(folder.parent.parent).at(folder).record
-    return {folder / name: file.bytes for name, file in sorted(record.files.items())}
 
 
 def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]:

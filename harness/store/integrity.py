@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.identity import KEY_LENGTH, file_digest, step_key
-from harness.records import Record, StoredFile
+from harness.store.record import Record, StoredFile
 
 RECORD = "record.json"
 KEYED = re.compile(rf"^(?P<name>.+)-(?P<key>[0-9a-f]{{{KEY_LENGTH}}})$")  # name of an artifact's folder

@@ -15,13 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import upkeep
 from harness.errors import RequestError, StepError
-from harness.records import Failure
-from harness.seals import parsed
 from harness.spec import Recipe
 from harness.steps import make_step, result_step
-from harness.store import Artifact, Step, Store
+from harness.store import Artifact, Step, Store, maintenance
+from harness.store.integrity import parsed
+from harness.store.record import Failure
 
 STEP = make_step("variant", "a study/with odd: name", {"seed": 1}, {"rows": "x"})
 FRESH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -39,7 +38,7 @@ def fill(store: Store, text: str = "rows", step: Step = STEP, digest: str = "d",
 
 
 def texts(store: Store) -> list[str]:
-    return [problem.text for problem in upkeep.verify(store)]
+    return [problem.text for problem in maintenance.verify(store)]
 
 
 # ------------------------------------------------------------------------------------------------------- publishing
@@ -54,7 +53,7 @@ def test_a_published_artifact_is_found_with_its_record(tmp_path: Path) -> None:
     assert found.record.spec == {"seed": 1}
     assert found.record.data == {"rows": 3}
     assert (found.checked() / "part" / "rows.txt").read_text() == "rows"
-    assert not upkeep.verify(store)
+    assert not maintenance.verify(store)
     assert not any((store.root / "work").iterdir())
 
 
@@ -113,7 +112,7 @@ def test_many_attempts_at_once_publish_one(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(store.artifacts("variant")) == 1
-    assert not upkeep.verify(store)
+    assert not maintenance.verify(store)
 
 
 def test_the_same_step_under_another_name_is_not_published_again(tmp_path: Path) -> None:
@@ -301,7 +300,7 @@ def test_progress_of_verify_is_in_bytes(tmp_path: Path) -> None:
     fill(store)
     fill(store, "x" * 1000, make_step("variant", "large", {"seed": 2}, {}))
     seen: list[tuple[int, int]] = []
-    assert not upkeep.verify(store, lambda done, total: seen.append((done, total)))
+    assert not maintenance.verify(store, lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] > 1000
     assert sorted(seen) == seen
 
@@ -366,9 +365,9 @@ def test_garbage_is_exactly_what_no_study_stands_on(
         # A run of another study with the same suite and adapter is the same run: its result serves both.
         wanted |= {result(run, study["suite"]).key for run in study["runs"]}
     there = {one.record.key for one in store.artifacts()}
-    gone = {folder.name.rpartition("-")[2] for folder in upkeep.garbage(store)}
+    gone = {folder.name.rpartition("-")[2] for folder in maintenance.garbage(store)}
     assert gone == there - wanted
-    uses = upkeep.uses(store)
+    uses = maintenance.uses(store)
     for study in made:
         stands = {DATA[i].key for i in study["data"]} | {ADAPTERS[i].key for i in study["runs"]}
         stands |= {SUITES[study["suite"]].key, make_step("study", study["name"], {"study": study["name"]}, {}).key}
@@ -382,7 +381,7 @@ def test_nothing_is_garbage_while_a_record_cannot_be_read(tmp_path: Path) -> Non
     study = fill(store, step=make_step("study", "mine", {"study": "mine"}, {}), references=[STEP.key])
     (study.folder / "record.json").write_text("{")
     with pytest.raises(RequestError, match="not readable"):
-        upkeep.garbage(store)
+        maintenance.garbage(store)
 
 
 def test_failures_and_checkpoints_of_a_studys_runs_stay(tmp_path: Path) -> None:
@@ -401,12 +400,12 @@ def test_failures_and_checkpoints_of_a_studys_runs_stay(tmp_path: Path) -> None:
     elsewhere = "another-machine-17-01234567"
     (work / ("d" * 16) / mine).mkdir(parents=True)
     (work / ("e" * 16) / elsewhere).mkdir(parents=True)
-    assert list(upkeep.garbage(store)) == [work / adapter / dead, work / run / dead, work / other]
+    assert list(maintenance.garbage(store)) == [work / adapter / dead, work / run / dead, work / other]
 
 
 def test_a_held_lock_is_a_run_at_work(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert not upkeep.at_work(store)
+    assert not maintenance.at_work(store)
     with store.lock(STEP.key):
-        assert upkeep.at_work(store)
-    assert not upkeep.at_work(store)
+        assert maintenance.at_work(store)
+    assert not maintenance.at_work(store)

@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from harness import object_store, upkeep
 from harness.cli import app
 from harness.errors import RequestError, StepError
-from harness.object_store import COPY_OF, ObjectStore, located
-from harness.records import Failure
-from harness.seals import RECORD
 from harness.steps import make_step
-from harness.store import Artifact, Step, Store
+from harness.store import Artifact, Step, Store, located, maintenance
+from harness.store.integrity import RECORD
+from harness.store.objects import COPY_OF, ObjectStore
+from harness.store.record import Failure
 from tests import faults
 from tests.command import harness
 from tests.nursery import Nursery
@@ -99,13 +98,13 @@ def test_an_attempt_that_is_cut_short_before_its_record_does_not_exist(
         assert store.find("result", STEP.key, STEP.name) is None
         assert not store.artifacts()
     assert publish(there, number=2).checked()
-    assert not upkeep.verify(here)  # what is left of an attempt is no damage
+    assert not maintenance.verify(here)  # what is left of an attempt is no damage
     assert set(here.remains(set())) == set()  # it might still be on its way
-    monkeypatch.setattr(object_store, "KEPT", timedelta(0))
+    monkeypatch.setattr("harness.store.objects.KEPT", timedelta(0))
     (left,) = here.remains({STEP.key})
     here.remove(left)
     assert len(objects(here)) == len(FILES) + 1
-    assert not upkeep.verify(there)
+    assert not maintenance.verify(there)
 
 
 def test_of_attempts_that_end_at_once_one_is_published_and_whole(bucket: str, tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_of_attempts_that_end_at_once_one_is_published_and_whole(bucket: str, tm
     for one in seen:
         assert one is not None
         assert {name: (one.checked() / name).read_text() for name in "ab"} == {n: f"{n} of {winner}" for n in "ab"}
-    assert not upkeep.verify(machines[0])
+    assert not maintenance.verify(machines[0])
 
 
 @pytest.mark.parametrize("refused", [NotImplementedError("mode"), OSError(5, "A header you provided is not supported")])
@@ -150,7 +149,7 @@ def test_without_conditional_writes_what_is_there_is_whole_all_the_same(
     publish(here, number=1)
     there._listings.clear()
     assert publish(there, number=2).record.data == {"number": 1}
-    assert not upkeep.verify(here)
+    assert not maintenance.verify(here)
 
 
 def test_what_was_deleted_and_made_anew_is_taken_anew(here: ObjectStore, there: ObjectStore) -> None:
@@ -208,7 +207,7 @@ def test_damage_is_found_and_not_used(here: ObjectStore, there: ObjectStore, wha
         here._fs.pipe_file(record, here._fs.cat_file(record).replace(b': "digest"', b': "digesT"'))
     else:
         here._fs.rm_file(record)
-    problems = upkeep.verify(there)
+    problems = maintenance.verify(there)
     assert problems or what == "record missing"  # without its record, an artifact is what an upload looks like
     assert {problem.artifact for problem in problems} <= {place}
     if what == "added":
@@ -237,7 +236,7 @@ def test_names_of_objects_do_not_lead_out_of_the_folder_of_copies(here: ObjectSt
         f"{name}/x-{STEP.key}/record.json",
     ):
         here._fs.pipe_file(f"{here._located[1]}/{place}", b"{}")
-    found = upkeep.verify(here)
+    found = maintenance.verify(here)
     assert any("does not belong here" in problem.text for problem in found)
     here.artifacts(damaged=[])
     here.remains(set())
@@ -351,7 +350,7 @@ def test_every_verb_takes_an_object_store(
     kept = nursery.call("store", "gc", "--json", cwd=folder)
     assert kept.code == 0, kept.err
     assert (kept.json["young"], kept.json["folders"], len(store.artifacts())) == (there, {}, there)
-    monkeypatch.setattr(object_store, "KEPT", timedelta(0))  # as if it were a day later
+    monkeypatch.setattr("harness.store.objects.KEPT", timedelta(0))  # as if it were a day later
     gc = ["store", "gc", "--json", "--store", store.url]
     dry = json.loads(CliRunner().invoke(app, [*gc, "--dry-run"]).stdout)
     assert (dry["young"], len(dry["folders"])) == (0, there)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StepError
-from harness.seals import json_bytes
+from harness.store.integrity import json_bytes
 
 ATTEMPT = re.compile(r"^(.*)-(\d+)-[0-9a-f]{8}$")  # folder of an attempt: host, process, random
 

@@ -17,8 +17,6 @@ progress (checkpoints), logs and MLflow's default database, which are only there
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import re
 import time
 import uuid
@@ -28,69 +26,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, RequestError, StepError, did_you_mean
-from harness.folders import make_folder, write_bytes
-from harness.records import Failure, Record
-from harness.seals import KEYED, RECORD, parsed
-from harness.store import RELISTED, WORK, Artifact, Listing, Store
+from harness.errors import HarnessError, RequestError, StepError
+from harness.store.artifact import Artifact
+from harness.store.atomic import make_folder, write_bytes
+from harness.store.integrity import KEYED, RECORD, parsed
+from harness.store.local import RELISTED, WORK, Listing, Store
+from harness.store.record import Failure, Record
 from harness.visible import redacted
 
-URL = re.compile(r"^(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>[^:?#]*)$")
 COPY_OF = "copy-of.txt"  # in a folder of copies: the URL of the store
 FAILURE = "failure.json"
 KEPT = timedelta(days=1)  # what is younger may be in use on another machine: a study being planned, an upload
 PREFIX = 16  # digits of a seal
-
-
-def located(place: str | Path) -> Store:
-    """Return the store at a place; nothing is written.
-
-    Args:
-        place: A folder, a folder of copies, or a URL such as ``s3://bucket/studies``.
-
-    Raises:
-        RequestError: The URL is none that can be used.
-    """
-    if "://" in str(place):
-        return _of_url(str(place))
-    root = Path(place)
-    try:
-        url = (root / COPY_OF).read_text().strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return Store(root)
-    # Only where we keep copies ourselves: a store that came from elsewhere does not choose whom to ask.
-    return ObjectStore(url, root) if root == _copies(url) else Store(root)
-
-
-def _of_url(url: str) -> Store:
-    import fsspec
-
-    parts = URL.match(url)
-    if parts is None or not parts["rest"].strip("/"):
-        raise RequestError(f"{url} is no place for a store: expected a folder, or a URL such as s3://bucket/studies")
-    protocol, rest = parts["protocol"].lower(), parts["rest"].rstrip("/")
-    if protocol in ("file", "local"):
-        return located("/" + rest)
-    if protocol == "memory":
-        raise RequestError(f"{url}: what is in memory is seen by one process only; give a folder or an object store")
-    try:
-        fsspec.get_filesystem_class(protocol)
-    except ValueError:
-        near = did_you_mean(protocol, fsspec.available_protocols())
-        raise RequestError(f"{url}: {protocol} is no kind of object store.{near}") from None
-    except ImportError as error:
-        raise RequestError(f"{url}: {str(error).strip()}") from error
-    url = f"{protocol}://{rest}"
-    return ObjectStore(url, _copies(url))
-
-
-def _copies(url: str) -> Path:
-    """Return this machine's folder of copies of a store."""
-    copies = os.environ.get("HARNESS_COPIES") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ablation-harness", "stores"
-    )
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", url.partition("://")[2]).strip("-.")[:40]
-    return Path(copies).absolute() / f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
 def _harmless(parts: Sequence[str]) -> list[str]:
@@ -114,11 +61,6 @@ class ObjectStore(Store):
     def location(self) -> str:
         """What another process opens this store by."""
         return self.url
-
-    def shown(self, folder: Path) -> str:
-        """Return where the files of an artifact are, for people and other programs."""
-        record = self._read(folder)
-        return f"{self.url}/{self._place(folder)}" + (f"/{record.seal[:PREFIX]}" if record else "")
 
     def reach(self) -> None:
         """Make sure that the place can be asked what is there.
@@ -165,7 +107,7 @@ class ObjectStore(Store):
         return super().failure(key)
 
     def _artifact(self, folder: Path, record: Record) -> Artifact:
-        return Artifact(folder, record, self._fetch)
+        return Artifact(folder, record, f"{self.url}/{self._place(folder)}/{record.seal[:PREFIX]}", self._fetch)
 
     def _folders(self, kind: str) -> list[Path]:
         names = sorted(name for names in self._listing(kind).values() for name in names)
@@ -290,7 +232,7 @@ class ObjectStore(Store):
         if read != raw:
             raise RequestError(f"--store: {self.url}: objects do not come back as they were written")
 
-    # -------------------------------------------------------------------------------------------------- upkeep
+    # -------------------------------------------------------------------------------------------------- maintenance
 
     def places(self) -> dict[Path, int]:
         """Return what is in the folders of kinds, and how many bytes each has (see ``Store.places``)."""

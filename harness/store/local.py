@@ -1,14 +1,4 @@
-"""The store: where finished steps live, found by key and by nothing else.
-
-``<root>/<kind>/<readable-name>-<key>/`` holds a finished artifact; its ``record.json`` is written last and the folder
-arrives by rename, so an artifact is either whole or absent. Work in progress is in ``<root>/work/<key>/``; several
-attempts at one key may run at once and the first rename wins. Locks only save duplicate work.
-
-A record holds the digest of every file beside it and a seal over itself. The seal is compared whenever a record is
-read, a file's digest before the file is used (``Artifact.checked``), and all of them by ``upkeep.verify``.
-
-This is a store in a folder. ``object_store`` keeps the same promises where there are objects instead.
-"""
+"""A store in a folder: publish, find, lock, and clear away."""
 
 from __future__ import annotations
 
@@ -18,14 +8,15 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from harness.errors import RequestError, StepError
-from harness.folders import (
+from harness.errors import RequestError
+from harness.identity import file_digest
+from harness.store.artifact import Artifact, Attempt, Step
+from harness.store.atomic import (
     ATTEMPT,
     attempt_name,
     flush,
@@ -36,9 +27,8 @@ from harness.folders import (
     write_bytes,
     write_json,
 )  # fmt: skip
-from harness.identity import file_digest
-from harness.records import Failure, Record, StoredFile
-from harness.seals import KEYED, RECORD, content, file_problem, folder_name, parsed
+from harness.store.integrity import KEYED, RECORD, content, folder_name, parsed
+from harness.store.record import Failure, Record, StoredFile
 from harness.visible import redacted
 
 WORK = "work"
@@ -46,75 +36,6 @@ LOCKS = "locks"
 SHARE = 0.05  # of the time may go into listing folders again: thousands of names take a while
 RELISTED = 5.0  # s; two drivers that publish one key by two names within that time both do: the older one counts
 SETTLED = 2_000_000_000  # ns; a folder that changed longer ago gets another time stamp when it changes again
-
-
-@dataclass(frozen=True)
-class Step:
-    """A keyed step: what it is, what it is made from, and how it is called on disk."""
-
-    kind: str
-    name: str
-    key: str
-    version: int
-    spec: dict[str, Any] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished step.
-
-    Attributes:
-        folder: Where its files are.
-        record: What it is.
-        fetch: Brings files into the folder, where they are kept elsewhere.
-    """
-
-    folder: Path
-    record: Record
-    fetch: Callable[[Artifact, Sequence[str]], None] | None = field(default=None, repr=False, compare=False)
-
-    def checked(self, *names: str) -> Path:
-        """Return the folder, having compared files (all, where none is named) with the record.
-
-        Raises:
-            StepError: One is missing, or is not what was published: what is damaged is not used.
-        """
-        self.fetched(*names)
-        for name in names or self.record.files:
-            problem = file_problem(self.folder, name, self.record.files.get(name))
-            if problem and self.fetch is not None:
-                (self.folder / name).unlink(missing_ok=True)
-                raise StepError(
-                    f"{self.folder} is damaged: {problem}. It was a copy, and is gone: run again; where it comes back "
-                    "like that, `harness store verify` says what to delete"
-                )
-            if problem:
-                raise StepError(
-                    f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is made anew "
-                    "(`harness store verify` lists all damage)"
-                )
-        return self.folder
-
-    def fetched(self, *names: str) -> Path:
-        """Return the folder, with files (all, where none is named) at hand but not compared with the record.
-
-        Raises:
-            StepError: One cannot be had.
-        """
-        if self.fetch is not None:
-            self.fetch(self, names or tuple(self.record.files))
-        return self.folder
-
-
-@dataclass
-class Attempt:
-    """A folder being filled; ``digest``, ``data`` and ``provenance`` go into the record."""
-
-    folder: Path
-    digest: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,10 +68,6 @@ class Store:
     def location(self) -> str:
         """What another process opens this store by."""
         return str(self.root)
-
-    def shown(self, folder: Path) -> str:
-        """Return where the files of an artifact are, for people and other programs."""
-        return str(folder)
 
     def reach(self) -> None:
         """Make sure that the place can be asked what is there: a folder can."""
@@ -186,7 +103,7 @@ class Store:
         return self._artifact(folder, record)
 
     def _artifact(self, folder: Path, record: Record) -> Artifact:
-        return Artifact(folder, record)
+        return Artifact(folder, record, str(folder))
 
     def _first(self, kind: str, key: str, names: list[str]) -> Artifact | None:
         """Return the artifact among folders: the oldest, where drivers of two studies published one each."""
@@ -409,7 +326,7 @@ class Store:
         """Return the folder for what a step in progress leaves on the way, on this machine."""
         return self.root / WORK / key / "checkpoints"
 
-    # -------------------------------------------------------------------------------------------------- upkeep
+    # -------------------------------------------------------------------------------------------------- maintenance
 
     def places(self) -> dict[Path, int]:
         """Return what is in the folders of kinds, artifacts and whatever else, and how many bytes each has."""

@@ -1,0 +1,15 @@
+"""The store: where finished steps live, found by key and by nothing else.
+
+``<root>/<kind>/<readable-name>-<key>/`` holds a finished artifact; its ``record.json`` is written last and the folder
+arrives by rename, so an artifact is either whole or absent. Work in progress is in ``<root>/work/<key>/``; several
+attempts at one key may run at once and the first rename wins. Locks only save duplicate work.
+
+A record holds the digest of every file beside it and a seal over itself. The seal is compared whenever a record is
+read, a file's digest before the file is used (``Artifact.checked``), and all of them by ``maintenance.verify``.
+"""
+
+from harness.store.artifact import Artifact, Attempt, Step
+from harness.store.local import LOCKS, WORK, Store
+from harness.store.places import artifact_in, located
+
+__all__ = ["LOCKS", "WORK", "Artifact", "Attempt", "Step", "Store", "artifact_in", "located"]
