@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from harness import outside, packing
+from harness import outside, unpacking
 from harness.clusters import Asked, clusters
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, digest, sequence_digest, unit_hash
@@ -262,7 +262,7 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
             _check_references(place, path, source, set())
         for path in there:
             relative = path.relative_to(source)
-            packing.check(path, f"{place}: {relative}")
+            unpacking.check(path, f"{place}: {relative}")
             target = folder / "tasks" / name / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

@@ -7,8 +7,8 @@ from pathlib import Path
 from harness.engines.jobs import BaseJob, ModelJob, RunJob
 from harness.models import Model
 from harness.spec import Recipe, Suite
-from harness.steps import result_step
 from harness.store import Step
+from harness.study.steps import result_step
 
 MODEL = Model("m", "folder", "digest", Path("m"))
 RECIPE = Recipe(steps=1)

@@ -143,7 +143,7 @@ def serve(place: str, marks: str) -> None:
     for heavy in (
         "torch", "transformers", "trl", "peft", "polars", "scipy.special", "lm_eval.models.huggingface", "mlflow",
         "mlflow.store.tracking.sqlalchemy_store", "harness.training.run", "harness.training.sft",
-        "harness.evaluation.run", "harness.tracking", "harness.cli", "harness.build", "harness.answer",
+        "harness.evaluation.run", "harness.tracking", "harness.cli", "harness.study.build", "harness.answer",
         "harness.data.contamination", "harness.data.variants", "harness.data.sources", "reasoning_gym",
     ):  # fmt: skip
         __import__(heavy)
@@ -242,8 +242,8 @@ def _bend(mark: _Marks, place: str, who: str) -> None:
     """Have the stages written down, workers forked too, and what the test asks for: no locks, another clock."""
     import harness.answer
     import harness.engines.local
-    import harness.plan
     import harness.store
+    import harness.study.plan
     import harness.tracking
     import harness.training.run
     from harness.engines.worker import Worker
@@ -259,8 +259,8 @@ def _bend(mark: _Marks, place: str, who: str) -> None:
 
     during(harness.store.Store, "_publish", "publish")
     if who == "driver":
-        during(harness.plan, "make_plan", "build")
-        during(harness.plan, "publish", "publish")
+        during(harness.study.plan, "make_plan", "build")
+        during(harness.study.plan, "publish", "publish")
         during(harness.answer, "view", "report")
         during(harness.tracking, "sync", "sync")
         during(harness.engines.local.LocalEngine, "run", "wait")

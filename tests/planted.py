@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from harness.loading import load_study
-from harness.plan import Plan, commit, make_plan, publish
 from harness.store import Artifact, Step, Store
+from harness.study.plan import Plan, commit, make_plan, publish
 from tests.conftest import TINY_STUDY
 
 PACKAGES = {"torch": "2.13.0", "trl": "1.16.0"}

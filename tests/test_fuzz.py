@@ -23,10 +23,10 @@ from harness.data import files
 from harness.data.sources import load
 from harness.errors import RequestError
 from harness.loading import load_study
-from harness.plan import make_plan
 from harness.spec import Source, Study, Suite
 from harness.store import Store
 from harness.store.integrity import parsed
+from harness.study.plan import make_plan
 from harness.tokens import RowEncoder
 from tests.conftest import TINY_STUDY
 

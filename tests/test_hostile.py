@@ -22,17 +22,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import models, packing, suites, tracking
+from harness import models, suites, tracking
 from harness.data import files, sources
 from harness.engines.jobs import Job, ModelJob, read_job
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
 from harness.loading import load_study
 from harness.loading.documents import MOST_VALUES
-from harness.plan import make_plan
 from harness.spec import Filter, Source, Study, Suite
 from harness.store import Store
 from harness.store.integrity import KEYED, folder_name
+from harness.study.plan import make_plan
 from harness.terminal import tables
 from harness.tokens import RowEncoder
 from harness.tracking import notes, ui_command
@@ -522,8 +522,8 @@ def test_a_bomb_is_refused_and_the_limit_can_be_raised(
     bomb(path, 40 << 20)
     assert path.stat().st_size < 400_000
     assert sum(1 for _ in files.records(path)) > 30  # below a gibibyte nothing is said
-    monkeypatch.setattr(packing, "ALWAYS_ALLOWED", 1 << 20)
-    monkeypatch.setattr(packing, "MOST_TIMES", 20)
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(unpacking, "MOST_TIMES", 20)
     with pytest.raises(RequestError, match=r"unpacks to more than \d+ MiB, .* set HARNESS_MAX_UNPACKED_GIB to what"):
         list(files.records(path))
     monkeypatch.setenv("HARNESS_MAX_UNPACKED_GIB", "0.2")
@@ -543,7 +543,7 @@ def test_a_parquet_file_of_one_value_repeated_is_a_bomb_too(tmp_path: Path, monk
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), pa.array(["a" * 2_000]))
     pq.write_table(pa.table({"text": column.cast(pa.string())}), path)
     assert path.stat().st_size < 20_000
-    monkeypatch.setattr(packing, "ALWAYS_ALLOWED", 10 << 20)
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED", 10 << 20)
     with pytest.raises(RequestError, match="unpacks to more than 10 MiB"):
         list(files.records(path))
 
@@ -556,8 +556,8 @@ def test_a_bomb_in_a_tasks_folder_is_refused(tmp_path: Path, name: str, monkeypa
     bomb(tmp_path / "quiz" / name, 40 << 20)
     suite = Suite.model_validate({"suite": "mine", "tasks": {"quiz": {"task": "quiz", "path": "quiz"}}})
     suites.copy_local(suite, tmp_path, tmp_path / "fine")
-    monkeypatch.setattr(packing, "ALWAYS_ALLOWED", 1 << 20)
-    monkeypatch.setattr(packing, "MOST_TIMES", 20)
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(unpacking, "MOST_TIMES", 20)
     with pytest.raises(RequestError, match=rf"suite mine: tasks.quiz.path: {name}: unpacks to more than \d+ MiB"):
         suites.copy_local(suite, tmp_path, tmp_path / "refused")
 

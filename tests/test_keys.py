@@ -15,7 +15,6 @@ import yaml
 from harness import spec
 from harness.evaluation import tasks
 from harness.loading import load_study
-from harness.plan import Plan, make_plan
 from harness.spec import (
     DESIGNS,
     OPERATIONS,
@@ -31,8 +30,9 @@ from harness.spec import (
     Track,
     Variant,
 )
-from harness.steps import adapter_step, tokens_step
 from harness.store import Store
+from harness.study.plan import Plan, make_plan
+from harness.study.steps import adapter_step, tokens_step
 from tests.evaluation.local_suite import QUIZ
 
 STUDY: dict[str, Any] = {

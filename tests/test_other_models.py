@@ -16,8 +16,8 @@ from harness.engines.jobs import COMMON, jobs_to_do
 from harness.engines.worker import REHEARSING, Worker
 from harness.evaluation import tasks
 from harness.loading import load_study
-from harness.plan import Plan, make_plan, publish, refreshed
 from harness.store import Store
+from harness.study.plan import Plan, make_plan, publish, refreshed
 from tests.command import harness
 from tests.conftest import TINY_STUDY
 from tests.evaluation.kinds import model_of

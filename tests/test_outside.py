@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import measure, models, outside, suites
+from harness import models, outside, suites
 from harness.data.pools import LocalPools, Pools
 from harness.data.spread import SpreadPools
 from harness.engines.worker import Worker
@@ -26,8 +26,9 @@ from harness.errors import RequestError
 from harness.identity import file_digest
 from harness.loading import load_study
 from harness.outside import Changed, digest, tree_digest, walk, watched
-from harness.plan import Plan, make_plan, publish
 from harness.store import Store
+from harness.study import encoding
+from harness.study.plan import Plan, make_plan, publish
 from tests.command import HANGS, harness
 from tests.data.spread.here import Here
 from tests.jobs import base_job
@@ -334,7 +335,7 @@ WHERE = {  # file -> where it is read
 
 
 def place(where: str, pools: Pools) -> Any:
-    return {"read": type(pools), "copy_local": suites, "encode": measure.Counter}[where]
+    return {"read": type(pools), "copy_local": suites, "encode": encoding.Counter}[where]
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -357,7 +358,7 @@ def test_a_study_is_not_planned_with_a_file_that_changes_while_it_is_read(
         with pytest.raises(Changed, match=rf"{name.split('/')[0]}.* changed while it was read"):
             planned(folder, pools)
     assert not (folder / "store").exists()
-    measure._encoder.cache_clear()
+    encoding._encoder.cache_clear()
     made = planned(folder, LocalPools())  # and then it is
     assert made.pools["one"].data["rows"] == 12
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness import answer
-from harness.plan import commit
 from harness.records import TrustCheck
+from harness.study.plan import commit
 from tests import planted
 from tests.command import HANGS, argv, environment, harness
 from tests.conftest import TINY_STUDY

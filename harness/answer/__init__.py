@@ -8,10 +8,10 @@ from typing import Any
 from harness import decisions
 from harness.answer.comparing import compare, gather
 from harness.answer.reading import Run, read, score_table, scores_of, task_scores
-from harness.plan import Plan
 from harness.records import RunView, StudyView, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
+from harness.study.plan import Plan
 
 __all__ = ["complete", "measured_noise", "progress", "score_table", "view"]
 

@@ -11,11 +11,11 @@ from harness import decisions
 from harness.answer import registered
 from harness.answer.reading import Run, items_of, metrics, scores_of, task_scores
 from harness.errors import RequestError, StepError, did_you_mean
-from harness.plan import Plan
 from harness.records import Comparison, MetricComparison
 from harness.statistics.paired import noise
 from harness.statistics.scores import Scores
 from harness.store import Artifact
+from harness.study.plan import Plan
 
 
 def gather(plan: Plan, usable: list[Run], base: Artifact | None) -> decisions.Evidence:

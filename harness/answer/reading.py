@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import RequestError
-from harness.plan import Plan, PlannedRun
 from harness.records import TaskScore
 from harness.statistics.scores import Scores
 from harness.store import Artifact, Step
+from harness.study.plan import Plan, PlannedRun
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.answer.reading import Run
 from harness.decisions.evidence import is_control
-from harness.plan import Plan
 from harness.store.record import Record
+from harness.study.plan import Plan
 
 
 def changed(plan: Plan, usable: Sequence[Run]) -> str:

@@ -17,7 +17,7 @@ from typing import IO, Any
 from harness import outside
 from harness.data.reading import Record, SourceFile, batches, read
 from harness.errors import RequestError, did_you_mean
-from harness.packing import FORMATS, PACKINGS, format_of, packing_of, printable
+from harness.unpacking import FORMATS, PACKINGS, format_of, packing_of, printable
 
 __all__ = ["FORMATS", "Record", "SourceFile", "batches", "find", "read", "records", "write"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.data.conversations import is_conversation, members, turns
 from harness.data.values import BadRow, flag
-from harness.packing import printable
+from harness.unpacking import printable
 
 QUESTION = {"prompt": "Q: {question}\nA:", "completion": " {answer}"}
 ALPACA = {"prompt": "{instruction}\n{input}\n", "completion": "{output}"}

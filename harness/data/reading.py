@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from harness.data.tabular import Item, csv_rows, parquet_rows, repeated
 from harness.errors import RequestError
-from harness.packing import format_of, opened, printable, said
+from harness.unpacking import format_of, opened, printable, said
 
 BATCH_RECORDS, BATCH_SIZE = 8192, 4 << 20  # a batch is full at so many records, or so many bytes or characters
 KINDS: dict[type, str] = {

@@ -22,9 +22,9 @@ from harness.data.rows import Built, drops, frame, json_objects, table
 from harness.data.tabular import Item, arrow_rows
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json
-from harness.packing import printable, said
 from harness.records import CONTENT_COLUMNS
 from harness.spec import COMMIT, Source
+from harness.unpacking import printable, said
 
 STREAM_FROM = 2 << 30  # bytes: larger Hub datasets are streamed
 HUB_BATCH = 1000

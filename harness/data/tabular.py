@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import RequestError
-from harness.packing import format_of, most_unpacked, packing_of, printable, said, too_much
+from harness.unpacking import format_of, most_unpacked, packing_of, printable, said, too_much
 
 ROWS = 8192  # of a parquet file, in memory at a time
 LONGEST_CELL = 1 << 28  # characters of a CSV cell: an unclosed quote must not read a whole disk into memory

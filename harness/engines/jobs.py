@@ -11,10 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from harness.errors import StepError
 from harness.models import Model
-from harness.plan import Plan
 from harness.spec import Recipe, Suite
 from harness.store import Step, located
 from harness.store.record import Failure
+from harness.study.plan import Plan
 
 STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
 UNKEPT = (OSError, StepError)  # why a failure could not be written down: the disk, or the object store

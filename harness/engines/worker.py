@@ -43,8 +43,8 @@ from harness.errors import STORAGE, HarnessError, StepError, storage_problem
 from harness.identity import sequence_digest
 from harness.spec import Suite
 from harness.statistics.scores import LARGEST
-from harness.steps import result_step
 from harness.store import Artifact, Step, Store, located
+from harness.study.steps import result_step
 from harness.tokens import Encoded, from_table
 from harness.visible import redacted
 

@@ -11,7 +11,7 @@ from harness.records import Power
 from harness.spec.study import FEW, PARAPHRASE
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
+    from harness.study.plan import Plan
 
 KINDS = {  # of overlap, in words
     "ngram": "share a run of words", "whole": "hold a short item whole", "exact": "are an item",

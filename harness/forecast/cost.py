@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
     from harness.store.record import Record
+    from harness.study.plan import Plan
 
 # Used until this store has measurements of its own; 135M parameters, LoRA on all layers.
 ASSUMED_TOKENS_PER_SECOND = {"cpu": 95.0, "cuda": 10_000.0}  # training, per worker

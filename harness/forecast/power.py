@@ -12,13 +12,13 @@ import numpy as np
 
 from harness.forecast.cost import minutes
 from harness.records import Power, PowerAtSeeds
-from harness.steps import run_key
+from harness.study.steps import run_key
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from harness.plan import Plan
     from harness.store import Artifact
+    from harness.study.plan import Plan
 
 # Exact match of short answers, 135M parameters: three arrangements of the quickstart had seed SD .008-.040, item SD
 # .096-.142 and residual SD .434-.458. As shares of what a right-or-wrong score varies by, 0.5 at most.

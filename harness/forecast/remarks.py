@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.fitting import positions
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
+    from harness.study.plan import Plan
 
 LEFT_OUT = {  # operation of the ledger -> why a row goes, in words
     "read": "cannot be read",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.accounting import account
-from harness.build import PlannedVariant
 from harness.data.card.ledger import contamination
 from harness.data.card.measure import measure
-from harness.plan import Plan
-from harness.steps import Output
+from harness.study.accounting import account
+from harness.study.build import PlannedVariant
+from harness.study.plan import Plan
+from harness.study.steps import Output
 
 if TYPE_CHECKING:
     from harness.data.card import Card

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.plan import Plan
 from harness.records import StudyView
 from harness.report.model import ArmExamples, ItemExample
+from harness.study.plan import Plan
 from harness.visible import excerpt
 
 if TYPE_CHECKING:

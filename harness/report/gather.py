@@ -6,11 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness import answer
-from harness.plan import Plan
 from harness.records import RunView, StudyView
 from harness.report import cards, examples, provenance, reliability
 from harness.report.model import Failed, PoolReport, Progress, Report, VariantReport
 from harness.store import artifact_in
+from harness.study.plan import Plan
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from harness.plan import Plan
 from harness.records import StudyView
 from harness.report.model import Reproduce
+from harness.study.plan import Plan
 
 ENVIRONMENT = ("commit", "python", "device", "hardware")
 

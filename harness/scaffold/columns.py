@@ -12,8 +12,8 @@ from harness.data.conversations import is_conversation, transcript
 from harness.data.generators import number
 from harness.data.layouts import plain as _plain
 from harness.errors import RequestError, did_you_mean
-from harness.packing import printable
 from harness.records import CONTENT_COLUMNS
+from harness.unpacking import printable
 
 # Names in the order they are looked for, without case, spaces, underscores and hyphens.
 MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")

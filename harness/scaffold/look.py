@@ -18,10 +18,10 @@ from harness.data.card.parts import WHOLE, parts
 from harness.data.reading import Record
 from harness.data.rows import Built, place
 from harness.errors import RequestError
-from harness.packing import printable
 from harness.scaffold.columns import Columns, mapped
 from harness.scaffold.registry import described
 from harness.spec import Clean, Pii, Source, Verify
+from harness.unpacking import printable
 
 LOOKED = 400  # rows whose language is told, and that cleaning and masking are tried on
 NEAR = 50_000  # rows: near-duplicates among more of them take minutes to find

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from harness.data import files, sources
 from harness.errors import RequestError
-from harness.packing import FORMATS, PACKINGS
 from harness.spec import Source
 from harness.spec.designs.base import SIZE
+from harness.unpacking import FORMATS, PACKINGS
 
 HUB = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<revision>[\w.-]+)")
 SPLIT = re.compile(r"(test|validation|valid|val|dev|eval)(?![a-z])", re.IGNORECASE)

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.data.conversations import ROLES
 from harness.errors import RequestError
-from harness.packing import said
 from harness.scaffold.columns import Columns
+from harness.unpacking import said
 
 NAME = "dataset_info.json"
 ALPACA = {"prompt": "instruction", "query": "input", "response": "output"}

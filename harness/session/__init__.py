@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from harness.engines import Engine
     from harness.engines.jobs import Event, Job
     from harness.loading import Loaded
-    from harness.plan import Plan
     from harness.session.answer import Answer
     from harness.session.planned import Planned
     from harness.spec import Study, Suite
     from harness.store import Step
+    from harness.study.plan import Plan
     from harness.tokens import Encoded
 
 __all__ = ["DEFAULT_STORE", "Choice", "Session", "open_engine", "open_store", "open_study", "prepared", "shown_store"]
@@ -115,7 +115,7 @@ class Session:
         Raises:
             RequestError: Anything about the study, its data or its suite is wrong.
         """
-        from harness.plan import refreshed
+        from harness.study.plan import refreshed
 
         self._plan = self._resolve() if self._plan is None else refreshed(self._plan)
         return self._plan
@@ -142,7 +142,7 @@ class Session:
 
     def write(self) -> None:
         """Write the data that was built to the store."""
-        from harness.plan import publish
+        from harness.study.plan import publish
 
         made = self._plan or self.resolved()
         with working("Writing to the store") as show:
@@ -165,10 +165,10 @@ class Session:
         asks for) is done by a worker process: this one never imports it.
         """
         from harness import models
-        from harness.build import reads_model
         from harness.engines.jobs import ModelJob, PerplexityJob, SuiteJob
         from harness.errors import RequestError, StepError
-        from harness.plan import make_plan
+        from harness.study.build import reads_model
+        from harness.study.plan import make_plan
 
         loaded, store = self.loaded, self.store
         engine = self._engine  # where none was needed so far, data are made in memory
@@ -246,8 +246,8 @@ class Session:
             KeyboardInterrupt: It was stopped; what was finished is kept.
         """
         from harness.engines.jobs import jobs_to_do
-        from harness.plan import commit
         from harness.session.answer import Work
+        from harness.study.plan import commit
         from harness.terminal.stopping import heard
 
         started = time.perf_counter()

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from harness.engines.jobs import Event, Job
-    from harness.plan import Plan
     from harness.records import Comparison, Data, Decisions, StudyView
     from harness.report import Report
+    from harness.study.plan import Plan
     from harness.tracking import SyncReport
 
 Kind = Literal["html", "md", "json"]

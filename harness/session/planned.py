@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.engines import Engine
     from harness.engines.placement import Node, Packed
     from harness.engines.slots import Slots
-    from harness.plan import Plan
+    from harness.study.plan import Plan
 
 
 @dataclass(frozen=True, repr=False)

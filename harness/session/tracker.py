@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.terminal.working import note
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
+    from harness.study.plan import Plan
 
 PERIOD = 30.0  # seconds between two looks at what has finished, at least
 SHARE = 0.1  # of the time, at most, goes into looking
@@ -66,7 +66,7 @@ class Tracker:
         """Bring MLflow up to date with the store; return what went wrong, in words."""
         from harness import answer, tracking
         from harness.errors import HarnessError
-        from harness.plan import refreshed
+        from harness.study.plan import refreshed
 
         try:
             tracking.sync(answer.view(refreshed(self._made), judged=False), self._made.store.root)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from harness.engines.placement import Packed
     from harness.forecast import Forecast
-    from harness.plan import Plan
+    from harness.study.plan import Plan
 
 Columns = list[tuple[str, str]]
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness.__main__ import main
 from harness.data.card import Card
-from harness.plan import Plan
+from harness.study.plan import Plan
 from tests import planted
 from tests.command import Called, environment
 from tests.conftest import TINY_STUDY

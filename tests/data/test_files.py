@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import packing
+from harness import unpacking
 from harness.data import files, reading, tabular
 from harness.data.sources import load
 from harness.errors import RequestError
@@ -115,7 +115,7 @@ def test_records_says_which_file_is_not_there(tmp_path: Path) -> None:
         files.records(tmp_path / "a.txt")
 
 
-@pytest.mark.parametrize("name", [name for name in TEXT if packing.packing_of(Path(name))])
+@pytest.mark.parametrize("name", [name for name in TEXT if unpacking.packing_of(Path(name))])
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, name: str) -> None:
     files.write(ROWS, tmp_path / name)
     whole = (tmp_path / name).read_bytes()
@@ -144,7 +144,7 @@ def test_frames_and_members_that_follow_each_other_are_one_file(tmp_path: Path) 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_a_bomb_is_refused(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED", 1 << 20)
     (tmp_path / f"a.jsonl{suffix}").write_bytes(packed(b" " * (32 << 20), suffix))
     with pytest.raises(RequestError, match=r"unpacks to more than \d+ MiB"):
         values(tmp_path / f"a.jsonl{suffix}")
@@ -212,7 +212,7 @@ def test_every_file_of_the_acceptance_data_is_read_whole(acceptance_data: Path) 
     seen = 0
     for entry in listed:
         path = acceptance_data / entry["file"]
-        if packing.format_of(path) in (".jsonl", ".csv"):
+        if unpacking.format_of(path) in (".jsonl", ".csv"):
             found = list(files.records(path))
             assert [record.problem for record in found if record.problem] == []
             assert len(found) == entry["rows"]
@@ -293,7 +293,7 @@ def test_batches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def content_of(name: str) -> bytes:
     rows: list[dict[str, Any]] = [{"prompt": f"p{i}", "completion": f"ç{i}", "score": i / 4} for i in range(6)]
-    match packing.format_of(Path(name)):
+    match unpacking.format_of(Path(name)):
         case ".json":
             content = json.dumps(rows).encode()
         case ".csv":
@@ -308,7 +308,7 @@ def content_of(name: str) -> bytes:
             content = sink.getvalue()
         case _:
             content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    return packed(content, packing.packing_of(Path(name)))
+    return packed(content, unpacking.packing_of(Path(name)))
 
 
 PIECE = st.sampled_from(

@@ -23,8 +23,8 @@ from harness.engines.jobs import Event, Job, jobs_to_do
 from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import StepError
-from harness.plan import commit
 from harness.store import Store, located, maintenance
+from harness.study.plan import commit
 from harness.tracking.projection import project
 from tests import planted
 from tests.bucket import CREDENTIALS

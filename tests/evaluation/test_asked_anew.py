@@ -19,8 +19,8 @@ from harness.engines.jobs import base_job
 from harness.engines.worker import Worker
 from harness.evaluation import tasks
 from harness.loading import load_study
-from harness.plan import make_plan, publish
 from harness.store import Store
+from harness.study.plan import make_plan, publish
 from tests.evaluation.local_suite import QUIZ
 
 DOCS = [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import Plan
 from harness.report import Report
+from harness.study.plan import Plan
 from tests.report import studies
 
 Plans = Callable[[str], Plan]

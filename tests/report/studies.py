@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 
 from harness import answer
-from harness.plan import Plan
 from harness.report import Report, gather
 from harness.store.record import Failure
+from harness.study.plan import Plan
 from tests import planted
 from tests.conftest import TINY_STUDY
 

@@ -12,10 +12,10 @@ import yaml
 
 from harness import answer
 from harness.loading import load_study
-from harness.plan import Plan
 from harness.report import Report, html, markdown
 from harness.report.examples import SHOWN
 from harness.report.model import ArmExamples
+from harness.study.plan import Plan
 from tests import planted
 from tests.report import studies
 from tests.report.conftest import Plans, Reports

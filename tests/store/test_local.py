@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from harness.errors import RequestError, StepError
 from harness.spec import Recipe
-from harness.steps import make_step, result_step
 from harness.store import Artifact, Step, Store, maintenance
 from harness.store.integrity import parsed
 from harness.store.record import Failure
+from harness.study.steps import make_step, result_step
 
 STEP = make_step("variant", "a study/with odd: name", {"seed": 1}, {"rows": "x"})
 FRESH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import RequestError, StepError
-from harness.steps import make_step
 from harness.store import Artifact, Step, Store, located, maintenance
 from harness.store.integrity import RECORD
 from harness.store.objects import COPY_OF, ObjectStore
 from harness.store.record import Failure
+from harness.study.steps import make_step
 from tests import faults
 from tests.command import harness
 from tests.nursery import Nursery

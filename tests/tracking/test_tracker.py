@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import refreshed
 from harness.session import open_study
 from harness.session.tracker import Tracker
+from harness.study.plan import refreshed
 from harness.tracking import default_uri
 from tests import planted
 from tests.command import HANGS

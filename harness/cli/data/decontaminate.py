@@ -45,8 +45,8 @@ def decontaminate(
     from harness.data import files, leaks
     from harness.data.given import Given
     from harness.errors import Asked, RequestError
-    from harness.packing import FORMATS, format_of
     from harness.spec import Decontaminate
+    from harness.unpacking import FORMATS, format_of
 
     given = {outside.real(train): "--train", outside.real(evals): "--eval"}
     for option, path in (("--out", out), ("--clean", clean)):

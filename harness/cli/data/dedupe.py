@@ -64,7 +64,7 @@ def _check(given: Path, written: Mapping[str, Path]) -> None:
     """Refuse files that cannot be written, before anything is read."""
     from harness import outside
     from harness.errors import RequestError
-    from harness.packing import FORMATS, format_of
+    from harness.unpacking import FORMATS, format_of
 
     taken = {outside.real(given): "--in"}
     for option, path in written.items():

@@ -15,9 +15,9 @@ from harness.terminal.working import working
 if TYPE_CHECKING:
     import polars as pl
 
-    from harness.accounting import Account
-    from harness.build import PlannedVariant
-    from harness.plan import Plan
+    from harness.study.accounting import Account
+    from harness.study.build import PlannedVariant
+    from harness.study.plan import Plan
 
 STUDIES = (".yaml", ".yml", ".py")
 EXPECTED = "expected STUDY:VARIANT, such as experiments/quickstart.yaml:baseline, or a file of rows (jsonl, csv, ...)"
@@ -98,8 +98,8 @@ def open_variant(made: Plan, file: str, name: str, seed: int | None) -> OpenedVa
     Raises:
         RequestError: The study has no such variant, or no such seed.
     """
-    from harness.accounting import account
     from harness.errors import RequestError, did_you_mean
+    from harness.study.accounting import account
 
     variant = next((v for v in made.variants if v.name == name), None)
     if variant is None:

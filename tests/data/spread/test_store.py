@@ -12,10 +12,10 @@ from harness.data.spread import SpreadPools, parts
 from harness.engines.config import load_engine
 from harness.errors import RequestError, StepError
 from harness.loading import load_study
-from harness.plan import Plan, make_plan, publish
 from harness.store import Store
 from harness.store.atomic import attempt_name
 from harness.store.maintenance import verify
+from harness.study.plan import Plan, make_plan, publish
 from tests.data.spread.here import Here
 from tests.store.test_local import flip
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from harness import models, trainable
 from harness.errors import StepError
 from harness.spec import Study
-from harness.steps import Output, make_step
 from harness.store import Step
+from harness.study.steps import Output, make_step
 
 if TYPE_CHECKING:
     import polars as pl

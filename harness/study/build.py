@@ -19,11 +19,11 @@ from harness.decisions import subject
 from harness.errors import RequestError
 from harness.identity import canonical_json, sequence_digest
 from harness.loading import Loaded
-from harness.measure import Measure, Perplexities
 from harness.records import ASKED
 from harness.spec import Operation, Sample, Study, Suite, Variant
-from harness.steps import Output, make_step, tokens_step
 from harness.store import Step, Store
+from harness.study.encoding import Measure, Perplexities
+from harness.study.steps import Output, make_step, tokens_step
 from harness.tokens import Unusable
 
 if TYPE_CHECKING:

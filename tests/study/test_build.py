@@ -9,12 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from harness.build import PlannedVariant
 from harness.loading import load_study
-from harness.plan import Plan, make_plan, publish
 from harness.records import ASKED
 from harness.spec import Suite
 from harness.store import Step, Store
+from harness.study.build import PlannedVariant
+from harness.study.plan import Plan, make_plan, publish
 from harness.suites import GENERATED_METRICS
 from tests.tiny import tiny_model
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness import models, outside
-from harness.build import AA_OFFSET, Builder, Materialize, PlannedVariant
 from harness.errors import RequestError, did_you_mean
 from harness.fitting import refuse_unfit
 from harness.identity import digest
 from harness.loading import Loaded
-from harness.measure import Perplexities
 from harness.spec import Recipe, Study
-from harness.steps import Output, adapter_step, make_step, result_step, run_key, tokens_step
 from harness.store import Step, Store
+from harness.study.build import AA_OFFSET, Builder, Materialize, PlannedVariant
+from harness.study.encoding import Perplexities
+from harness.study.steps import Output, adapter_step, make_step, result_step, run_key, tokens_step
 from harness.tokens import Unusable
 
 if TYPE_CHECKING:

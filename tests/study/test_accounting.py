@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from harness.data.pools import LocalPools, Pool
 from harness.data.spread import SpreadPools, parts
 from harness.errors import RequestError
-from harness.measure import Counter, Untrainable
 from harness.spec import Source
+from harness.study.encoding import Counter, Untrainable
 from harness.tokens import RowEncoder
 from tests.command import harness
 from tests.data.spread.here import Here

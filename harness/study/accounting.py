@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.build import PlannedVariant
-from harness.plan import Plan
-from harness.steps import Output
+from harness.study.build import PlannedVariant
+from harness.study.plan import Plan
+from harness.study.steps import Output
 
 if TYPE_CHECKING:
     import polars as pl
