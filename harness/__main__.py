@@ -23,7 +23,7 @@ def main() -> None:
 
     from harness.cli import app, usage
     from harness.errors import HarnessError, storage_problem
-    from harness.visible import redacted, visible
+    from harness.escaping import redacted, visible
 
     def tell(text: str) -> None:
         """Show an error, which may quote data, or an address with a password."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import RequestError
-from harness.visible import visible
+from harness.escaping import visible
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PACKINGS = (".gz", ".zst")

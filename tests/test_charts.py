@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness import charts
 from harness.charts.drawing import Axis
-from harness.visible import UNSEEN, excerpt, visible
+from harness.escaping import UNSEEN, excerpt, visible
 
 any_text = st.text(max_size=60)
 

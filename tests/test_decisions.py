@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.decisions import Evidence, compare, decide, questions, rule, subject
-from harness.decisions.words import duration, p_value, share_of_rows
+from harness.formats import duration, p_value, share_of_rows
 from harness.records import Decision, Decisions, TrustCheck
 from harness.spec import Study
 from harness.statistics.scores import Scores

@@ -22,11 +22,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import models, suites, tracking
+from harness import models, suites, tracking, unpacking
 from harness.data import files, sources
 from harness.engines.jobs import Job, ModelJob, read_job
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
+from harness.escaping import HIDDEN, redacted, visible
 from harness.loading import load_study
 from harness.loading.documents import MOST_VALUES
 from harness.spec import Filter, Source, Study, Suite
@@ -36,7 +37,6 @@ from harness.study.plan import make_plan
 from harness.terminal import tables
 from harness.tokens import RowEncoder
 from harness.tracking import notes, ui_command
-from harness.visible import HIDDEN, redacted, visible
 from tests.command import argv, environment, harness
 from tests.conftest import ROOT, SECRETS, TINY_STUDY, Ran
 from tests.jobs import run_job

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from harness import __main__
 from harness.errors import StepError
+from harness.escaping import HIDDEN, is_secret, redacted
 from harness.tracking import public_uri
-from harness.visible import HIDDEN, is_secret, redacted
 from tests.command import harness
 
 WHO = ["PG", "SSH", "DB", "MYSQL", "OPENAI", "HF", "AWS", "GITHUB", "NPM", "REDIS", "MY", "LDAP", "S3", "SMTP", "WANDB"]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from harness.visible import visible
+from harness.escaping import visible
 
 WIDTH = 340
 INK = "fill:var(--chart,#0072b2)"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import formats
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store, prepared, print_json
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _show(checks: list[Check]) -> None:
     out.print()
     for check in changes:
         out.print(tables.markup(f"Change {check.name}: {check.change}"))
-    out.print("Ready." if not changes else f"{tables.plural(len(changes), 'thing')} to change.")
+    out.print("Ready." if not changes else f"{formats.plural(len(changes), 'thing')} to change.")
 
 
 # --------------------------------------------------------------------------------------------------------- software

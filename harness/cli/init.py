@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness import formats
 from harness.cli.arguments import (
     DEFAULT_STORE,
     AsJson,
@@ -218,7 +219,7 @@ def _show(made: Written, minutes: float, out: Console) -> None:
     size, machine = draft.size, draft.machine
     if draft.held:
         number = sum(draft.held.items.values())
-        out.print(f"\nTested on   {tables.plural(number, 'held-out row')} of yours. {WORDS[draft.held.kind]}")
+        out.print(f"\nTested on   {formats.plural(number, 'held-out row')} of yours. {WORDS[draft.held.kind]}")
     else:
         out.print(tables.markup(f"\nTested on   {draft.suite}; {draft.metric} decides"))
     arms = [f"{', '.join(size.left_out)} left out in turn"] if size.left_out else []
@@ -227,8 +228,8 @@ def _show(made: Written, minutes: float, out: Console) -> None:
     out.print(tables.markup(f"Compared    {'; '.join(arms) or 'nothing yet: add arms'}; against the baseline"))
     speed = "measured here" if machine.measured else "assumed until measured"
     each = f"{size.seeds} seeds of every arm, {size.steps} steps each"
-    runs, workers = tables.plural(size.runs, "run"), tables.plural(machine.workers, "worker")
-    took = tables.duration(size.seconds)
+    runs, workers = formats.plural(size.runs, "run"), formats.plural(machine.workers, "worker")
+    took = formats.duration(size.seconds)
     out.print(f"Takes       about {took}: {runs} ({each}) on {workers} ({machine.device}; speed {speed})")
     if size.seeds < 3:
         out.print("            two seeds are a rehearsal: verdicts need three (more --minutes, or shorter rows)")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import formats
 from harness.cli.arguments import AsJson, print_json
 from harness.cli.schemas import json_schema
 from harness.terminal.working import working
@@ -61,8 +62,8 @@ def show(found: ScoreComparison) -> None:
     from harness.terminal import tables
 
     out = tables.console()
-    size = f"{tables.plural(len(found.seeds), 'seed')} x {tables.plural(found.items, 'item')}"
-    groups = f" in {tables.plural(found.groups, 'group')}" if found.groups else ""
+    size = f"{formats.plural(len(found.seeds), 'seed')} x {formats.plural(found.items, 'item')}"
+    groups = f" in {formats.plural(found.groups, 'group')}" if found.groups else ""
     title = f"{tables.markup(found.scores)} · baseline {tables.markup(found.baseline)} {found.baseline_mean:.3f}"
     out.print(f"[bold]{title}[/bold] · {size}{groups}")
     for note in found.notes:
@@ -75,10 +76,10 @@ def show(found: ScoreComparison) -> None:
             [
                 tables.markup(arm.arm) + (" (noisier)" if arm.noisier else ""),
                 f"[{style}]{arm.verdict}[/{style}]",
-                f"{tables.signed(arm.effect)} {tables.interval(arm.ci)}".strip(),
-                tables.probability(arm.p_adjusted),
-                tables.probability(arm.naive_z_p),
-                tables.probability(arm.naive_t_p),
+                formats.effect(arm.effect, arm.ci),
+                formats.probability(arm.p_adjusted),
+                formats.probability(arm.naive_z_p),
+                formats.probability(arm.naive_t_p),
                 tables.markup(arm.reason + (f"; {arm.resolve}" if arm.resolve else "")),
             ]
         )

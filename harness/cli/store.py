@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness import formats
 from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store, print_json
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
             row["kind"],
             row["name"],
             row["key"],
-            tables.size(row["bytes"]),
+            formats.size(row["bytes"]),
             "-" if row["age_seconds"] is None else _ago(row["age_seconds"]),
             ", ".join(row["studies"]) or "-",
         ]
@@ -90,7 +91,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     tables.console().print(tables.table([*columns, ("Studies", "left")], cells))
     unused = sum(not row["studies"] for row in rows)
     rest = f"; {unused} that no study stands on (harness store gc)" if unused else ""
-    print(f"\n{len(rows)} artifacts, {tables.size(sum(row['bytes'] for row in rows))}{rest}")
+    print(f"\n{len(rows)} artifacts, {formats.size(sum(row['bytes'] for row in rows))}{rest}")
 
 
 def _age(created: str) -> int | None:
@@ -197,19 +198,18 @@ def gc(
     if json:
         print_json({"removed": not dry_run, "bytes": sum(sizes.values()), "folders": sizes, "young": len(young)})
         return
-    from harness.terminal import tables
 
     for name, bytes_ in sizes.items():
-        _say(f"{name}  {tables.size(bytes_)}")
+        _say(f"{name}  {formats.size(bytes_)}")
     count = f"{len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
-    print(f"{count}, {tables.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
+    print(f"{count}, {formats.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
     if young:
         print(f"{len(young)} made within a day stay: a study on another machine may be about to stand on them")
 
 
 def _say(text: str, *, error: bool = False) -> None:
     """Print a line that holds names of files: they may not steer the terminal."""
-    from harness.visible import visible
+    from harness.escaping import visible
 
     print(visible(text).replace("\n", "\\n"), file=sys.stderr if error else sys.stdout)
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from harness.errors import did_you_mean
-from harness.visible import visible
+from harness.escaping import visible
 
 # Base of everything that can be wrong with a command line; typer exports only what is below it.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -13,9 +13,9 @@ from harness.data import leaks
 from harness.data.given import Given
 from harness.data.result import Result
 from harness.errors import Asked, RequestError
+from harness.formats import plural
 from harness.loading.sentences import sentence
 from harness.spec import Decontaminate
-from harness.visible import plural
 
 if TYPE_CHECKING:
     from harness.data.given import Rows

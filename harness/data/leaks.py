@@ -14,8 +14,8 @@ from harness.data import contamination, fields, files, sources
 from harness.data.fields import BadRow
 from harness.data.given import Given
 from harness.errors import Asked, RequestError
+from harness.formats import plural
 from harness.spec import Decontaminate, Source
-from harness.visible import plural
 
 QUESTIONS = ("text", "question")  # columns of an eval file that are the item's question as it stands
 

@@ -13,8 +13,8 @@ from harness.data.fields import BadRow, Template
 from harness.data.given import Given
 from harness.data.rows import row_text
 from harness.errors import Asked, RequestError, did_you_mean
+from harness.formats import plural
 from harness.unpacking import printable
-from harness.visible import plural
 
 SHOWN = 5  # of the largest clusters
 EXCERPT = 80  # characters

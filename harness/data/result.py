@@ -6,7 +6,7 @@ import html
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from harness.visible import visible
+from harness.escaping import visible
 
 
 class Result(ABC):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.decisions.outcomes import flips, outcomes
-from harness.decisions.words import Words
+from harness.formats import Places
 from harness.records import ArmEffect
 from harness.spec import Study
 from harness.statistics.paired import Contrast, benjamini_hochberg, contrast
@@ -134,7 +134,7 @@ def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:
     parts = (selection, evidence.clean_scores(), evidence.confirmation)
     found = [[measure(part, name, "baseline", alpha) for name in (*study.arms, *controls)] for part in parts]
     judged = [outcomes(part[: len(study.arms)], threshold, alpha) for part in found]
-    words = Words.fitting(threshold, bounded(selection))
+    places = Places.fitting(threshold, bounded(selection))
     effects = []
     for index, name in enumerate((*study.arms, *controls)):
         every, clean, again = (part[index] for part in found)
@@ -145,7 +145,7 @@ def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:
             for part, some, label in ((1, clean, "clean items"), (2, again, "confirmation items")):
                 said = flips(whole, every, judged[part][0][index], some, threshold)
                 if said and some:
-                    flags.append(f"on the {some.items} {label} {flip_words(said, some, threshold, words)}")
+                    flags.append(f"on the {some.items} {label} {flip_words(said, some, threshold, places)}")
         effects.append(
             ArmEffect(
                 variant=name,
@@ -185,11 +185,11 @@ def explore(families: Sequence[Sequence[ArmEffect]]) -> list[list[ArmEffect]]:
     ]
 
 
-def flip_words(flip: str, some: Contrast, threshold: float, words: Words) -> str:
+def flip_words(flip: str, some: Contrast, threshold: float, places: Places) -> str:
     """Say what a part of the items shows that contradicts all of them: ``+0.02: below 0.05``."""
     side = "below" if abs(some.effect) < threshold else "at least"
-    what = {"sign": "the sign flips", "verdict": "the verdict flips", "size": f"{side} {words.plain(threshold)}"}[flip]
-    return f"{words.signed(some.effect)}: {what}"
+    what = {"sign": "the sign flips", "verdict": "the verdict flips", "size": f"{side} {places.plain(threshold)}"}[flip]
+    return f"{places.signed(some.effect)}: {what}"
 
 
 def _ci(estimate: Contrast | None) -> tuple[float | None, float | None]:

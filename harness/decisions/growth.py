@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.decisions.evidence import Evidence, measure
 from harness.decisions.questions import Question
-from harness.decisions.words import count
+from harness.formats import count
 from harness.records import CurvePoint, Growth, Rung, Verdict
 from harness.spec import Study
 from harness.statistics.curves import FARTHEST, LEAST_RUNGS, Curve, fit

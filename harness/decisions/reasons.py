@@ -10,7 +10,7 @@ from harness.decisions.evidence import Evidence, measure
 from harness.decisions.growth import pure
 from harness.decisions.outcomes import Outcome, settling
 from harness.decisions.questions import Question
-from harness.decisions.words import Words, count, duration, p_value, share_of_rows
+from harness.formats import Places, count, duration, p_value, share_of_rows
 from harness.records import Growth
 from harness.spec import Study
 from harness.statistics.paired import Contrast, equivalence
@@ -58,16 +58,16 @@ def label(question: Question) -> str:
 
 
 def because(
-    study: Study, evidence: Evidence, found: Finding, outcome: Outcome, facts: dict[str, Any], words: Words
+    study: Study, evidence: Evidence, found: Finding, outcome: Outcome, facts: dict[str, Any], places: Places
 ) -> str:
     """Say why, for a verdict that is not INCONCLUSIVE."""
     one, estimate = found.question, found.estimate
     assert estimate is not None
-    within = f"within {words.plain(study.decide.smallest_effect)}"
+    within = f"within {places.plain(study.decide.smallest_effect)}"
     alias = f"; {one.note}" if one.note else ""
     if one.instead:
         rows = evidence.rows.get("baseline", {}).get(one.subject) or study.baseline.counts()[one.subject] or 0
-        difference = words.points(abs(estimate.effect))
+        difference = places.points(abs(estimate.effect))
         if outcome == "same":
             return f"{count(rows)} {one.instead} in its place score the same ({within})"
         side = "more" if outcome == "worse" else "less"
@@ -78,7 +78,7 @@ def because(
             return f"{steps} change nothing that matters ({within})"
         if "gain_per_10_rows" not in facts:
             return f"{steps}; {after(found)}"
-        gain = f"{words.points(facts['gain_per_10_rows'])} per 10 rows"
+        gain = f"{places.points(facts['gain_per_10_rows'])} per 10 rows"
         cost = f", {facts['cost_per_point']:.2g} spent per point" if "cost_per_point" in facts else ""
         return f"{steps}; {gain}{cost}"
     ratio = facts.get("rows_ratio")

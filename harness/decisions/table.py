@@ -10,7 +10,7 @@ from harness.decisions.evidence import bounded
 from harness.decisions.outcomes import Outcome, outcomes, settling
 from harness.decisions.slices import slices
 from harness.decisions.trust import SATURATED
-from harness.decisions.words import Words, p_value, several
+from harness.formats import Places, p_value, several
 from harness.records import ScoreArm, ScoreComparison, Verdict
 from harness.statistics.paired import Contrast, contrast, noise, seed_noise_differs
 from harness.statistics.scores import Scores
@@ -52,12 +52,12 @@ def judge(
     found = {name: contrast(scores, name, baseline, alpha) for name in names}
     family = [*found.values(), *([None] * len(absent))]
     judged, adjusted, same = outcomes(family, threshold, alpha)
-    words = Words.fitting(smallest_effect or 0.01, bounded(scores))
-    blind, noisy = _blind(scores, words), seed_noise_differs(scores)
+    places = Places.fitting(smallest_effect or 0.01, bounded(scores))
+    blind, noisy = _blind(scores, places), seed_noise_differs(scores)
     arms = []
     for index, (name, one) in enumerate(found.items()):
         outcome, reason, resolve = _reason(
-            scores, one, judged[index], adjusted[index], same[index], smallest_effect, alpha, len(family), blind, words
+            scores, one, judged[index], adjusted[index], same[index], smallest_effect, alpha, len(family), blind, places
         )
         z, t = naive(scores, name, baseline)
         ci = (one.ci_low, one.ci_high)
@@ -115,7 +115,7 @@ def _reason(
     alpha: float,
     family: int,
     blind: str,
-    words: Words,
+    places: Places,
 ) -> tuple[Outcome, str, str]:
     """Return the outcome, why, and what would settle it when it is unclear."""
     if one.p is None or p_adjusted is None:
@@ -126,27 +126,27 @@ def _reason(
     if outcome == "same" and blind:
         return "unclear", f"no difference, but {blind}", "needs items that the arms can get right or wrong"
     if outcome == "same":
-        return outcome, f"within {words.plain(smallest_effect or 0.0)}; {p_value(p_same or 0.0)}", ""
+        return outcome, f"within {places.plain(smallest_effect or 0.0)}; {p_value(p_same or 0.0)}", ""
     if outcome != "unclear":
         return outcome, said, ""
     reason = f"noise may do this: {said}"
     if smallest_effect and p_adjusted < alpha:
-        reason = f"an effect, but it may be smaller than {words.plain(smallest_effect)}: {said}"
+        reason = f"an effect, but it may be smaller than {places.plain(smallest_effect)}: {said}"
     elif smallest_effect and abs(one.effect) < smallest_effect:
-        reason = f"neither an effect nor its absence (within {words.plain(smallest_effect)}) is shown: {said}"
+        reason = f"neither an effect nor its absence (within {places.plain(smallest_effect)}) is shown: {said}"
     seeds, items = settling(one, smallest_effect or abs(one.effect), alpha / family, len(scores.arms))
     ways = [f"{seeds:,} more {'seed' if seeds == 1 else 'seeds'}"] if seeds else []
     ways += [f"{items:,} more items"] if items else []
     return "unclear", reason, f"needs {' or '.join(ways)}" if ways else "no practical number of seeds or items would do"
 
 
-def _blind(scores: Scores, words: Words) -> str:
+def _blind(scores: Scores, places: Places) -> str:
     """Say why no difference can show on these items, if so."""
     if scores.values.min() == scores.values.max():
         return f"every score is {scores.values.min():g}: these items cannot tell arms apart"
     best = max(scores.mean(name) for name in scores.arms)
-    if words.bounded and best > SATURATED:
-        return f"the best arm scores {words.plain(best)}: the metric is saturated"
+    if places.bounded and best > SATURATED:
+        return f"the best arm scores {places.plain(best)}: the metric is saturated"
     return ""
 
 

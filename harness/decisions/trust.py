@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.decisions.evidence import Evidence, flip_words, is_control
-from harness.decisions.words import Words, several
+from harness.formats import Places, several
 from harness.records import ArmEffect, TaskNoise, TrustCheck
 from harness.spec import Study
 from harness.statistics.estimate import LEAST_CLUSTERS, cluster_deviations, effective_count, item_variance
@@ -26,7 +26,7 @@ def trust_checks(
     arms: Sequence[ArmEffect],
     flipped: Sequence[Flip],
     tasks: Sequence[TaskNoise],
-    words: Words,
+    places: Places,
 ) -> tuple[list[TrustCheck], str]:
     """Return the checks, failed ones first, and why the verdicts are withheld (empty when they are not).
 
@@ -42,7 +42,7 @@ def trust_checks(
 
     if evidence.changed_rule:
         say("registered", False, evidence.changed_rule)
-    for check, ok, text, reason in _controls(study, arms, words):
+    for check, ok, text, reason in _controls(study, arms, places):
         say(check, ok, f"{reason}: {NOISE}; verdicts are withheld" if reason else text)
         withheld += [reason] if reason else []
 
@@ -67,16 +67,16 @@ def trust_checks(
     further = (
         *_seeds(study, evidence),
         *_clusters(study, evidence),
-        *_contamination(study, evidence, arms, flipped, words),
-        *_range(evidence, words),
-        *_suite_noise(study, tasks, words),
+        *_contamination(study, evidence, arms, flipped, places),
+        *_range(evidence, places),
+        *_suite_noise(study, tasks, places),
     )
     for check, ok, text in further:
         say(check, ok, text)
     return sorted(checks, key=lambda check: check.ok), "; ".join(withheld)
 
 
-def _controls(study: Study, arms: Sequence[ArmEffect], words: Words) -> list[tuple[str, bool, str, str]]:
+def _controls(study: Study, arms: Sequence[ArmEffect], places: Places) -> list[tuple[str, bool, str, str]]:
     """Return check, ok, text, and what a control that is not null did."""
     found: list[tuple[str, bool, str, str]] = []
     controls = [arm for arm in arms if arm.control and arm.effect is not None]
@@ -95,15 +95,15 @@ def _controls(study: Study, arms: Sequence[ArmEffect], words: Words) -> list[tup
         name = "A/A" if check == "aa" else arm.variant.replace("random-subset", "random subset")
         low, high = arm.ci
         if arm.p is None or low is None or high is None or arm.effect is None:
-            found.append((check, False, f"{name} {words.signed(arm.effect)}: no test ({arm.note})", ""))
+            found.append((check, False, f"{name} {places.signed(arm.effect)}: no test ({arm.note})", ""))
             continue
-        text = f"{name} {words.signed(arm.effect)} {words.interval(low, high)}"
+        text = f"{name} {places.signed(arm.effect)} {places.interval(low, high)}"
         if high - low > VAGUE * study.decide.smallest_effect:
             text += " (too wide to tell much)"
         if check == "aa" and not low <= 0 <= high:
-            found.append((check, False, text, f"A/A arm differs by {words.plain(abs(arm.effect))}"))
+            found.append((check, False, text, f"A/A arm differs by {places.plain(abs(arm.effect))}"))
         elif check == "random_subset" and low > 0:
-            what = f"{name} scores {words.plain(arm.effect)} more than the baseline"
+            what = f"{name} scores {places.plain(arm.effect)} more than the baseline"
             found.append((check, False, text, what))
         else:
             found.append((check, True, text + (": fewer rows alone cost this much" if high < 0 else ""), ""))
@@ -150,7 +150,7 @@ def _clusters(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
 
 
 def _contamination(
-    study: Study, evidence: Evidence, arms: Sequence[ArmEffect], flipped: Sequence[Flip], words: Words
+    study: Study, evidence: Evidence, arms: Sequence[ArmEffect], flipped: Sequence[Flip], places: Places
 ) -> list[tuple[str, bool, str]]:
     """Flag effects whose sign, and subjects whose verdict, is another on items that no training row touched."""
     if evidence.selection is None or evidence.all_clean():
@@ -170,14 +170,14 @@ def _contamination(
     if turned:
         return [("contamination", False, f"the effect of {several(turned)} changes sign on {of}")]
     changed = [
-        f"{subject} (there {flip_words(flip, some, threshold, words)})" for subject, flip, some in flipped if flip
+        f"{subject} (there {flip_words(flip, some, threshold, places)})" for subject, flip, some in flipped if flip
     ]
     if changed:
         return [("contamination", False, f"the verdict on {several(changed)} does not hold on {of}")]
     return [("contamination", True, f"no effect changes sign on {of}")]
 
 
-def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
+def _range(evidence: Evidence, places: Places) -> list[tuple[str, bool, str]]:
     """Flag a metric that cannot show effects: nothing was learned, or nothing is left to learn."""
     scores = evidence.selection
     trained = [name for name in scores.arms if not is_control(name)] if scores else []
@@ -191,18 +191,18 @@ def _range(evidence: Evidence, words: Words) -> list[tuple[str, bool, str]]:
     margin = 2 * float(item_variance(sums, len(by_item))[0]) ** 0.5 if len(by_item) > 1 else 0.0
     for level, what in (
         (evidence.chance, "guessing among the options"),
-        (evidence.majority if words.bounded else None, "always giving the most frequent answer"),  # a share of items
+        (evidence.majority if places.bounded else None, "always giving the most frequent answer"),  # a share of items
         (evidence.base_mean, "the model before training"),
     ):
         if level is not None and top - level <= margin:
-            text = f"the best arm ({best}, {words.plain(top)}) is not clearly above {what}"
-            return [("range", False, f"{text} ({words.plain(level)})")]
-    if words.bounded and top > SATURATED:
-        return [("range", False, f"the best arm ({best}) scores {words.plain(top)}: the metric is saturated")]
-    return [("range", True, f"best arm at {words.plain(top)}")]
+            text = f"the best arm ({best}, {places.plain(top)}) is not clearly above {what}"
+            return [("range", False, f"{text} ({places.plain(level)})")]
+    if places.bounded and top > SATURATED:
+        return [("range", False, f"the best arm ({best}) scores {places.plain(top)}: the metric is saturated")]
+    return [("range", True, f"best arm at {places.plain(top)}")]
 
 
-def _suite_noise(study: Study, tasks: Sequence[TaskNoise], words: Words) -> list[tuple[str, bool, str]]:
+def _suite_noise(study: Study, tasks: Sequence[TaskNoise], places: Places) -> list[tuple[str, bool, str]]:
     """Say how well each task tells the arms apart; it is a failure where that is the task that decides."""
     said, ok = [], True
     for task in tasks:
@@ -210,7 +210,7 @@ def _suite_noise(study: Study, tasks: Sequence[TaskNoise], words: Words) -> list
             continue
         text = f"{task.task} {task.signal_to_noise:.1f}"
         if task.coin_flip:
-            spread, noise = words.plain(task.spread), words.plain(task.noise)
+            spread, noise = places.plain(task.spread), places.plain(task.noise)
             text += f" (a coin flip: arms differ by {spread}, by noise alone {noise})"
             ok = ok and task.task != study.decide.metric.split("/")[0]
         said.append(text)

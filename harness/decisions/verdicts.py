@@ -12,7 +12,7 @@ from harness.decisions.reasons import Finding, after, because, facts, grow_next,
 from harness.decisions.slices import slices, weakest
 from harness.decisions.tasks import task_noise
 from harness.decisions.trust import trust_checks
-from harness.decisions.words import Words
+from harness.formats import Places
 from harness.identity import digest
 from harness.records import Decision, Decisions, Verdict
 from harness.spec import Study
@@ -35,13 +35,13 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     covers ``1 - alpha`` and is not adjusted.
     """
     alpha, threshold, selection = study.decide.alpha, study.decide.smallest_effect, evidence.selection
-    words = Words.fitting(threshold, bounded(selection))
+    places = Places.fitting(threshold, bounded(selection))
     found = _findings(study, evidence)
     tasks = task_noise(evidence.tasks, threshold, alpha)
     flipped = [(one.question.subject, one.flip, one.clean) for one in found if one.clean]
-    trust, withheld = trust_checks(study, evidence, compare(study, evidence), flipped, tasks, words)
+    trust, withheld = trust_checks(study, evidence, compare(study, evidence), flipped, tasks, places)
     blind = next((check.text for check in trust if check.check == "range" and not check.ok), "")
-    decisions = [_decision(study, evidence, one, withheld, blind, words) for one in found]
+    decisions = [_decision(study, evidence, one, withheld, blind, places) for one in found]
     grown = growth(study, evidence, [(one.question, d.verdict) for one, d in zip(found, decisions, strict=True)])
     by_slice = slices(selection, evidence.slices, tuple(study.arms), "baseline", alpha)
     fixed = rule(study)
@@ -88,7 +88,7 @@ def _findings(study: Study, evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, blind: str, words: Words) -> Decision:
+def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, blind: str, places: Places) -> Decision:
     one, estimate = found.question, found.estimate
     known = facts(study, evidence, found)
     if withheld:
@@ -103,11 +103,11 @@ def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, b
     elif estimate.p is None:
         outcome, reason, resolve = _unclear(estimate.note, "needs more items")
     else:
-        outcome, reason, resolve = _judge(study, evidence, found, estimate, words)
+        outcome, reason, resolve = _judge(study, evidence, found, estimate, places)
         if outcome == "same" and blind:  # where nothing is learned, all data look the same
             outcome, reason, resolve = _unclear(f"no difference, but {blind}", "needs a task the model can learn")
     if outcome != "unclear":
-        reason = because(study, evidence, found, outcome, known, words)
+        reason = because(study, evidence, found, outcome, known, places)
     return Decision(
         subject=one.subject,
         kind=one.kind,
@@ -128,7 +128,7 @@ def _unclear(reason: str, resolve: str) -> tuple[Outcome, str, str]:
 
 
 def _judge(
-    study: Study, evidence: Evidence, found: Finding, estimate: Contrast, words: Words
+    study: Study, evidence: Evidence, found: Finding, estimate: Contrast, places: Places
 ) -> tuple[Outcome, str, str]:
     """Hold what the rule says of a contrast against clean items and the confirmation half; say what is open."""
     alpha, threshold, effect = study.decide.alpha, study.decide.smallest_effect, estimate.effect
@@ -144,13 +144,13 @@ def _judge(
             halves.append(("confirmation items", found.confirmation))
         for half, again in halves:
             if again.effect * effect <= 0:
-                reason = f"{words.signed(again.effect)} on the {again.items} {half}: the sign does not hold"
+                reason = f"{places.signed(again.effect)} on the {again.items} {half}: the sign does not hold"
                 return _unclear(reason, f"needs more items (there are {again.items} {half})")
         return found.outcome, "", ""
     p = 1.0 if found.p_adjusted is None else found.p_adjusted
     resolve = settle(study, evidence, found, estimate)
     few = f" ({estimate.note})" if estimate.note else ""  # such as 1 degree of freedom, or an arm's own noise
-    said, limit = after(found) + few, words.plain(threshold)
+    said, limit = after(found) + few, places.plain(threshold)
     if p < alpha:
         return _unclear(f"an effect, but it may be smaller than {limit}: {said}", resolve)
     if abs(effect) >= threshold:

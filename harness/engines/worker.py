@@ -40,13 +40,13 @@ from harness.engines.jobs import (
 from harness.engines.meter import SAMPLE_SECONDS, Meter, peak_memory
 from harness.engines.slots import processor
 from harness.errors import STORAGE, HarnessError, StepError, storage_problem
+from harness.escaping import redacted
 from harness.identity import sequence_digest
 from harness.spec import Suite
 from harness.statistics.scores import LARGEST
 from harness.store import Artifact, Step, Store, located
 from harness.study.steps import result_step
 from harness.tokens import Encoded, from_table
-from harness.visible import redacted
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
 REHEARSING = "rehearsing the evaluation"

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.formats import duration
+
 if TYPE_CHECKING:
     from harness.store.record import Record
     from harness.study.plan import Plan
@@ -50,7 +52,7 @@ def cost(plan: Plan, workers: int, device: str) -> Cost:
     per_seed = (sum(training.values()) + evaluating * len(training)) / max(1, min(workers, len(training)))
     from_where = "measured" if measured else "assumed until measured"
     text = (
-        f"{len(todo)} runs, about {minutes(wall)} on {used} {'worker' if used == 1 else 'workers'} "
+        f"{len(todo)} runs, about {duration(wall)} on {used} {'worker' if used == 1 else 'workers'} "
         f"({device}, {speed * used:.0f} tokens/s {from_where})"
         if todo
         else "nothing to do: all runs are done"
@@ -117,10 +119,3 @@ def _evaluation_seconds(plan: Plan, device: str) -> float:
 
 def _device(record: Record) -> str:
     return str(record.provenance.get("device", "cpu")).split(":")[0]
-
-
-def minutes(seconds: float) -> str:
-    """Return a time as people say it: ``9 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.forecast.cost import minutes
+from harness.formats import duration
 from harness.records import Power, PowerAtSeeds
 from harness.study.steps import run_key
 
@@ -172,7 +172,7 @@ def _text(
     size = f"{seeds} {'seed' if seeds == 1 else 'seeds'} x {items} {'item' if items == 1 else 'items'}"
     if clusters is not None:
         size += f" in {clusters} {'cluster' if clusters == 1 else 'clusters'}"
-    enough = f"{by_seeds} seeds" + (f" (about {minutes(seconds)} in all)" if seconds else "") if by_seeds else ""
+    enough = f"{by_seeds} seeds" + (f" (about {duration(seconds)} in all)" if seconds else "") if by_seeds else ""
     if effect is None:
         few = "one seed" if seeds == 1 else "one item" if items == 1 else "so few clusters" if clusters else "so little"
         needs = f"; {smallest:g} needs {enough}" if enough else ""

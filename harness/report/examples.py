@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.escaping import excerpt
 from harness.records import StudyView
 from harness.report.model import ArmExamples, ItemExample
 from harness.study.plan import Plan
-from harness.visible import excerpt
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness import charts
-from harness.data.card.html import STAGES, count, number, percent
+from harness import charts, formats
+from harness.data.card.html import STAGES
+from harness.escaping import policed, visible
 from harness.records import Growth, SliceArm
 from harness.report.model import PowerCurve, Report
-from harness.report.words import MARKS, PATTERNS, Say, expected, moment, taken
-from harness.visible import policed, visible
+from harness.report.phrases import MARKS, PATTERNS, Say, expected
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -65,12 +65,12 @@ def _with_report(environment: Environment, report: Report) -> Environment:
     """Give the templates what they say numbers with and draw with."""
     say = Say(report)
     environment.filters |= {
-        "count": count,
-        "percent": percent,
-        "number": number,
-        "taken": taken,
+        "count": formats.count,
+        "percent": formats.percent,
+        "number": formats.number,
+        "duration": formats.duration,
         "stage": _stage,
-        "moment": moment,
+        "moment": formats.moment,
     }
     environment.globals |= {
         "forest": _chart(lambda: _forest(report, say)),

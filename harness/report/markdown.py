@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from harness.escaping import visible
 from harness.report.model import Report
-from harness.report.words import MARKS, Say, against
-from harness.visible import visible
+from harness.report.phrases import MARKS, Say, against
 
 # What Markdown, HTML or GitHub could take for markup, a mention, an issue, mathematics, an emoji or a link, wherever it
 # stands. What is markup only where a line begins needs no care: no line begins with text from data.

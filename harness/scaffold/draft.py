@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from harness.escaping import visible
 from harness.scaffold.heldout import METRIC, TASK, WORDS, HeldOut
 from harness.scaffold.look import Pool
 from harness.scaffold.size import Machine, Size
 from harness.spec import Decontaminate, Source
-from harness.visible import visible
 
 WIDTH = 110
 RATES = {"dpo": 1e-4, "text": 5e-4, "sft": 5e-4}

@@ -15,10 +15,10 @@ from harness.data import duplicates
 from harness.data.generators import number
 from harness.data.rows import ranked
 from harness.errors import RequestError
+from harness.escaping import excerpt
 from harness.identity import unit_hash
 from harness.scaffold.columns import MOST_LABELS
 from harness.scaffold.look import Pool
-from harness.visible import excerpt
 
 Kind = Literal["labels", "distractors", "exact", "likelihood", "rolling", "preferred"]
 TASK = "own"

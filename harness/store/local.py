@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import RequestError
+from harness.escaping import redacted
 from harness.identity import file_digest
 from harness.store.artifact import Artifact, Attempt, Step
 from harness.store.atomic import (
@@ -29,7 +30,6 @@ from harness.store.atomic import (
 )  # fmt: skip
 from harness.store.integrity import KEYED, RECORD, content, folder_name, parsed
 from harness.store.record import Failure, Record, StoredFile
-from harness.visible import redacted
 
 WORK = "work"
 LOCKS = "locks"

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, RequestError, StepError
+from harness.escaping import redacted
 from harness.store.artifact import Artifact
 from harness.store.atomic import make_folder, write_bytes
 from harness.store.integrity import KEYED, RECORD, parsed
 from harness.store.local import RELISTED, WORK, Listing, Store
 from harness.store.record import Failure, Record
-from harness.visible import redacted
 
 COPY_OF = "copy-of.txt"  # in a folder of copies: the URL of the store
 FAILURE = "failure.json"

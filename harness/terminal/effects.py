@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import formats
 from harness.terminal import tables
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def _row(arm: ArmEffect) -> list[str]:
     return [
         arm.variant + (" (control)" if arm.control else ""),
         "-" if arm.mean is None else f"{arm.mean:.3f}",
-        f"{tables.signed(arm.effect)} {tables.interval(arm.ci)}".strip(),
-        tables.probability(arm.p),
-        tables.probability(arm.p_adjusted),
-        f"{tables.signed(arm.effect_clean)} {tables.interval(arm.ci_clean)}".strip(),
-        f"{tables.signed(arm.effect_confirmation)} {tables.interval(arm.ci_confirmation)}".strip(),
+        formats.effect(arm.effect, arm.ci),
+        formats.probability(arm.p),
+        formats.probability(arm.p_adjusted),
+        formats.effect(arm.effect_clean, arm.ci_clean),
+        formats.effect(arm.effect_confirmation, arm.ci_confirmation),
         arm.note,
     ]

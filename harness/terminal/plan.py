@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import formats
 from harness.data.layouts import listed
 from harness.forecast.remarks import remarks
 from harness.terminal import tables
@@ -34,9 +35,9 @@ def variants(plan: Plan) -> tuple[Columns, list[list[str]]]:
     rows = []
     for v in plan.variants:
         uneven = len({o.data["rows"] for o in v.outputs.values()}) > 1
-        cells = [v.name, tables.count(v.rows, uneven)]
-        cells += [tables.count(v.sources.get(s), uneven) for s in sources]
-        cells += [tables.kilo(v.tokens, uneven), v.tests or "-", _states(plan, v.name)]
+        cells = [v.name, formats.rows(v.rows, uneven)]
+        cells += [formats.rows(v.sources.get(s), uneven) for s in sources]
+        cells += [formats.tokens(v.tokens, uneven), v.tests or "-", _states(plan, v.name)]
         rows.append(cells)
     columns = [("Variant", "left"), ("Rows", "right"), *((s, "right") for s in sources)]
     return [*columns, ("Tokens", "right"), ("Tests", "left"), ("Runs", "left")], rows
@@ -79,7 +80,7 @@ def show_packing(packed: list[Packed], makespan: float, out: Console) -> None:
         rows.append(
             [
                 name, own[0].hardware, f"{len(used)} of {len(own)}", str(sum(len(slot.jobs) for slot in own)),
-                tables.duration(longest),
+                formats.duration(longest),
             ]
         )  # fmt: skip
     columns = [("Node", "left"), ("Hardware", "left"), ("Slots used", "right"), ("Runs", "right"), ("Busy", "right")]
@@ -87,7 +88,7 @@ def show_packing(packed: list[Packed], makespan: float, out: Console) -> None:
     out.print(tables.table(columns, rows))
     kinds = len({slot.hardware for slot in packed})
     placed = "; the runs of a seed stay on one kind of hardware, taken to be equally fast" if kinds > 1 else ""
-    out.print(f"\nDone after about {tables.duration(makespan)}, the start of workers included{placed}")
+    out.print(f"\nDone after about {formats.duration(makespan)}, the start of workers included{placed}")
 
 
 def _read(plan: Plan) -> list[tuple[str, str]]:

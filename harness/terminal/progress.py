@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from harness.terminal.tables import duration, markup, table
+from harness.formats import duration
+from harness.terminal.tables import markup, table
 
 if TYPE_CHECKING:
     from harness.engines.jobs import Event, Job

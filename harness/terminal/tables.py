@@ -1,4 +1,4 @@
-"""How figures and tables look in the terminal. Text from data is escaped: it may not style or forge the output."""
+"""How tables look in the terminal. Text from data is escaped: it may not style or forge the output."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.visible import plural as plural
-from harness.visible import visible
+from harness import formats
+from harness.escaping import visible
 
 if TYPE_CHECKING:
     from harness.records import Growth, Slice
@@ -54,56 +54,6 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, 
     return made
 
 
-def signed(value: float | None, digits: int = 2) -> str:
-    """Return ``+0.11``, or ``-`` for nothing."""
-    return "-" if value is None else f"{value:+.{digits}f}"
-
-
-def interval(ci: Sequence[float | None]) -> str:
-    """Return ``[+0.07, +0.15]``."""
-    low, high = ci
-    return "" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-
-
-def probability(p: float | None) -> str:
-    """Return a p-value the way papers print it."""
-    if p is None:
-        return "-"
-    return "<.0001" if p < 0.0001 else f"{p:.4f}".lstrip("0") if p < 0.1 else f"{p:.2f}".lstrip("0")
-
-
-def count(value: float | None, approximate: bool = False) -> str:
-    """Return rows as people write them: ``160``, ``~79``, ``2.7k`` from 10,000 on."""
-    if value is None:
-        return "-"
-    text = f"{value / 1000:,.1f}k" if value >= 10_000 else f"{round(value):,}"
-    return ("~" if approximate else "") + text
-
-
-def duration(seconds: float) -> str:
-    """Return ``40 s``, ``9 min``, ``3.2 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(value: float) -> str:
-    """Return bytes as ``19.6 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def kilo(value: float | None, approximate: bool = False) -> str:
-    """Return tokens as ``2.7k``."""
-    if value is None:
-        return "-"
-    mark = "~" if approximate else ""
-    return f"{mark}{value / 1e6:.1f}M" if value >= 1e6 else f"{mark}{value / 1000:.1f}k"
-
-
 def markup(text: Any) -> str:
     """Escape text that may come from data or from a user's file; what steers a terminal, or hides, is spelled out."""
     return escape(visible(str(text)))
@@ -119,7 +69,7 @@ def show_slices(out: Console, slices: Sequence[Slice]) -> None:
         cells = [one.slice, f"{one.items:,}", f"{one.baseline_mean:.2f}"]
         for arm in one.arms[:ARMS_ACROSS]:
             star = "*" if arm.p_adjusted is not None and arm.p_adjusted < 0.05 else ""
-            cells.append(f"{signed(arm.effect)}{star} {interval(arm.ci)}".strip())
+            cells.append(f"{formats.signed(arm.effect)}{star} {formats.interval(arm.ci)}".strip())
         rows.append(cells)
     columns = [("Slice, weakest first", "left"), ("Items", "right"), ("Baseline", "right")]
     out.print(table([*columns, *((markup(arm), "left") for arm in arms)], rows))
@@ -153,7 +103,7 @@ def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
                 line.source,
                 line.verdict,
                 f"{line.rows:,}",
-                _scaled(line.gain_per_1000_rows, line.ci_per_1000_rows, scale),
+                formats.gain(line.gain_per_1000_rows, line.ci_per_1000_rows, scale),
                 tokens,
                 step,
                 "-" if line.supply_left is None else f"{line.supply_left:,}",
@@ -172,12 +122,3 @@ def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
     for line in growth:
         out.print(markup(f"{line.source}: {line.note}."))
     out.print()
-
-
-def _scaled(value: float | None, ci: Sequence[float | None], scale: float) -> str:
-    """Return a gain with its interval to three digits: ``+12.4 [3.1, 21.7]``."""
-    if value is None:
-        return "-"
-    low, high = ci
-    known = "" if low is None or high is None else f" [{scale * low:+.3g}, {scale * high:+.3g}]"
-    return f"{scale * value:+.3g}{known}"

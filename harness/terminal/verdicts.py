@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import formats
 from harness.terminal import tables
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def show(view: StudyView, out: Console) -> None:
             [
                 tables.markup(d.subject),
                 f"[{style}]{d.verdict}[/{style}]",
-                tables.markup(f"{tables.signed(d.effect)} {tables.interval(d.ci)}".strip()),
-                tables.signed(d.confirmation),
+                tables.markup(formats.effect(d.effect, d.ci)),
+                formats.signed(d.confirmation),
                 tables.markup(why),
             ]
         )

@@ -25,12 +25,12 @@ from typing import Any
 
 from harness import processes
 from harness.errors import RequestError, StepError, storage_problem
+from harness.escaping import redacted
 from harness.records import StudyView
 from harness.store import Store, artifact_in
 from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
 from harness.tracking.notes import escaped
 from harness.tracking.projection import project, projected
-from harness.visible import redacted
 
 DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
 METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # together with up to 100 tags MLflow's limit of 1000

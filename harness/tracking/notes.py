@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from harness.escaping import visible
 from harness.records import ArmEffect, Decision, RunView, StudyView, TaskScore, VariantView
 from harness.tracking.datasets import source_place
-from harness.visible import visible
 
 
 def study_note(view: StudyView) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from harness.escaping import policed
 from harness.report import html
-from harness.visible import policed
 from tests.report import studies
 from tests.report.conftest import Reports
 from tests.report.test_page import SECTIONS

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from harness.escaping import visible
 from harness.report import markdown
 from harness.report.markdown import escaped
-from harness.report.words import Say
-from harness.visible import visible
+from harness.report.phrases import Say
 from tests.report import studies
 from tests.report.conftest import Reports
 from tests.report.test_page import Page

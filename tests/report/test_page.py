@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from harness.report import html
-from harness.report.words import MARKS, Say
+from harness.report.phrases import MARKS, Say
 from tests.report import studies
 from tests.report.conftest import Reports
 

@@ -158,7 +158,7 @@ def _perplexities(opened: OpenedVariant) -> Any:
 
 def _print(made: Card) -> None:
     """Print the card as a table: one line per measure."""
-    from harness.data.card.html import number
+    from harness.formats import number
     from harness.terminal import tables
 
     out = tables.console()
@@ -186,7 +186,7 @@ def _print(made: Card) -> None:
 
 
 def _lines(made: Card) -> Iterator[tuple[str, str]]:
-    from harness.data.card.html import percent
+    from harness.formats import percent
 
     def listed(shares: list[Any], most: int = 4) -> str:
         names = ["unknown" if one.name is None else one.name or "empty" for one in shares[:most]]

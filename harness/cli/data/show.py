@@ -233,7 +233,7 @@ class _Page:
         """Print one row: where it is from, what is known of it, a remark, its text."""
         from rich.text import Text
 
-        from harness.visible import visible
+        from harness.escaping import visible
 
         facts = [row["row_id"], row["source"], row["place"], row.get("origin"), row.get("license")]
         facts += [f"{name} {row[name]}" for name in ("group", "slice") if row.get(name)]

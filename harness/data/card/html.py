@@ -7,9 +7,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from harness import charts
+from harness import charts, formats
 from harness.data.card.model import Card, Distribution
-from harness.visible import policed, visible
+from harness.escaping import policed, visible
 
 TEMPLATE = "card.html.jinja"
 # What the ledger calls a stage is for machines; people read what it did.
@@ -29,34 +29,14 @@ def _template() -> Any:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    environment.filters |= {"count": count, "percent": percent, "number": number, "stage": _stage}
+    environment.filters |= {
+        "count": formats.count,
+        "percent": formats.percent,
+        "number": formats.number,
+        "stage": _stage,
+    }
     environment.globals |= {"length_chart": _length_chart, "share_bar": _share_bar, "flow_chart": _flow_chart}
     return environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-
-
-def count(value: float) -> str:
-    """Return a count: ``12,304``, ``1.2M`` from ten millions on."""
-    return f"{value / 1e6:,.1f}M" if abs(value) >= 1e7 else f"{value:,.0f}"
-
-
-def percent(value: float) -> str:
-    """Return a share as people write it: ``0%``, ``0.04%``, ``4.1%``, ``63%``; never a rounded 0 or 100."""
-    shown = 100 * value
-    if shown in (0, 100):
-        return f"{shown:.0f}%"
-    if shown < 0.01:
-        return "<0.01%"
-    if shown > 99.99:
-        return ">99.99%"
-    if shown < 1:
-        return f"{shown:.2g}%"
-    digits = 2 if shown > 99.9 else 1 if shown < 10 or shown > 99 else 0
-    return f"{shown:.{digits}f}%"
-
-
-def number(value: float) -> str:
-    """Return a number with three digits, or whole with separators."""
-    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"
 
 
 def _shown(value: Any) -> Any:

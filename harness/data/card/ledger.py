@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from harness.data.card.model import Contamination, Dropped, Ledger, Overlap, Share
-from harness.visible import excerpt
+from harness.escaping import excerpt
 
 REASONS = 3  # shown per operation
 EXAMPLES = 5  # overlaps shown

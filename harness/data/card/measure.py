@@ -30,8 +30,8 @@ from harness.data.card.model import (
 )
 from harness.data.card.parts import PARTS, WHOLE, parts, shapes
 from harness.data.text import counted
+from harness.escaping import excerpt
 from harness.tokens import IGNORED, RowEncoder
-from harness.visible import excerpt
 
 SAMPLE = 10_000  # rows, for tokens, languages and n-grams
 EMBEDDED = 1_000  # rows, for embeddings: every pair is compared

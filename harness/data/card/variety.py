@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.data.card.model import Embeddings, Ngrams, Share
 from harness.data.text import joined
 from harness.data.text import words as split
-from harness.visible import visible
+from harness.escaping import visible
 
 WINDOW = 1000  # words; vocabulary grows with length, so it is counted over equal lengths
 MOST = 2_000_000  # words looked at

@@ -40,11 +40,6 @@ ISSUED = re.compile(  # tokens that can be told by their beginning: Hugging Face
 )
 
 
-def plural(number: int, noun: str) -> str:
-    """Return ``1 run``, ``3 runs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def visible(text: str) -> str:
     """Return the text with characters that cannot be seen spelled as in Python: ``\\x1b``, ``\\u202e``."""
     return UNSEEN.sub(_spelled, text)

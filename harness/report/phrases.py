@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.decisions.words import Words, count, duration, p_value, several
+from harness import formats
+from harness.formats import Places, count, several
 from harness.records import ArmEffect, Decision, Growth
 from harness.report.model import Rates, Reliability, Report, VariantReport
 
@@ -32,39 +33,34 @@ class Say:
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        self.words = Words.fitting(report.smallest_effect, report.bounded)
+        self.places = Places.fitting(report.smallest_effect, report.bounded)
         self.metric = report.metric.split("/")[-1].replace("_", " ")
 
     # -------------------------------------------------------------------------------------------------- numbers
 
     def score(self, value: float | None) -> str:
         """Say a score: ``0.312``; one place more than effects have."""
-        return "-" if value is None else f"{value:.{self.words.places + 1}f}"
+        return "-" if value is None else f"{value:.{self.places.places + 1}f}"
 
     def signed(self, value: float | None) -> str:
         """Say an effect: ``+0.11``."""
-        return self.words.signed(value)
+        return self.places.signed(value)
 
     def interval(self, ends: Ends) -> str:
         """Say an interval: ``[+0.07, +0.15]``; nothing where there is none."""
-        low, high = ends
-        return "" if low is None or high is None else self.words.interval(low, high)
+        return formats.interval(ends, self.places.places)
 
     def effect(self, value: float | None, ends: Ends) -> str:
         """Say an effect with its interval."""
-        return f"{self.signed(value)} {self.interval(ends)}".strip()
+        return formats.effect(value, ends, self.places.places)
 
     def p(self, value: float | None) -> str:
-        """Say a p value without its letter: ``.0002``, ``< .0001``."""
-        return "-" if value is None else p_value(value).removeprefix("p ").removeprefix("= ")
+        """Say a p-value without its letter: ``.0002``, ``<.0001``."""
+        return formats.probability(value)
 
     def gain(self, value: float | None, ends: Ends = (None, None)) -> str:
         """Say a gain in points (or in the metric's units), with its interval."""
-        if value is None:
-            return "-"
-        scale = 100.0 if self.report.bounded else 1.0
-        known = [f"{scale * end:+.3g}" for end in ends if end is not None]
-        return f"{scale * value:+.3g}" + (f" [{', '.join(known)}]" if len(known) == 2 else "")
+        return formats.gain(value, ends, 100.0 if self.report.bounded else 1.0)
 
     @property
     def unit(self) -> str:
@@ -156,16 +152,6 @@ def expected(report: Report, known: Reliability) -> Rates:
     uneven = any(check.check == "seed_noise" and not check.ok for check in checks)
     wanted = "arm 3x" if uneven else "equal"
     return next((one for one in known.patterns if one.pattern == wanted), known.patterns[0])
-
-
-def taken(seconds: float) -> str:
-    """Say a duration."""
-    return duration(seconds)
-
-
-def moment(stamp: str) -> str:
-    """Say when: ``2026-11-23 14:30 UTC``; the store keeps all times in UTC."""
-    return f"{stamp[:16].replace('T', ' ')} UTC"
 
 
 def against(arm: ArmEffect) -> str:
