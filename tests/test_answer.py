@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from harness import answer
-from harness.answer.reading import read
+from harness.answer.view import read
 from harness.errors import RequestError, StepError
 from harness.identity import canonical_json
 from harness.records import Comparison, TrustCheck

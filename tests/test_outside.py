@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import models, outside, suites
+from harness.data.partitions import PartitionedPools
 from harness.data.pools import LocalPools, Pools
-from harness.data.spread import SpreadPools
 from harness.engines.worker import Worker
 from harness.errors import RequestError
 from harness.identity import file_digest
@@ -30,7 +30,7 @@ from harness.store import Store
 from harness.study import encoding
 from harness.study.plan import Plan, make_plan, publish
 from tests.command import HANGS, harness
-from tests.data.spread.here import Here
+from tests.data.partitions.here import Here
 from tests.jobs import base_job
 
 Swap = Callable[[Path, bytes], None]
@@ -306,7 +306,7 @@ def planned(folder: Path, pools: Pools | None = None, store: str = "store") -> P
 
 @pytest.fixture(params=["in memory", "in parts"])
 def pools(request: pytest.FixtureRequest, tmp_path: Path) -> Pools:
-    return LocalPools() if request.param == "in memory" else SpreadPools(Here(), tmp_path / "work" / "scratch")
+    return LocalPools() if request.param == "in memory" else PartitionedPools(Here(), tmp_path / "work" / "scratch")
 
 
 def around(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], None], after: Any) -> None:
@@ -434,7 +434,7 @@ def test_a_machine_with_other_files_makes_no_part_of_a_source(
     with monkeypatch.context() as patch:
         patch.setattr(outside, "check", lambda **_: None)  # that the file is another one is all there is to see
         with pytest.raises(Changed, match=rf"{name} changed .*, or is another file on .*; nothing"):
-            planned(folder, SpreadPools(Elsewhere(), folder / "work" / "scratch"))
+            planned(folder, PartitionedPools(Elsewhere(), folder / "work" / "scratch"))
     assert not (folder / "store").exists()
 
 

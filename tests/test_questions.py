@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.decisions import Question, decide, questions
-from harness.decisions.evidence import Evidence, measure
+from harness.decisions.evidence import Evidence, contrast_of
 from harness.decisions.mixtures import predicted_mixtures
 from harness.designs import expand
 from harness.spec import Study
@@ -188,7 +188,7 @@ def test_main_effects_come_out_as_planted(names: str, fraction: str, data: st.Da
     for one in found:
         others = tuple(name for name in names if name != one.subject)
         mixed_up = -paired[others] if (names, fraction) == ("pqr", "half") else 0.0  # type: ignore[index]
-        measured = measure(scores, one.plus, one.minus, 0.05)
+        measured = contrast_of(scores, one.plus, one.minus, 0.05)
         assert measured is not None
         assert measured.effect == pytest.approx(single[one.subject] + mixed_up, abs=1e-9)
         assert {*one.plus, *one.minus} == {"baseline", *(name for name in whole.arms if name != "mine")}

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from harness import decisions
-from harness.answer.comparing import compare, gather
-from harness.answer.reading import Run, read, score_table, scores_of, task_scores
+from harness.answer.comparing import compare, evidence_of
+from harness.answer.view import Run, read, score_table, scores_of, task_scores
 from harness.records import RunView, StudyView, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
@@ -42,7 +42,7 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
     comparison, decided = None, None
     usable = [run for run in runs if run.result is not None]
     if usable and judged:
-        evidence = gather(plan, usable, base)
+        evidence = evidence_of(plan, usable, base)
         decided = decisions.decide(plan.study, evidence)
         comparison = compare(plan, usable, base, evidence)
         if comparison is not None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from harness import decisions
 from harness.answer import registered
-from harness.answer.reading import Run, items_of, metrics, scores_of, task_scores
+from harness.answer.view import Run, items_of, metrics, scores_of, task_scores
 from harness.errors import RequestError, StepError, did_you_mean
 from harness.records import Comparison, MetricComparison
 from harness.statistics.paired import noise
@@ -18,7 +18,7 @@ from harness.store import Artifact
 from harness.study.plan import Plan
 
 
-def gather(plan: Plan, usable: list[Run], base: Artifact | None) -> decisions.Evidence:
+def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisions.Evidence:
     """Return all that decisions rest on.
 
     Args:

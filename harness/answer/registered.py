@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.answer.reading import Run
+from harness.answer.view import Run
 from harness.decisions.evidence import is_control
 from harness.store.record import Record
 from harness.study.plan import Plan

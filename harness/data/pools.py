@@ -1,6 +1,6 @@
 """What a study makes of its sources, in memory on this machine.
 
-``spread`` makes the same in parts, on many machines.
+``partitions`` makes the same in parts, on many machines.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.data.operations.context import Untrainable
 from harness.data.rows import Built, pool_digest
 from harness.spec import Decontaminate, Source, Variant
 
-Numbers = Callable[[pl.DataFrame], Sequence[Any]]  # of each row, as the model sees it
+PerRow = Callable[[pl.DataFrame], Sequence[Any]]  # of each row, as the model sees it
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Pools(Protocol):
         name: str,
         source: Source,
         base: Path,
-        tokens: Numbers | None,
-        perplexity: Numbers | None,
+        tokens: PerRow | None,
+        perplexity: PerRow | None,
         untrainable: Untrainable | None = None,
     ) -> Pool:
         """Read, map and operate on a source's rows (see ``sources.load``)."""
@@ -88,9 +88,9 @@ class Pools(Protocol):
         *,
         seed: int,
         match: str,
-        tokens: Numbers | None,
-        trained: Numbers | None,
-        perplexity: Numbers | None,
+        tokens: PerRow | None,
+        trained: PerRow | None,
+        perplexity: PerRow | None,
         untrainable: Untrainable | None = None,
         folder: Path,
     ) -> Built:
@@ -105,8 +105,8 @@ class LocalPools:
         name: str,
         source: Source,
         base: Path,
-        tokens: Numbers | None,
-        perplexity: Numbers | None,
+        tokens: PerRow | None,
+        perplexity: PerRow | None,
         untrainable: Untrainable | None = None,
     ) -> Pool:
         """Read, map and operate on a source's rows.
@@ -137,9 +137,9 @@ class LocalPools:
         *,
         seed: int,
         match: str,
-        tokens: Numbers | None,
-        trained: Numbers | None,
-        perplexity: Numbers | None,
+        tokens: PerRow | None,
+        trained: PerRow | None,
+        perplexity: PerRow | None,
         untrainable: Untrainable | None = None,
         folder: Path,
     ) -> Built:

@@ -22,7 +22,7 @@ PASS = "pass"  # how often the row has come before, where a source too small is 
 MOST_REPEATS = 100  # of spec.Variant.max_repeats
 FIRST_TOKENS = 256  # rows whose tokens are counted at first; then as many again, and so on
 
-Tokens = Callable[[pl.DataFrame], Sequence[int]]
+CountTokens = Callable[[pl.DataFrame], Sequence[int]]
 
 
 def build(
@@ -31,8 +31,8 @@ def build(
     *,
     seed: int,
     match: str,
-    tokens: Tokens | None = None,
-    trained: Tokens | None = None,
+    tokens: CountTokens | None = None,
+    trained: CountTokens | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
     untrainable: Untrainable | None = None,
     folder: Path | None = None,
@@ -144,8 +144,8 @@ def from_draws(
     *,
     seed: int,
     match: str,
-    tokens: Tokens | None = None,
-    trained: Tokens | None = None,
+    tokens: CountTokens | None = None,
+    trained: CountTokens | None = None,
     perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
     untrainable: Untrainable | None = None,
     folder: Path | None = None,
@@ -227,7 +227,7 @@ def _operate(
     return rows, pl.concat(ledger)
 
 
-def _take(variant: Variant, name: str, drawn: Draws, pool: int, tokens: Tokens | None) -> pl.DataFrame:
+def _take(variant: Variant, name: str, drawn: Draws, pool: int, tokens: CountTokens | None) -> pl.DataFrame:
     """Return what a source gives: a prefix of its draw, after whole passes over it where it is too small.
 
     Args:
@@ -271,7 +271,7 @@ def _short(name: str, has: int, fewer: bool, needed: int | None) -> str:
     return f"{said} ({enough} would be enough)"
 
 
-def _sums(name: str, drawn: Draws, count: int, tokens: Tokens | None) -> list[int]:
+def _sums(name: str, drawn: Draws, count: int, tokens: CountTokens | None) -> list[int]:
     """Return the running sum of the rows' tokens, until it reaches the count or the rows end."""
     if tokens is None:
         raise RequestError(f"mix.{name}: {count:,} tokens are asked for, and the model that counts them is not ready")

@@ -84,7 +84,7 @@ def bounded(scores: Scores | None) -> bool:
     return scores is not None and bool(np.all((scores.values >= 0) & (scores.values <= 1)))
 
 
-def measure(scores: Scores | None, plus: Ends, minus: Ends, alpha: float) -> Contrast | None:
+def contrast_of(scores: Scores | None, plus: Ends, minus: Ends, alpha: float) -> Contrast | None:
     """Return the contrast of two variants, or of the means of two groups of variants.
 
     None when one of them has no scores, or a variant is on both sides.
@@ -132,7 +132,7 @@ def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:
     known = selection.arms if selection else ()
     controls = [name for name in known if is_control(name)]
     parts = (selection, evidence.clean_scores(), evidence.confirmation)
-    found = [[measure(part, name, "baseline", alpha) for name in (*study.arms, *controls)] for part in parts]
+    found = [[contrast_of(part, name, "baseline", alpha) for name in (*study.arms, *controls)] for part in parts]
     judged = [outcomes(part[: len(study.arms)], threshold, alpha) for part in found]
     places = Places.fitting(threshold, bounded(selection))
     effects = []

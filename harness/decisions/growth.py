@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.decisions.evidence import Evidence, measure
+from harness.decisions.evidence import Evidence, contrast_of
 from harness.decisions.questions import Question
 from harness.formats import count
 from harness.records import CurvePoint, Growth, Rung, Verdict
@@ -75,7 +75,7 @@ def _line(study: Study, evidence: Evidence, one: Question, verdict: Verdict) -> 
     if not pure(study, evidence, one):
         return line.model_copy(update={"note": "no gain per row: its rungs differ in more than its own rows"})
     lower, upper = scored[-2:]
-    step = measure(scores, upper[0], lower[0], alpha)
+    step = contrast_of(scores, upper[0], lower[0], alpha)
     if scores is None or step is None or upper[1] <= lower[1]:
         return line.model_copy(update={"note": "no gain per row: its rungs hold the same number of rows"})
     length = _tokens_per_row(evidence, scored[0], scored[-1])
@@ -134,7 +134,7 @@ def _curve(scores: Scores, rungs: Sequence[tuple[str, float]], step: Contrast, a
     for row, first in enumerate(names):
         for column, second in enumerate(names):
             if row < column:
-                pair = measure(scores, first, second, alpha)
+                pair = contrast_of(scores, first, second, alpha)
                 if pair is None or pair.se is None:
                     return None
                 spread[row, column] = spread[column, row] = pair.se**2

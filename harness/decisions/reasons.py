@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from harness.decisions.evidence import Evidence, measure
+from harness.decisions.evidence import Evidence, contrast_of
 from harness.decisions.growth import pure
 from harness.decisions.outcomes import Outcome, settling
 from harness.decisions.questions import Question
@@ -113,7 +113,7 @@ def facts(study: Study, evidence: Evidence, found: Finding) -> dict[str, Any]:
         again = found.confirmation
         known |= {"ci_confirmation": [again.ci_low, again.ci_high], "items_confirmation": again.items}
     if one.others:
-        effects = {name: measure(evidence.selection, name, "baseline", alpha) for name in one.others}
+        effects = {name: contrast_of(evidence.selection, name, "baseline", alpha) for name in one.others}
         known["others"] = {name: effect.effect if effect else None for name, effect in effects.items()}
     if one.instead:
         known["instead"] = one.instead
@@ -138,7 +138,7 @@ def _treatment(study: Study, evidence: Evidence, one: Question) -> dict[str, Any
         names = (f"random-subset-{one.plus[0]}", "random-subset")
         scored = evidence.selection.arms if evidence.selection else ()
         beside = next((name for name in names if name in scored), "")
-        if beside and (over := measure(evidence.selection, one.plus, beside, study.decide.alpha)):
+        if beside and (over := contrast_of(evidence.selection, one.plus, beside, study.decide.alpha)):
             known["effect_over_random_subset"] = over.effect
     return known
 

@@ -1,4 +1,4 @@
-"""The house's rule on a table of scores from anywhere: every arm against a baseline, without a study around it."""
+"""The decision rule on a table of scores from any tool: every arm against a baseline, without a study."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ open."""
 
 from __future__ import annotations
 
-from harness.decisions.evidence import Evidence, bounded, compare, measure, missing
+from harness.decisions.evidence import Evidence, bounded, compare, contrast_of, missing
 from harness.decisions.growth import growth
 from harness.decisions.mixtures import predicted_mixtures
 from harness.decisions.outcomes import Outcome, flips, outcomes
@@ -69,7 +69,7 @@ def _findings(study: Study, evidence: Evidence) -> list[Finding]:
     alpha, threshold = study.decide.alpha, study.decide.smallest_effect
     asked = questions(study, evidence.rows)
     parts = (evidence.selection, evidence.clean_scores(), evidence.confirmation)
-    every, clean, again = ([measure(part, one.plus, one.minus, alpha) for one in asked] for part in parts)
+    every, clean, again = ([contrast_of(part, one.plus, one.minus, alpha) for one in asked] for part in parts)
     found, adjusted, same = outcomes(every, threshold, alpha)
     on_clean, _, _ = outcomes(clean, threshold, alpha)
     return [

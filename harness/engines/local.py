@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from harness import processes
 from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
 from harness.engines.placement import Node
-from harness.engines.slots import Slots, gpus, is_measured, measure, processor
+from harness.engines.slots import Slots, fastest, gpus, is_known, processor
 from harness.errors import StepError
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ class LocalEngine:
 
     def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
         """Measure, once per machine, which layout of workers and threads trains most, where nobody chose one."""
-        if self.chosen or self.slots.device != "cpu" or len(jobs) < MEASURE_FROM or is_measured():
+        if self.chosen or self.slots.device != "cpu" or len(jobs) < MEASURE_FROM or is_known():
             return
         tell("Measuring how many workers suit this machine (once, some seconds)")
-        self.slots = measure()
+        self.slots = fastest()
 
     def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
         """Run all jobs and return those that failed, with why. A failure does not stop the others.

@@ -59,12 +59,12 @@ def layouts() -> list[tuple[int, int]]:
     return [(count, max(1, cores() // count)) for count in counts]
 
 
-def is_measured() -> bool:
+def is_known() -> bool:
     """Return whether there is nothing to measure: it was done on this machine, or there is one layout only."""
     return len(layouts()) == 1 or _known() is not None
 
 
-def measure() -> Slots:
+def fastest() -> Slots:
     """Measure which layout trains most, remember it for this machine and return it. Takes seconds.
 
     As many processes as the largest layout has workers train a few layers of the default model's shape; for each

@@ -1,8 +1,8 @@
-"""A worker: one process that loads the base model once and takes runs until its input closes.
+"""A worker: a process that loads the base model once and carries out jobs until its input closes.
 
 ``python -m harness.engines.worker`` reads jobs from standard input and writes events to the file descriptor that
-standard output was; what libraries print goes to standard error. When the driver dies, the input closes and the worker
-leaves, in the middle of a step if need be: nothing is published but by rename.
+standard output was; what libraries print goes to standard error. When the driver dies, the input closes and the
+worker ends, even in the middle of a step: artifacts are published by rename, so none is left half done.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Worker:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._loaded: tuple[str, Any, Any] | None = None
-        self._stores: dict[str, Store] = {}  # kept between jobs: what was listed once is not listed again
+        self._stores: dict[str, Store] = {}  # kept between jobs, with their listings
         self._device = ""
-        self.place: dict[str, Any] = {}  # where an engine put this worker: goes into the provenance
+        self.place: dict[str, Any] = {}  # where the engine started this worker; goes into the provenance
         self.stage = ""
-        self._rehearsed: set[str] = set()  # keys of the base model's results: it can be evaluated so
+        self._rehearsed: set[str] = set()  # keys of base-model results whose evaluation was tried before training
         self.stopping = threading.Event()  # asked to leave: training ends with a checkpoint after its current step
-        self.keeping = threading.Lock()  # held while there is something to keep; who ends the process takes it first
+        self.keeping = threading.Lock()  # held while a result is written; whoever ends the process acquires it
 
     def say(self, **fields: Any) -> None:
         """Send one event."""

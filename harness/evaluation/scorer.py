@@ -15,7 +15,7 @@ from transformers.utils import chat_template_utils
 
 from harness.errors import RequestError, StepError
 from harness.evaluation.attention import reach
-from harness.evaluation.trees import Tokens, Tree, batches, plant, shared
+from harness.evaluation.trees import TokenIds, Tree, batches, plant, shared
 from harness.spec import DATE
 from harness.templates import compiled, failed
 
@@ -129,7 +129,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         self, requests: Sequence[Request], disable_tqdm: bool = True, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         """Return log-likelihood and is-greedy of each request; what inputs share at the start is computed once."""
-        sharing: dict[Tokens, list[int]] = {}
+        sharing: dict[TokenIds, list[int]] = {}
         for number, (texts, context, continuation) in enumerate(requests):
             if not 0 < len(continuation) <= self.max_length:
                 raise StepError(f"an answer has {len(continuation)} tokens, expected 1 to {self.max_length}: {texts}")
@@ -164,7 +164,7 @@ class Scorer(HFLM):  # type: ignore[misc]
                 self._progress(len(spans))
         return answers
 
-    def _common_prefix(self, requests: Sequence[Request], sharing: dict[Tokens, list[int]]) -> Tokens:
+    def _common_prefix(self, requests: Sequence[Request], sharing: dict[TokenIds, list[int]]) -> TokenIds:
         """Return what all inputs start with, where a cache of it pays: examples or instructions that items share.
 
         At least one token of every context stays outside, since the first token of an answer is predicted there.
@@ -177,7 +177,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         kept = min(common, shortest - outside)
         return next(iter(sharing))[:kept] if kept >= CACHED else ()
 
-    def _cache(self, prefix: Tokens) -> Any:
+    def _cache(self, prefix: TokenIds) -> Any:
         if not prefix:
             return None
         with torch.no_grad():
@@ -191,7 +191,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.tokens += len(prefix)
         return cache
 
-    def _limit(self, sequences: Collection[Tokens], bound: int | None) -> int:
+    def _limit(self, sequences: Collection[TokenIds], bound: int | None) -> int:
         """Return the length up to which sequences may share nodes and stand behind a cache; longer ones go alone.
 
         That is ``bound``, what all layers of the model see, as far as it was tried: at the longest of these inputs.
@@ -210,7 +210,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.shared_context = None if tried is None else tried > 0
         return tried or 0
 
-    def _exact(self, sequence: Tokens) -> bool:
+    def _exact(self, sequence: TokenIds) -> bool:
         """Tell whether two sequences score in one tree behind a cache as they do apart.
 
         The second is the first with its second half turned round: one of the two branches then lies far from its trunk,
@@ -223,7 +223,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         other = (*sequence[:half], *reversed(sequence[half : turned + 1]), *sequence[turned + 1 :])
         start, counted = sequence[: half // 2], (self.tokens, self.scored)
 
-        def scores(sequences: Sequence[Tokens], cache: Any = None) -> list[float]:
+        def scores(sequences: Sequence[TokenIds], cache: Any = None) -> list[float]:
             tree = Tree()
             for tokens in sequences:
                 tree.add(tokens)

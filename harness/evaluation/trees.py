@@ -12,7 +12,7 @@ import numpy.typing as npt
 ATTENTION = 2048
 COPIES = 8  # a cached token takes a fraction of what a token in the forward pass does
 
-Tokens = tuple[int, ...]
+TokenIds = tuple[int, ...]
 
 
 @dataclass
@@ -29,9 +29,9 @@ class Tree:
     tokens: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
-    paths: dict[Tokens, list[int]] = field(default_factory=dict)
+    paths: dict[TokenIds, list[int]] = field(default_factory=dict)
 
-    def add(self, sequence: Tokens) -> None:
+    def add(self, sequence: TokenIds) -> None:
         """Add a sequence that sorts after those already there."""
         path: list[int] = []
         if self.paths:
@@ -58,13 +58,13 @@ class Tree:
         return seen
 
 
-def shared(one: Tokens, other: Tokens) -> int:
+def shared(one: TokenIds, other: TokenIds) -> int:
     """Return how many tokens two sequences share at the start."""
     limit = min(len(one), len(other))
     return next((at for at in range(limit) if one[at] != other[at]), limit)
 
 
-def plant(sequences: Sequence[Tokens], most: int, *, share: bool = True) -> list[Tree]:
+def plant(sequences: Sequence[TokenIds], most: int, *, share: bool = True) -> list[Tree]:
     """Put sequences into trees, so that the model has least to compute.
 
     A sequence joins the tree of the one before it in lexicographic order where that costs less than a tree of its
@@ -76,7 +76,7 @@ def plant(sequences: Sequence[Tokens], most: int, *, share: bool = True) -> list
         share: Whether sequences may share nodes at all.
     """
     trees: list[Tree] = []
-    last: Tokens = ()
+    last: TokenIds = ()
     for sequence in sorted(sequences):
         if trees and share:
             common = shared(last, sequence)

@@ -20,7 +20,7 @@ ARMS = 8  # with examples: those with the largest effects
 CHARACTERS = 280  # of a question or an answer
 
 
-def gather(
+def pick(
     plan: Plan, view: StudyView, scores: Mapping[str, Mapping[int, pl.DataFrame]], touched: Set[str]
 ) -> tuple[list[ArmExamples], int]:
     """Return examples of the arms with the largest effects, in the study's order, and how many arms have none.

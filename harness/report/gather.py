@@ -36,7 +36,7 @@ def gather(plan: Plan, view: StudyView) -> Report:
     scores = item_scores(view, metric)
     means = {name: {seed: _mean(frame) for seed, frame in runs.items()} for name, runs in scores.items()}
     touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
-    shown, left_out = examples.gather(plan, view, scores, touched)
+    shown, left_out = examples.pick(plan, view, scores, touched)
     return Report(
         study=view.study,
         question=view.question,
@@ -66,7 +66,7 @@ def gather(plan: Plan, view: StudyView) -> Report:
         ],
         items_touched=len(touched),
         reliability=reliability.nearest(view),
-        reproduce=provenance.gather(plan, view),
+        reproduce=provenance.reproduce(plan, view),
     )
 
 

@@ -14,7 +14,7 @@ from harness.study.plan import Plan
 ENVIRONMENT = ("commit", "python", "device", "hardware")
 
 
-def gather(plan: Plan, view: StudyView) -> Reproduce:
+def reproduce(plan: Plan, view: StudyView) -> Reproduce:
     """Return what it takes to make the study's results again.
 
     Only names of files are given: a report may leave the machine it was made on.

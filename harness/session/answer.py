@@ -173,7 +173,7 @@ class Answer:
         """Every item of every finished run: variant, seed, item_id, task, half, slice, group, and its metrics."""
         import polars as pl
 
-        from harness.answer.reading import read
+        from harness.answer.view import read
 
         frames = [
             run.items.select(
@@ -210,7 +210,7 @@ class Answer:
         Raises:
             RequestError: There is no such variant, or one of them lacks a result at a seed of the baseline.
         """
-        from harness.answer.reading import read, scores_of
+        from harness.answer.view import read, scores_of
         from harness.statistics.paired import contrast
 
         names = [one.name for one in self._plan.variants]

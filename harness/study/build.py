@@ -22,7 +22,7 @@ from harness.loading import Loaded
 from harness.records import ASKED
 from harness.spec import Operation, Sample, Study, Suite, Variant
 from harness.store import Step, Store
-from harness.study.encoding import Measure, Perplexities
+from harness.study.encoding import Encoding, Perplexities
 from harness.study.steps import Output, make_step, tokens_step
 from harness.tokens import Unusable
 
@@ -101,7 +101,7 @@ class Builder:
         self.materialize, self.tell = materialize, tell
         self.outputs: list[Output] = []
         self._known: dict[tuple[str, str], Output] = {}
-        self.measure = Measure(model, loaded.study, perplexities, self._output, every=every)
+        self.encoding = Encoding(model, loaded.study, perplexities, self._output, every=every)
 
     def _output(self, step: Step, build: Callable[[], Output]) -> Output:
         if (known := self._known.get((step.kind, step.key))) is not None:
@@ -165,13 +165,13 @@ class Builder:
         written, base = self.study.sources[name], self.loaded.source_folders[name]
         source = sources.settled(name, written, base)
         inputs = sources.inputs(name, source, base) | self._tools(source.operations)
-        if self.measure.untrainable is not None:
-            inputs |= self.measure.identity()
+        if self.encoding.untrainable is not None:
+            inputs |= self.encoding.identity()
         spec = {"name": name, "source": written.identity()}
         step = make_step("source", name, spec, inputs)
 
         def build() -> Output:
-            ask = self.measure
+            ask = self.encoding
             made = self.pools.read(name, source, base, ask.tokens, ask.perplexity, ask.untrainable)
             return Output(step, made.digest, made.data, tables=made.tables, parts=made.files)
 
@@ -263,8 +263,8 @@ class Builder:
             "match": "rows" if self.study.match in ("rows", "tokens") else "as drawn",
         }
         inputs = {f"pools/{n}": p.digest for n, p in used.items()} | self._tools(variant.operations)
-        if variant.in_tokens or (self.measure.untrainable is not None and trainable.changes(variant.operations)):
-            inputs |= self.measure.identity()
+        if variant.in_tokens or (self.encoding.untrainable is not None and trainable.changes(variant.operations)):
+            inputs |= self.encoding.identity()
         label = f"{self.study.study}-{name}" + (f"-seed{seed}" if sampled else "")
         step = make_step("variant", label, spec, inputs)
 
@@ -275,10 +275,10 @@ class Builder:
                     used,
                     seed=drawn,
                     match=self.study.match,
-                    tokens=self.measure.tokens,
-                    trained=self.measure.trained,
-                    perplexity=self.measure.perplexity,
-                    untrainable=self.measure.untrainable,
+                    tokens=self.encoding.tokens,
+                    trained=self.encoding.trained,
+                    perplexity=self.encoding.perplexity,
+                    untrainable=self.encoding.untrainable,
                     folder=self.loaded.model_folder,
                 )
             return _variant_output(step, built)
@@ -343,7 +343,7 @@ class Builder:
 
         found = operations.inputs(chain, self.loaded.model_folder)
         if operations.needs_model(chain):
-            found |= self.measure.identity()
+            found |= self.encoding.identity()
         if operations.needs_embeddings(chain):
             from harness.data import embeddings
 
@@ -361,7 +361,7 @@ class Builder:
             from harness import tokens
 
             frame = rows.table("rows")
-            encoded = self.measure.encode(frame)
+            encoded = self.encoding.encode(frame)
             table = tokens.table(frame["row_id"], encoded)
             lengths = [one.length for one in encoded]
             data = {

@@ -87,7 +87,7 @@ def _encoder(counter: Counter) -> RowEncoder:
     )
 
 
-class Measure:
+class Encoding:
     """Measures rows with the study's model, each distinct row once.
 
     Args:

@@ -13,12 +13,12 @@ from harness.records import Decision, RunView, StudyView, VariantView
 from harness.store import artifact_in
 from harness.tracking.datasets import location, suite, training_sets
 from harness.tracking.entry import Entry, Level, Status, flat, named
-from harness.tracking.measured import curve_of, effects, measured, over_seeds, score_metrics
+from harness.tracking.metrics import curve_of, effects, over_seeds, run_metrics, score_metrics
 from harness.tracking.notes import base_note, run_note, study_note, variant_note
 
 # Of data only ledgers and cards are copied: the rows may be private.
 LEDGERS = ("drops.parquet", "overlaps.parquet")
-Numbers = dict[tuple[str, int], dict[str, float]]
+RunMetrics = dict[tuple[str, int], dict[str, float]]
 Times = dict[tuple[str, int], tuple[int, int]]
 Files = dict[str, tuple[Path, int]]  # path in MLflow -> file in the store, bytes
 
@@ -42,7 +42,7 @@ def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] 
     times = _run_times(runs)
     span = _span(view, times.values())
     declared = str(view.resolved.get("decide", {}).get("metric", ""))
-    numbers = {(run.variant, run.seed): measured(run, declared) for run in runs}
+    numbers = {(run.variant, run.seed): run_metrics(run, declared) for run in runs}
     yield _study(view, span, report)
     if view.base:
         yield _base(view)
@@ -106,7 +106,7 @@ def _base(view: StudyView) -> Entry:
 
 
 def _variant(
-    view: StudyView, variant: VariantView, runs: list[RunView], span: tuple[int, int], numbers: Numbers,
+    view: StudyView, variant: VariantView, runs: list[RunView], span: tuple[int, int], numbers: RunMetrics,
     cards: dict[str, str],
 ) -> Entry:  # fmt: skip
     key = f"{view.key}/{variant.name}"

@@ -33,13 +33,13 @@ class Checkpoint:
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
-    """Asks the trainer to save when it is worth it, and writes down the curve.
+    """Asks the trainer for a checkpoint when the last one is long enough ago for what saving costs, and adds the curve.
 
     Args:
-        entries: The curve, which grows as training goes on.
-        seconds: Wall time of training before this process took it up.
-        device: Kind of device; a checkpoint of another kind is not gone on from.
-        stop: Asked after each step; when it says yes, a checkpoint is saved and training ends there.
+        entries: The training curve, which grows with every step.
+        seconds: Wall time that earlier processes have trained.
+        device: Kind of device. Training resumes only from a checkpoint of the same kind.
+        stop: Called after each step. When it returns True, a checkpoint is saved and training ends.
     """
 
     def __init__(

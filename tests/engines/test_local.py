@@ -145,12 +145,12 @@ def test_where_nobody_chose_the_machine_is_measured_once(
 ) -> None:
     best, done, said = Slots(1, 2, "cpu"), list[Slots](), list[str]()
 
-    def measure() -> Slots:
+    def fastest() -> Slots:
         done.append(best)
         return best
 
-    monkeypatch.setattr(local, "is_measured", lambda: bool(done))
-    monkeypatch.setattr(local, "measure", measure)
+    monkeypatch.setattr(local, "is_known", lambda: bool(done))
+    monkeypatch.setattr(local, "fastest", fastest)
     for turn in range(2):
         engine = LocalEngine(found, tmp_path / "logs", chosen=False)
         engine.choose_slots([cheap(tmp_path, f"job-{i}") for i in range(count)], said.append)

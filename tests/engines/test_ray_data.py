@@ -16,7 +16,7 @@ from harness.engines.config import RayConfig
 from harness.errors import RequestError, StepError
 from harness.spec import Decontaminate, Source, Variant
 from harness.store import Store
-from tests.data.spread.test_spread import STORY, SUITE, Made, same
+from tests.data.partitions.test_pools import STORY, SUITE, Made, same
 
 ROWS = 3000
 pytestmark = [
@@ -99,4 +99,4 @@ def test_what_is_wrong_is_said_as_in_memory(pools: Any, tmp_path: Path) -> None:
 
 def test_work_that_breaks_is_a_failed_step(pools: Any) -> None:
     with pytest.raises(StepError, match=r"the cluster could not build the data: .*ZeroDivisionError"):
-        pools.spread.map(partial(truediv, 1), [0])
+        pools.machines.map(partial(truediv, 1), [0])

@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 
 from harness.data.operations import Context, apply
+from harness.data.partitions.chain import stages
 from harness.data.rows import frame
-from harness.data.spread.chain import stages
 from harness.errors import RequestError
 from harness.spec import Clean, Dedupe, Sample
 from harness.spec.operations.base import BaseOperation, Done, Gone
@@ -36,17 +36,17 @@ import sys
 from pathlib import Path
 import harness
 from harness.data.pools import LocalPools
-from harness.data.spread import SpreadPools, parts
+from harness.data.partitions import PartitionedPools, parts
 from harness.loading import load_study
-from tests.data.spread.here import Here
-from tests.data.spread.test_spread import same
+from tests.data.partitions.here import Here
+from tests.data.partitions.test_pools import same
 
 folder = Path.cwd()
 assert Path(harness.__file__).is_relative_to(folder), harness.__file__
 source = load_study(folder / "study.yaml").study.sources["s"]
 parts.ROWS = 3
 local = LocalPools().read("s", source, folder, None, None)
-pools = SpreadPools(Here(), folder / "scratch")
+pools = PartitionedPools(Here(), folder / "scratch")
 same(local, pools.read("s", source, folder, None, None))
 for text in local.tables["rows"]["completion"]:
     print("row", text)

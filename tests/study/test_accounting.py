@@ -13,23 +13,23 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.data.partitions import PartitionedPools, parts
 from harness.data.pools import LocalPools, Pool
-from harness.data.spread import SpreadPools, parts
 from harness.errors import RequestError
 from harness.spec import Source
 from harness.study.encoding import Counter, Untrainable
 from harness.tokens import RowEncoder
 from tests.command import harness
-from tests.data.spread.here import Here
+from tests.data.partitions.here import Here
 from tests.test_trainable import LAYOUTS, TEMPLATES
 
 CHAINS: list[list[Any]] = [[], ["clean"], [{"filter": {"max_tokens": 40}}], [{"dedupe": {}}, {"pii": {}}]]
 
 
 @pytest.fixture
-def spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpreadPools:
+def spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PartitionedPools:
     monkeypatch.setattr(parts, "ROWS", 5)
-    return SpreadPools(Here(), tmp_path / "work" / "scratch")
+    return PartitionedPools(Here(), tmp_path / "work" / "scratch")
 
 
 def made(pools: Any, *arguments: Any) -> Pool | str:
@@ -42,7 +42,7 @@ def made(pools: Any, *arguments: Any) -> Pool | str:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_rows_in_are_rows_used_and_lines_of_the_ledger(
-    tiny: Path, tmp_path: Path, spread: SpreadPools, template: str
+    tiny: Path, tmp_path: Path, spread: PartitionedPools, template: str
 ) -> None:
     model = Path(shutil.copytree(tiny, tmp_path / "model"))
     (model / "chat_template.jinja").write_text(TEMPLATES[template])

@@ -26,7 +26,7 @@ from harness.data.card.model import (
     Perplexity,
     Share,
     Shares,
-    Tokens,
+    TokenCounts,
 )
 from harness.data.card.parts import PARTS, WHOLE, parts, shapes
 from harness.data.text import counted
@@ -191,7 +191,7 @@ def _shares(of: str, values: pl.Series) -> Shares:
 
 def _tokens(
     rows: pl.DataFrame, total: int, encoder: RowEncoder, limit: int | None
-) -> tuple[Tokens, list[Distribution]]:
+) -> tuple[TokenCounts, list[Distribution]]:
     given, learned = [], []
     for row in rows.iter_rows(named=True):
         labels = encoder.encode(row).labels
@@ -199,7 +199,7 @@ def _tokens(
         given.append(len(labels) - counted)
         learned.append(counted)
     whole = pl.Series(given) + pl.Series(learned)
-    tokens = Tokens(
+    tokens = TokenCounts(
         total=round(int(whole.sum()) * total / rows.height),
         exact=rows.height == total,
         rows=rows.height,

@@ -57,7 +57,7 @@ class Distribution(Data):
     histogram: Histogram
 
 
-class Tokens(Data):
+class TokenCounts(Data):
     """Length as the model sees it."""
 
     total: int = Field(description="in all rows; where only a sample was encoded, its mean times the rows")
@@ -195,7 +195,7 @@ class Card(Data):
     shapes: dict[str, int] = Field(description="rows by layout: prompt+completion, messages, text, ...")
     words: int
     characters: int
-    tokens: Tokens | None = None
+    tokens: TokenCounts | None = None
     lengths: list[Distribution]
     shares: list[Shares] = Field(description="by source, origin, license")
     exact: Duplicates | None = None

@@ -40,7 +40,7 @@ from typing import Any
 import polars as pl
 
 from harness.data.contamination.compare import HOLE, LEAK, Overlap, compare
-from harness.data.contamination.items import SHORT, Item, Suite, decides, index, read
+from harness.data.contamination.items import SHORT, Item, ItemIndex, decides, index, read
 from harness.data.contamination.meaning import Meaning
 from harness.data.contamination.scan import Found, Scanner
 from harness.data.contamination.settle import (
@@ -126,7 +126,7 @@ def short_prompts(rows: pl.DataFrame, first: int = 0) -> pl.DataFrame:
 
 
 class Search:
-    """Rows go in batch by batch, overlaps come out when all are in."""
+    """Finds overlaps: ``add`` takes rows batch by batch, ``overlaps`` returns what was found in all of them."""
 
     def __init__(self, items: pl.DataFrame, rule: Decontaminate, sample: pl.DataFrame) -> None:
         """Read the suite.
@@ -134,10 +134,10 @@ class Search:
         Args:
             items: Columns ``records.ITEM_COLUMNS``.
             rule: What counts.
-            sample: Some of the rows to come; they change the time taken, not what is found.
+            sample: Some of the rows that will be searched. They change the time it takes, not the outcome.
         """
         self.rule = rule = rule.settled(items.height)
-        self.suite: Suite = index(items, rule.ngram)
+        self.suite: ItemIndex = index(items, rule.ngram)
         self._meaning = None if rule.semantic is None else Meaning(self.suite, float(rule.semantic))
         self.scanner = Scanner(self.suite, LEAK if rule.fuzzy is None else rule.fuzzy, map(read, _texts(sample)))
         self._ids: list[pl.DataFrame] = []
@@ -161,10 +161,10 @@ class Search:
         self._rows += rows.height
 
     def taken(self) -> tuple[list[Hit], pl.DataFrame]:
-        """Return what was found in the rows so far, without wrapped items, and be as if there had been no rows.
+        """Return what was found in the rows added so far, without wrapped items, and forget these rows.
 
         Returns:
-            The items in rows, and the ``row_id`` and ``source`` of every row by its number.
+            Items found in rows, and the ``row_id`` and ``source`` of every row by its number.
         """
         hits, ids = self._hits, self._where()
         self._hits, self._ids, self._prompts, self._rows = [], [], [], 0

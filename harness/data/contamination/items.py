@@ -131,7 +131,7 @@ class Item:
 
 
 @dataclass
-class Suite:
+class ItemIndex:
     """All items, and what leads from a row to those it may hold."""
 
     ngram: int
@@ -181,7 +181,7 @@ class Suite:
         return ids
 
 
-def index(items: pl.DataFrame, ngram: int) -> Suite:
+def index(items: pl.DataFrame, ngram: int) -> ItemIndex:
     """Read the items of a suite.
 
     Args:
@@ -215,12 +215,12 @@ def index(items: pl.DataFrame, ngram: int) -> Suite:
                 replies - {(), text}, generic, evidence,
             )
         )  # fmt: skip
-    suite = Suite(ngram, listed, common=_common(cores))
+    suite = ItemIndex(ngram, listed, common=_common(cores))
     _file(suite)
     return suite
 
 
-def _file(suite: Suite) -> None:
+def _file(suite: ItemIndex) -> None:
     """Enter the items in the suite's indexes."""
     wholes: list[tuple[int, Words]] = []
     for number, item in enumerate(suite.items):

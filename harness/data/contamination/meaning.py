@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import ThreadpoolController
 
 from harness.data.contamination.compare import Overlap
-from harness.data.contamination.items import SHORT, Item, Suite, is_number, read
+from harness.data.contamination.items import SHORT, Item, ItemIndex, is_number, read
 from harness.data.contamination.numerals import quantities
 from harness.data.minilm import KEPT, Floats, minilm
 from harness.data.text import Words, joined
@@ -75,7 +75,7 @@ class _Row:
 class Meaning:
     """Finds paraphrases of a suite's items, a batch of rows at a time."""
 
-    def __init__(self, suite: Suite, threshold: float) -> None:
+    def __init__(self, suite: ItemIndex, threshold: float) -> None:
         """Prepare the items.
 
         Args:

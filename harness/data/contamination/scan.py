@@ -19,7 +19,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.contamination.items import ANCHOR, NUMBER, SHORT, SIGN, Suite, is_number, pairs
+from harness.data.contamination.items import ANCHOR, NUMBER, SHORT, SIGN, ItemIndex, is_number, pairs
 from harness.data.contamination.misspelled import Mistyped
 from harness.data.text import Words, is_operator
 
@@ -67,7 +67,7 @@ class _Ids(dict[str, int]):
 class Scanner:
     """Looks up rows in a suite's indexes."""
 
-    def __init__(self, suite: Suite, share: float, sample: Iterable[Words] = ()) -> None:
+    def __init__(self, suite: ItemIndex, share: float, sample: Iterable[Words] = ()) -> None:
         """Prepare the lookups.
 
         Args:

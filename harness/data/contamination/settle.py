@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from harness.data.contamination.compare import Overlap
-from harness.data.contamination.items import COMMON, Suite, read
+from harness.data.contamination.items import COMMON, ItemIndex, read
 from harness.data.rows import OVERLAP_SCHEMA
 from harness.data.text import OPERATORS, Words, amount, joined
 from harness.identity import unit_hash
@@ -37,7 +37,7 @@ class Hit:
     words: int
 
 
-def uncommon(hits: Iterable[Hit], suite: Suite, rule: Decontaminate) -> list[Hit]:
+def uncommon(hits: Iterable[Hit], suite: ItemIndex, rule: Decontaminate) -> list[Hit]:
     """Leave out passages that many different rows share without the rest of the item.
 
     Counted are rows that stay: what is left after removal gives the same answer again.
@@ -74,7 +74,7 @@ def ordered(hits: Iterable[Hit]) -> list[Hit]:
     )
 
 
-def table(hits: Sequence[Hit], where: pl.DataFrame, suite: Suite) -> pl.DataFrame:
+def table(hits: Sequence[Hit], where: pl.DataFrame, suite: ItemIndex) -> pl.DataFrame:
     """Return hits as a table (columns ``records.OVERLAP_COLUMNS``).
 
     Args:
@@ -108,7 +108,7 @@ def _weight(overlap: Overlap) -> float:
 # ---------------------------------------------------------------- the shortest items, inside words that prompts share
 
 
-def frames(prompts: pl.DataFrame, suite: Suite) -> set[Frame]:
+def frames(prompts: pl.DataFrame, suite: ItemIndex) -> set[Frame]:
     """Return what stands around items of fewer than 4 words in short prompts.
 
     Args:
@@ -146,7 +146,7 @@ def shared(counted: Iterable[Mapping[Frame, set[int]]]) -> set[Frame]:
     return {frame for frame, different in total.items() if len(different) > COMMON}
 
 
-def wrapped(prompts: pl.DataFrame, wrappers: set[Frame], suite: Suite) -> list[Hit]:
+def wrapped(prompts: pl.DataFrame, wrappers: set[Frame], suite: ItemIndex) -> list[Hit]:
     """Find the shortest items in prompts, inside wrappers."""
     return [
         Hit(row, item, Overlap("exact", 1.0, core, ()), 0)
@@ -156,7 +156,7 @@ def wrapped(prompts: pl.DataFrame, wrappers: set[Frame], suite: Suite) -> list[H
     ]
 
 
-def _inside(prompts: pl.DataFrame, suite: Suite) -> Iterable[tuple[int, Frame, Words]]:
+def _inside(prompts: pl.DataFrame, suite: ItemIndex) -> Iterable[tuple[int, Frame, Words]]:
     """Yield row, frame and item wherever a short prompt holds one of the shortest items."""
     longest = suite.longest
     for source, row, prompt in _short(prompts):

@@ -59,7 +59,7 @@ def apply(rows: pl.DataFrame, operation: AnyOperation, context: Context, reasons
     if reasons is None and operation.scope == "row":
         after, reasons = _done(rows, operation, context)
     elif reasons is None:
-        gone = going(operation, keys(operation, rows, context), context)
+        gone = gone_rows(operation, keys(operation, rows, context), context)
         reasons = reasons_of(rows.height, gone.rows, told(gone, lambda numbers: names(rows[numbers])))
     return Built(after.filter(reasons.is_null()), ledger(rows, str(operation), reasons))
 
@@ -79,7 +79,7 @@ def keys(operation: AnyOperation, rows: pl.DataFrame, context: Context) -> pl.Da
     return found
 
 
-def going(operation: AnyOperation, keys: pl.DataFrame, context: Context) -> Gone:
+def gone_rows(operation: AnyOperation, keys: pl.DataFrame, context: Context) -> Gone:
     """Return the rows that an operation across rows drops.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The worker on a Ray cluster: an actor that keeps the base model."""
+"""A worker on a Ray cluster: an actor that holds the base model."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TAIL = 2**16  # bytes at the end of a log in which a worker looks for the driver
 
 
 class Actor:
-    """A worker that keeps the base model: the driver gives it jobs and asks for what it reports.
+    """Runs a worker: the driver sends it jobs and polls it for events.
 
     Args:
-        make: What carries out the jobs.
-        log: Takes what libraries print: a file that the driver sees too; a name where ``url`` is given.
-        token: The driver's word at the end of that file.
+        make: Makes the worker.
+        log: The file that takes what libraries print. The driver reads it too. Where ``url`` is given, only its name.
+        token: A random word that the driver writes to that file: the actor that finds it there sees the same store.
         device: ``cpu`` or ``cuda``.
-        url: Of a store in an object store.
+        url: Of the store, where it is an object store.
     """
 
     def __init__(self, make: Callable[[TextIO], Worker], log: str, token: str, device: str, url: str = "") -> None:

@@ -21,7 +21,7 @@ from harness.errors import RequestError, StepError
 # Bytes, of a cluster started here. Events are too small to be put there; of data, some blocks at a time are.
 OBJECT_STORE = {"local": 100 * 2**20, "ray": 512 * 2**20}
 REACH = 10.0  # seconds in which a cluster's address has to answer
-GUESTS = 4  # attempts through ray://, whose server may lose what it starts for a guest (ray-project/ray#63202)
+JOIN_ATTEMPTS = 4  # to connect through ray://: the proxy may lose a server it has just started (ray-project/ray#63202)
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
@@ -47,7 +47,7 @@ def connect(config: RayConfig) -> str:
 
 
 def _join(address: str) -> None:
-    for _ in range(GUESTS - 1):
+    for _ in range(JOIN_ATTEMPTS - 1):
         with contextlib.suppress(ConnectionAbortedError):
             ray.init(address=address, **QUIET)
             return

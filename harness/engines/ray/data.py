@@ -1,7 +1,7 @@
 """Pools and training sets on a Ray cluster: work on parts of rows goes through Ray Data. Belongs to the Ray engine.
 
-What a task reads and leaves is in files of a folder that all nodes see (``data.spread``). Through Ray go descriptions
-of parts, small answers, rows that are drawn, and where keys of all rows have to meet (repeats), those keys.
+Tasks read and write files of a folder that all nodes see (``data.partitions``). Ray itself carries descriptions of
+parts, small answers, drawn rows, and the keys of all rows where they have to be compared (repeats).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ BLOCK = 16 * 2**20  # bytes of a block of keys; larger ones would not fit the ob
 
 @dataclass(frozen=True)
 class One:
-    """An item or an answer, which Ray is not to look into: it would make columns of what is in it."""
+    """Wraps an item or an answer, so that Ray does not make columns of its fields."""
 
     value: Any
 
 
 class RayData:
-    """Spreads work over a cluster (``data.spread.Spread``).
+    """Does work on the machines of a cluster (``data.partitions.Machines``).
 
     Args:
         folder: Holds the parts; every node must see it.
@@ -81,7 +81,7 @@ class RayData:
         return in_order
 
     def meet(self, files: Sequence[Path], buckets: int, settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        """Bring together the lines of files that have the same ``bucket`` (see ``data.spread.Spread``).
+        """Bring together the lines of files that have the same ``bucket`` (see ``data.partitions.Machines``).
 
         Raises:
             StepError: The cluster could not do it.

@@ -32,8 +32,8 @@ from harness.store import WORK
 from harness.store.atomic import attempt_name
 
 if TYPE_CHECKING:
+    from harness.data.partitions import PartitionedPools
     from harness.data.pools import Pools
-    from harness.data.spread import SpreadPools
     from harness.engines.ray.data import RayData
     from harness.store import Store
 
@@ -70,7 +70,7 @@ class RayEngine:
     ) -> None:
         self.config, self.logs, self.commit, self.make, self.url = config, logs, commit, make, url
         self.stopping = False
-        self._spread: tuple[RayData, SpreadPools] | None = None
+        self._spread: tuple[RayData, PartitionedPools] | None = None
         self.address = connect(config)
         self._rooms = [(node, room(node, config.worker)) for node in ray.nodes() if node["Alive"]]
         rooms = sum(slots for _, slots in self._rooms)
@@ -155,7 +155,7 @@ class RayEngine:
                 "--engine: data: ray needs a store in a folder that all nodes share, for parts of sources; "
                 f"{self.url} is none. Leave out `data`, or give another --store"
             )
-        from harness.data.spread import SpreadPools
+        from harness.data.partitions import PartitionedPools
         from harness.engines.ray.data import RayData
 
         if self._spread is None:  # kept: it removes its folder when it goes
@@ -163,7 +163,7 @@ class RayEngine:
             # Without the allocator's settings for training, by which a process keeps all memory it ever had.
             environment = {name: value for name, value in self.environment().items() if name not in ALLOCATOR}
             data = RayData(scratch, environment)
-            self._spread = data, SpreadPools(data, scratch)
+            self._spread = data, PartitionedPools(data, scratch)
         data, pools = self._spread
         data.tell = tell
         return pools

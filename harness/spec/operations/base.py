@@ -148,7 +148,7 @@ class BaseOperation(Spec):
 
     @property
     def join(self) -> str | None:
-        """Scope ``all``: how rows in parts are compared where keys would be their text; see ``data.spread.going``."""
+        """Scope ``all``: how rows in parts are compared without their text; see ``data.partitions.gone``."""
         return None
 
     # ------------------------------------------------------------------------------------------------ what it needs

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.data.spread import SpreadPools, parts
+from harness.data.partitions import PartitionedPools, parts
 from harness.engines.config import load_engine
 from harness.errors import RequestError, StepError
 from harness.loading import load_study
@@ -16,7 +16,7 @@ from harness.store import Store
 from harness.store.atomic import attempt_name
 from harness.store.maintenance import verify
 from harness.study.plan import Plan, make_plan, publish
-from tests.data.spread.here import Here
+from tests.data.partitions.here import Here
 from tests.store.test_local import flip
 
 CHAIN = "operations: [{dedupe: {}}, {filter: {max_words: 9}}], "
@@ -26,10 +26,10 @@ def never(suite: object, target: Path) -> list[dict[str, Any]]:
     raise AssertionError("generated tasks need no lm-eval")
 
 
-def planned(folder: Path, name: str, *, spread: bool) -> Plan:
+def planned(folder: Path, name: str, *, parted: bool) -> Plan:
     """Plan the folder's study on a store of its own."""
     store = Store(folder / name)
-    pools = SpreadPools(Here(), store.root / "work" / "parts" / attempt_name()) if spread else None
+    pools = PartitionedPools(Here(), store.root / "work" / "parts" / attempt_name()) if parted else None
     made = make_plan(load_study(folder / "study.yaml"), store, never, pools=pools)
     publish(made)
     return made
@@ -53,30 +53,30 @@ def test_both_ways_are_one_study(study: Path, match: str) -> None:
     file = study / "study.yaml"
     text = file.read_text().replace("match: steps", f"match: {match}")
     file.write_text(text.replace("steps: 4", "epochs: 1") if match == "rows" else text)
-    local, spread = planned(study, "one", spread=False), planned(study, "two", spread=True)
-    assert keys(spread) == keys(local)
-    assert [run.key for run in spread.runs] == [run.key for run in local.runs]
-    for one, two in zip(local.outputs, spread.outputs, strict=True):
+    local, parted = planned(study, "one", parted=False), planned(study, "two", parted=True)
+    assert keys(parted) == keys(local)
+    assert [run.key for run in parted.runs] == [run.key for run in local.runs]
+    for one, two in zip(local.outputs, parted.outputs, strict=True):
         for name in {"rows", "drops", "overlaps"} & set(one.tables):
             assert two.table(name).equals(one.table(name)), (one.step.kind, name)
-    assert spread.store.find("source", spread.outputs[1].step.key) is not None
-    pool = spread.pools["sums"]
+    assert parted.store.find("source", parted.outputs[1].step.key) is not None
+    pool = parted.pools["sums"]
     assert pool.stored is not None
     assert len(list((pool.stored.folder / "rows").iterdir())) == 4
     assert (pool.stored.folder / "drops.parquet").is_file()
-    assert verify(spread.store) == []
+    assert verify(parted.store) == []
     assert not list((study / "two" / "work" / "parts").rglob("rows-*"))
     # Either finds what the other made, and draws from it what it would have drawn from its own.
     for other, by_parts in (("two", False), ("one", True)):
         for kind in ("variant", "tokens"):
             shutil.rmtree(study / other / kind)
-        again = planned(study, other, spread=by_parts)
+        again = planned(study, other, parted=by_parts)
         assert keys(again) == keys(local)
         assert all(output.step.kind in ("variant", "tokens") or output.parts == {} for output in again.outputs)
 
 
 def test_a_damaged_part_is_found_and_not_used(study: Path) -> None:
-    made = planned(study, "store", spread=True)
+    made = planned(study, "store", parted=True)
     pool = made.pools["sums"]
     assert pool.stored is not None
     part = pool.stored.folder / "rows" / "000001.parquet"
@@ -85,10 +85,10 @@ def test_a_damaged_part_is_found_and_not_used(study: Path) -> None:
     shutil.rmtree(study / "store" / "variant")
     for by_parts in (True, False):
         with pytest.raises(StepError, match="damaged"):
-            planned(study, "store", spread=by_parts)
+            planned(study, "store", parted=by_parts)
 
 
-def test_what_is_not_spread_is_refused_by_name(study: Path) -> None:
+def test_what_is_not_done_in_parts_is_refused_by_name(study: Path) -> None:
     file = study / "study.yaml"
     whole = file.read_text()
     for chain, words in {
@@ -97,7 +97,7 @@ def test_what_is_not_spread_is_refused_by_name(study: Path) -> None:
     }.items():
         file.write_text(whole.replace("{dedupe: {}}", f"{{{chain}}}"))
         with pytest.raises(RequestError, match=f"sources.sums: {words} in one place"):
-            planned(study, "refused", spread=True)
+            planned(study, "refused", parted=True)
     assert [path.name for path in (study / "refused").iterdir()] == ["work"]
 
 

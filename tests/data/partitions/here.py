@@ -1,4 +1,4 @@
-"""Spread work over no machines: one after the other in this process, but sent and fetched as if there were some."""
+"""Work as on many machines: one after the other in this process, but sent and fetched as if there were some."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sent(value: Any) -> Any:
 
 
 class Here:
-    """``Spread``, as it is for a test."""
+    """``Machines``, as it is for a test."""
 
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         return [sent(sent(work)(sent(item))) for item in items]

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.data.partitions import PartitionedPools, parts
 from harness.data.pools import File, LocalPools, Pool
-from harness.data.spread import SpreadPools, parts
 from harness.errors import RequestError
 from harness.records import ITEM_COLUMNS
 from harness.spec import Decontaminate, Source, Variant
 from tests.data.paraphrases import CASES
-from tests.data.spread.here import Here
+from tests.data.partitions.here import Here
 
 WORDS = ["one", "two", "Three", "four!", "5", "six"]
 TEXT = st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join)
@@ -56,9 +56,9 @@ class Made:
 
 
 @pytest.fixture
-def spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpreadPools:
+def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PartitionedPools:
     monkeypatch.setattr(parts, "ROWS", 3)
-    return SpreadPools(Here(), tmp_path / "work" / "scratch")
+    return PartitionedPools(Here(), tmp_path / "work" / "scratch")
 
 
 def outcome(make: Any) -> Any:
@@ -89,9 +89,9 @@ def written(folder: Path, files: list[list[dict[str, Any]]]) -> Path:
     return folder
 
 
-def both(spread: SpreadPools, source: Source, base: Path, **more: Any) -> tuple[Pool | str, Pool | str]:
+def both(parted: PartitionedPools, source: Source, base: Path, **more: Any) -> tuple[Pool | str, Pool | str]:
     arguments = ("s", source, base, more.get("tokens"), more.get("perplexity"))
-    return outcome(lambda: LocalPools().read(*arguments)), outcome(lambda: spread.read(*arguments))
+    return outcome(lambda: LocalPools().read(*arguments)), outcome(lambda: parted.read(*arguments))
 
 
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -100,26 +100,28 @@ SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthChe
 @SLOW
 @given(st.lists(st.lists(RECORD, max_size=9), min_size=1, max_size=3), st.sampled_from(CHAINS), st.integers(0, 3))
 def test_sources(
-    spread: SpreadPools, tmp_path: Path, files: list[list[dict[str, Any]]], chain: list[Any], rows: int
+    parted: PartitionedPools, tmp_path: Path, files: list[list[dict[str, Any]]], chain: list[Any], rows: int
 ) -> None:
     folder = written(tmp_path / "data", files)
     (tmp_path / "mine.py").write_text(MINE)
     source = Source.model_validate(
         {"path": "data", "columns": ["score"], "operations": chain, "rows": rows * 4 or None, "on_bad_row": "drop"}
     )
-    same(*both(spread, source, folder.parent))
+    same(*both(parted, source, folder.parent))
 
 
 @pytest.mark.parametrize("on_bad_row", ["stop", "drop"])
 @pytest.mark.parametrize("bad", [0, 4, 5, 11])
-def test_bad_rows_are_counted_through_all_files(spread: SpreadPools, tmp_path: Path, bad: int, on_bad_row: str) -> None:
+def test_bad_rows_are_counted_through_all_files(
+    parted: PartitionedPools, tmp_path: Path, bad: int, on_bad_row: str
+) -> None:
     lines = [json.dumps({"prompt": f"p{n}", "completion": "c"}) for n in range(12)]
     lines[bad] = '{"prompt": "p"}'
     (tmp_path / "data").mkdir()
     for number in range(3):
         (tmp_path / "data" / f"{number}.jsonl").write_text("\n".join(lines[number * 4 : number * 4 + 4]) + "\n")
     source = Source(path="data", fields={"prompt": "prompt", "completion": "completion"}, on_bad_row=on_bad_row)  # type: ignore[arg-type]
-    local, other = both(spread, source, tmp_path)
+    local, other = both(parted, source, tmp_path)
     same(local, other)
     assert isinstance(local, Pool) == (on_bad_row == "drop")
 
@@ -140,26 +142,26 @@ PROMPT = st.sampled_from(
 
 @SLOW
 @given(st.lists(PROMPT, min_size=1, max_size=25), st.sampled_from(["keep", "drop"]))
-def test_decontamination(spread: SpreadPools, tmp_path: Path, prompts: list[str], templates: str) -> None:
+def test_decontamination(parted: PartitionedPools, tmp_path: Path, prompts: list[str], templates: str) -> None:
     folder = written(tmp_path / "data", [[{"prompt": prompt, "completion": "c"} for prompt in prompts]])
-    local, other = both(spread, Source(path="data"), folder.parent)
+    local, other = both(parted, Source(path="data"), folder.parent)
     assert isinstance(local, Pool)
     assert isinstance(other, Pool)
     rule = Decontaminate(templates=templates)  # type: ignore[arg-type]
-    same(LocalPools().decontaminated(Made(local), SUITE, rule), spread.decontaminated(Made(other), SUITE, rule))
+    same(LocalPools().decontaminated(Made(local), SUITE, rule), parted.decontaminated(Made(other), SUITE, rule))
 
 
-def test_paraphrases(spread: SpreadPools, tmp_path: Path) -> None:
+def test_paraphrases(parted: PartitionedPools, tmp_path: Path) -> None:
     records = [
         {"prompt": asked, "completion": said}
         for case in CASES[:24] for asked, said in ((case.same, case.answer), (case.other, case.reply))
     ]  # fmt: skip
     suite = pl.DataFrame([item(number, case.item) | {"answer": case.answer} for number, case in enumerate(CASES)])
-    local, other = both(spread, Source(path="data"), written(tmp_path / "data", [records]).parent)
+    local, other = both(parted, Source(path="data"), written(tmp_path / "data", [records]).parent)
     assert isinstance(local, Pool)
     assert isinstance(other, Pool)
     made = LocalPools().decontaminated(Made(local), suite, Decontaminate())
-    same(made, spread.decontaminated(Made(other), suite, Decontaminate()))
+    same(made, parted.decontaminated(Made(other), suite, Decontaminate()))
     assert made.data["kinds"]["semantic"] > 5
 
 
@@ -185,14 +187,14 @@ def tokens(rows: pl.DataFrame) -> list[int]:
     st.sampled_from(["steps", "rows", "tokens"]), st.integers(0, 5),
 )  # fmt: skip
 def test_variants(
-    spread: SpreadPools, tmp_path: Path, a: list[Any], b: list[Any], mix: dict[str, Any], match: str, seed: int
+    parted: PartitionedPools, tmp_path: Path, a: list[Any], b: list[Any], mix: dict[str, Any], match: str, seed: int
 ) -> None:
     pools: dict[str, tuple[Made, Made]] = {}
     for name, rows in {"a": a, "b": b}.items():
         folder = written(tmp_path / name, [rows])
         arguments: Any = (name, Source(path=name, columns=("score",), on_bad_row="drop"), folder.parent, None, None)
         try:
-            pools[name] = (Made(LocalPools().read(*arguments)), Made(spread.read(*arguments)))
+            pools[name] = (Made(LocalPools().read(*arguments)), Made(parted.read(*arguments)))
         except RequestError:
             return  # all rows are bad
     variant = Variant.model_validate(mix)
@@ -200,7 +202,7 @@ def test_variants(
         "seed": seed, "match": match, "tokens": tokens, "trained": None, "perplexity": None, "folder": tmp_path
     }  # fmt: skip
     local = outcome(lambda: LocalPools().variant(variant, {n: one for n, (one, _) in pools.items()}, **options))
-    other = outcome(lambda: spread.variant(variant, {n: two for n, (_, two) in pools.items()}, **options))
+    other = outcome(lambda: parted.variant(variant, {n: two for n, (_, two) in pools.items()}, **options))
     if isinstance(local, str) or isinstance(other, str):
         assert other == local
         return

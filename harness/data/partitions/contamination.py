@@ -13,14 +13,14 @@ import polars as pl
 from harness.data import contamination
 from harness.data.contamination import BATCH, Search, settle, short_prompts
 from harness.data.contamination.settle import Frame, Hit
+from harness.data.partitions.parts import Machines, Part, joined, starts, write
 from harness.data.pools import File, Pool, facts, kinds
 from harness.data.rows import chained, frame, row_digests
-from harness.data.spread.parts import Part, Spread, joined, starts, write
 from harness.spec import Decontaminate
 
 
 @dataclass(frozen=True)
-class Suite:
+class Wanted:
     """What rows are searched for; every machine reads it once.
 
     Attributes:
@@ -37,7 +37,7 @@ class Suite:
 
 
 @lru_cache(maxsize=1)
-def _search(suite: Suite) -> Search:
+def _search(suite: Wanted) -> Search:
     return Search(pl.read_parquet(suite.file, glob=False), Decontaminate.model_validate_json(suite.rule), frame([]))
 
 
@@ -53,27 +53,27 @@ class Clean:
 
 
 def decontaminated(
-    spread: Spread, parts: Sequence[Part], items: pl.DataFrame, rule: Decontaminate, folder: Path
+    machines: Machines, parts: Sequence[Part], items: pl.DataFrame, rule: Decontaminate, folder: Path
 ) -> Pool:
     """Take out the rows that overlap an item (see ``decontaminate``).
 
     What was found is in memory in one place: a line for every row and item that overlap.
 
     Args:
-        spread: Does the work.
+        machines: Do the work.
         parts: The rows of one source, in order.
         items: Columns ``records.ITEM_COLUMNS``.
         rule: What counts.
         folder: Takes the files.
     """
     rule = rule.settled(items.height)
-    suite = Suite(write(items, folder / "items.parquet"), rule.model_dump_json())
-    found, holders = _overlaps(spread, parts, suite, rule)
+    suite = Wanted(write(items, folder / "items.parquet"), rule.model_dump_json())
+    found, holders = _overlaps(machines, parts, suite, rule)
     removed = contamination.removable(found, rule)
     lines = {row_id: table for (row_id,), table in found.partition_by("row_id", as_dict=True).items()}
     work = partial(_removed, rule=rule, folder=folder)
     held = [pl.concat([found.clear(), *(lines[one] for one in sorted(ids) if one in lines)]) for ids in holders]
-    cleaned = spread.map(work, list(zip(range(len(parts)), parts, held, strict=True)))
+    cleaned = machines.map(work, list(zip(range(len(parts)), parts, held, strict=True)))
     left, lost = (sum(one.part.rows for one in cleaned), sum(one.lost.rows for one in cleaned))
     files = {
         "rows": [one.part.file.path for one in cleaned if one.part.rows or not left][: left or 1],
@@ -91,7 +91,7 @@ def _sum(counted: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def _overlaps(
-    spread: Spread, parts: Sequence[Part], suite: Suite, rule: Decontaminate
+    machines: Machines, parts: Sequence[Part], suite: Wanted, rule: Decontaminate
 ) -> tuple[pl.DataFrame, list[set[str]]]:
     """Return all overlaps, and the ids of the rows of every part that may have some."""
     before = starts(parts)
@@ -109,19 +109,19 @@ def _overlaps(
                     where[row] = (row_id, source)
                     hits.append(replace(hit, row=row))
 
-    take(spread.map(partial(_searched, suite=suite), parts))
+    take(machines.map(partial(_searched, suite=suite), parts))
     search = suite.search()
     if search.suite.exacts:
-        there = set().union(*spread.map(partial(_frames, suite=suite), parts))
-        wrappers = settle.shared(spread.map(partial(_around, wanted=there, suite=suite), parts) if there else [])
+        there = set().union(*machines.map(partial(_frames, suite=suite), parts))
+        wrappers = settle.shared(machines.map(partial(_around, wanted=there, suite=suite), parts) if there else [])
         if wrappers:
-            take(spread.map(partial(_wrapped, wrappers=wrappers, suite=suite), parts))
+            take(machines.map(partial(_wrapped, wrappers=wrappers, suite=suite), parts))
     best = settle.ordered(settle.uncommon(hits, search.suite, rule))
     rows = pl.DataFrame([where[hit.row] for hit in best], {"row_id": pl.String, "source": pl.String}, orient="row")
     return settle.table(best, rows, search.suite), holders
 
 
-def _searched(part: Part, suite: Suite) -> tuple[list[Hit], pl.DataFrame]:
+def _searched(part: Part, suite: Wanted) -> tuple[list[Hit], pl.DataFrame]:
     """Return the items in a part's rows, and ``row_id`` and ``source`` of the row of each."""
     search, rows = suite.search(), part.read()
     for start in range(0, rows.height, BATCH):
@@ -134,15 +134,15 @@ def _prompts(part: Part) -> pl.DataFrame:
     return short_prompts(part.read(["source", "prompt"]))
 
 
-def _frames(part: Part, suite: Suite) -> set[Frame]:
+def _frames(part: Part, suite: Wanted) -> set[Frame]:
     return settle.frames(_prompts(part), suite.search().suite)
 
 
-def _around(part: Part, wanted: set[Frame], suite: Suite) -> dict[Frame, set[int]]:
+def _around(part: Part, wanted: set[Frame], suite: Wanted) -> dict[Frame, set[int]]:
     return settle.around(_prompts(part), wanted, suite.search().suite.longest)
 
 
-def _wrapped(part: Part, wrappers: set[Frame], suite: Suite) -> tuple[list[Hit], pl.DataFrame]:
+def _wrapped(part: Part, wrappers: set[Frame], suite: Wanted) -> tuple[list[Hit], pl.DataFrame]:
     hits = settle.wrapped(_prompts(part), wrappers, suite.search().suite)
     return hits, part.read(["row_id", "source"])[[hit.row for hit in hits]]
 

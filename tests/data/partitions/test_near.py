@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.data.duplicates import near
+from harness.data.partitions import PartitionedPools, parts
+from harness.data.partitions import near as parted_near
 from harness.data.pools import Pool
-from harness.data.spread import SpreadPools, parts
-from harness.data.spread import near as spread_near
 from harness.spec import Source
-from tests.data.spread.here import Here
-from tests.data.spread.test_spread import both, same, written
+from tests.data.partitions.here import Here
+from tests.data.partitions.test_pools import both, same, written
 
 SLOW = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = [
@@ -26,11 +26,11 @@ WORDS = [
 
 
 @pytest.fixture
-def spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpreadPools:
+def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PartitionedPools:
     monkeypatch.setattr(parts, "ROWS", 7)
-    monkeypatch.setattr(spread_near, "BUCKET", 200)
-    monkeypatch.setattr(spread_near, "WORDS", 50)
-    return SpreadPools(Here(), tmp_path / "work" / "scratch")
+    monkeypatch.setattr(parted_near, "BUCKET", 200)
+    monkeypatch.setattr(parted_near, "WORDS", 50)
+    return PartitionedPools(Here(), tmp_path / "work" / "scratch")
 
 
 def rows(seed: int, count: int, templates: int, edits: float) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def rows(seed: int, count: int, templates: int, edits: float) -> list[dict[str, 
     st.sampled_from([None, "prompt"]),
 )  # fmt: skip
 def test_near_repeats(
-    spread: SpreadPools, tmp_path: Path, seed: int, count: int, templates: int, edits: float, threshold: float,
+    parted: PartitionedPools, tmp_path: Path, seed: int, count: int, templates: int, edits: float, threshold: float,
     crowd: tuple[int, int, int], sampled: bool, field: str | None,
 ) -> None:  # fmt: skip
     folder = written(tmp_path / "data", [rows(seed, count, templates, edits), rows(seed + 1, count // 2, 2, edits)])
@@ -63,13 +63,13 @@ def test_near_repeats(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in zip(("CROWD", "NEIGHBOURS", "DIVISIONS"), crowd, strict=True):
             patch.setattr(near, name, value)
-        local, other = both(spread, Source.model_validate({"path": "data", "operations": chain}), folder.parent)
+        local, other = both(parted, Source.model_validate({"path": "data", "operations": chain}), folder.parent)
     assert isinstance(local, Pool)
     same(local, other)
 
 
 def test_a_crowd_is_looked_at_again_without_those_that_went(
-    spread: SpreadPools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parted: PartitionedPools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of rows of one template, no two alike: the real sizes of crowds, and more than one round."""
     rng = random.Random(5)
@@ -81,16 +81,16 @@ def test_a_crowd_is_looked_at_again_without_those_that_went(
             words[place] = f"w{number}x{place}"
         made.append({"prompt": " ".join(words), "completion": "yes"})
     rounds: list[int] = []
-    one = spread_near._round
+    one = parted_near._round
 
     def counted(*given: Any) -> Any:
         rounds.append(given[-1])
         return one(*given)
 
-    monkeypatch.setattr(spread_near, "_round", counted)
+    monkeypatch.setattr(parted_near, "_round", counted)
     folder = written(tmp_path / "data", [made])
     chain = [{"dedupe": {"method": "near", "threshold": 0.75}}]
-    local, other = both(spread, Source.model_validate({"path": "data", "operations": chain}), folder.parent)
+    local, other = both(parted, Source.model_validate({"path": "data", "operations": chain}), folder.parent)
     assert isinstance(local, Pool)
     same(local, other)
     assert len(rounds) > 1

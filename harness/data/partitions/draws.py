@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from harness.data.operations import Context
+from harness.data.partitions.chain import Input, Operated, Work, operate, refuse_whole_only, stages
+from harness.data.partitions.gone import ranks
+from harness.data.partitions.parts import AT, Machines, Part, RowNumbers, places, starts
 from harness.data.rows import DROP_SCHEMA, drops
-from harness.data.spread.chain import Item, Operated, Work, operate, refuse_unspread, stages
-from harness.data.spread.going import ranks
-from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts
 from harness.data.variants import PASS, RANK
 from harness.spec import AnyOperation
 
@@ -30,33 +30,33 @@ class Draw:
     """
 
     parts: Sequence[Part]
-    order: Numbers
-    ranks: Numbers | None = None
+    order: RowNumbers
+    ranks: RowNumbers | None = None
 
 
 @dataclass(frozen=True)
-class SpreadDraws:
+class PartitionedDraws:
     """The rows of every source of a mix (``variants.Draws``), in parts.
 
     Attributes:
-        spread: Does the work.
+        machines: Do the work.
         folder: For files, until rows and ledger have been read.
         draws: By source.
         ledger: Of operations done on all sources together: for each, its lines in parts.
         first: Where each source begins in the order of all, then.
     """
 
-    spread: Spread
+    machines: Machines
     folder: Path
     draws: Mapping[str, Draw]
     ledger: Sequence[Sequence[Part]] = field(default_factory=list)
     first: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spread: Spread, folder: Path, pools: Mapping[str, Sequence[Part]], seed: int) -> SpreadDraws:
+    def of(cls, machines: Machines, folder: Path, pools: Mapping[str, Sequence[Part]], seed: int) -> PartitionedDraws:
         """Draw all rows of some pools."""
-        draws = {name: Draw(parts, ranks(spread, parts, seed, "draw", name)) for name, parts in pools.items()}
-        return cls(spread, folder, draws)
+        draws = {name: Draw(parts, ranks(machines, parts, seed, "draw", name)) for name, parts in pools.items()}
+        return cls(machines, folder, draws)
 
     @property
     def heights(self) -> Mapping[str, int]:
@@ -68,7 +68,7 @@ class SpreadDraws:
         draw = self.draws[name]
         wanted = draw.order[start:stop]
         where = places(draw.parts, wanted)
-        taken = self.spread.map(_taken, [(draw.parts[part], rows) for part, _, rows in where])
+        taken = self.machines.map(_taken, [(draw.parts[part], rows) for part, _, rows in where])
         rank = np.arange(start, start + len(wanted)) if draw.ranks is None else draw.ranks[start:stop]
         if not taken:
             taken, where = [draw.parts[0].read().clear()], []
@@ -76,7 +76,7 @@ class SpreadDraws:
         rows: pl.DataFrame = pl.concat(taken)[came.argsort()].drop(AT, strict=False)
         return rows.select(pl.Series(RANK, rank, pl.UInt32), pl.all(), pl.lit(0, pl.UInt32).alias(PASS))
 
-    def operated(self, chain: Sequence[AnyOperation], context: Context) -> SpreadDraws:
+    def operated(self, chain: Sequence[AnyOperation], context: Context) -> PartitionedDraws:
         """Return what operations leave of all rows, in the order of the draw.
 
         Raises:
@@ -84,19 +84,19 @@ class SpreadDraws:
         """
         if not chain:
             return self
-        refuse_unspread(chain, context.place)
-        items: list[Item] = []
+        refuse_whole_only(chain, context.place)
+        items: list[Input] = []
         first: dict[str, int] = {}
         for name, draw in self.draws.items():
             first[name] = sum(len(self.draws[other].order) for other in first)
             at = np.empty(len(draw.order), np.int64)
             at[draw.order] = np.arange(first[name], first[name] + len(at))
             cuts = np.split(at, starts(draw.parts)[1:-1])
-            items += [Item(0, part, None, some) for part, some in zip(draw.parts, cuts, strict=True)]
+            items += [Input(0, part, None, some) for part, some in zip(draw.parts, cuts, strict=True)]
         items = [replace(item, number=number) for number, item in enumerate(items)]
         work = Work(tuple(chain), *stages(chain)[0], context, self.folder, False)
-        done = operate(self.spread, self.spread.map(work, items), work)
-        return SpreadDraws(self.spread, self.folder, self._left(done, first), done.lost, first)
+        done = operate(self.machines, self.machines.map(work, items), work)
+        return PartitionedDraws(self.machines, self.folder, self._left(done, first), done.lost, first)
 
     def _left(self, done: Operated, first: Mapping[str, int]) -> dict[str, Draw]:
         """Return the draws of the sources after operations on all of them."""
@@ -113,12 +113,12 @@ class SpreadDraws:
         work = partial(_lines, name=name, stop=None if below is None else self.first.get(name, 0) + below)
         lines = [drops([])]
         for parts in self.ledger:
-            found = [part for part in self.spread.map(work, parts) if part.height] if parts else []
+            found = [part for part in self.machines.map(work, parts) if part.height] if parts else []
             lines += [pl.concat(found).sort(AT).select(DROP_SCHEMA.names())] if found else []
         return pl.concat(lines)
 
 
-def _taken(item: tuple[Part, Numbers]) -> pl.DataFrame:
+def _taken(item: tuple[Part, RowNumbers]) -> pl.DataFrame:
     part, rows = item
     return part.read()[rows]
 

@@ -1,4 +1,4 @@
-"""Which rows go where only all rows together tell: an operation's keys are made where the rows are, and met here."""
+"""Rows that an operation drops, where only all rows together tell: keys are made beside the rows and compared here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import polars as pl
 
 from harness.data import operations
 from harness.data.operations import Context
+from harness.data.partitions.near import nearly_repeated
+from harness.data.partitions.parts import Machines, Part, RowNumbers, places, together
 from harness.data.rows import by_rank, rank_table
-from harness.data.spread.near import nearly_repeated
-from harness.data.spread.parts import Numbers, Part, Spread, places, together
 from harness.spec import AnyOperation
 from harness.spec.operations.base import Gone
 
@@ -21,8 +21,8 @@ from harness.spec.operations.base import Gone
 JOINS: dict[str, Callable[..., Gone]] = {"near": nearly_repeated}
 
 
-def going(
-    spread: Spread, parts: Sequence[Part], operation: AnyOperation, context: Context, folder: Path
+def gone_rows(
+    machines: Machines, parts: Sequence[Part], operation: AnyOperation, context: Context, folder: Path
 ) -> dict[int, Gone]:
     """Return the rows that an operation drops, by the number of their part; ``folder`` takes files on the way.
 
@@ -30,21 +30,21 @@ def going(
         RequestError: The rows lack what the operation needs.
     """
     if operation.join is not None:
-        gone = JOINS[operation.join](spread, parts, operation, context, folder)
+        gone = JOINS[operation.join](machines, parts, operation, context, folder)
     else:
-        keys, order = together(spread, parts, partial(_keys, operation=operation, context=context))
-        gone = operations.going(operation, keys, context)
+        keys, order = together(machines, parts, partial(_keys, operation=operation, context=context))
+        gone = operations.gone_rows(operation, keys, context)
         gone = Gone(order[gone.rows], gone.why, None if gone.like is None else order[gone.like])
-    said = operations.told(gone, lambda numbers: _names(spread, parts, numbers))
+    said = operations.told(gone, lambda numbers: _names(machines, parts, numbers))
     return {
         part: Gone(rows, [said[at] for at in which.tolist()])
         for part, which, rows in places(parts, np.asarray(gone.rows, np.int64))
     }
 
 
-def ranks(spread: Spread, parts: Sequence[Part], *seed: object) -> Numbers:
+def ranks(machines: Machines, parts: Sequence[Part], *seed: object) -> RowNumbers:
     """Return the rows of all parts, by their number, in a random order (see ``rows.ranked``)."""
-    table, order = together(spread, parts, partial(_ranked, seed=seed))
+    table, order = together(machines, parts, partial(_ranked, seed=seed))
     return order[by_rank(table, *seed)]
 
 
@@ -56,11 +56,11 @@ def _ranked(part: Part, seed: Sequence[object]) -> pl.DataFrame:
     return rank_table(part.read(["row_id"]), *seed)
 
 
-def _names(spread: Spread, parts: Sequence[Part], numbers: Sequence[int] | Numbers) -> list[str]:
+def _names(machines: Machines, parts: Sequence[Part], numbers: Sequence[int] | RowNumbers) -> list[str]:
     """Return how reasons call some rows."""
     distinct, back = np.unique(np.asarray(numbers, np.int64), return_inverse=True)
     where = places(parts, distinct)
-    called = spread.map(_named, [(parts[part], rows) for part, _, rows in where])
+    called = machines.map(_named, [(parts[part], rows) for part, _, rows in where])
     names = {
         int(number): name
         for (_, which, _), found in zip(where, called, strict=True)
@@ -69,6 +69,6 @@ def _names(spread: Spread, parts: Sequence[Part], numbers: Sequence[int] | Numbe
     return [names[at] for at in back.tolist()]
 
 
-def _named(item: tuple[Part, Numbers]) -> list[str]:
+def _named(item: tuple[Part, RowNumbers]) -> list[str]:
     part, rows = item
     return operations.names(part.read(["row_id", "meta"])[rows])

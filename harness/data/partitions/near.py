@@ -1,8 +1,9 @@
-"""Rows that are nearly the same as an earlier one, when no machine can hold the words of all.
+"""Near repeats among rows whose words no machine can hold at once.
 
-Two joins. First rows meet by where MinHash puts them, as numbers: most meet nobody. Then the words of those that met
-somebody are brought there, and measured. What comes out is what ``dedupe`` makes of all rows in one place: who meets
-whom there, and how alike they are, depends on nobody else.
+Two joins find them. The first brings together the numbers of rows that share a MinHash bucket; most rows share none.
+The second brings together the words of the rows that do, and computes how similar they are. The outcome is that of
+``dedupe`` on all rows in memory, because whether two rows are compared, and their similarity, depends on these two rows
+alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from harness.data.duplicates.joining import merged
 from harness.data.duplicates.near import BANDS, Texts, met, places_of
 from harness.data.operations import Context
 from harness.data.operations.content import texts
-from harness.data.spread.parts import AT, Numbers, Part, Spread, places, starts, together, write
+from harness.data.partitions.parts import AT, Machines, Part, RowNumbers, places, starts, together, write
 from harness.spec import Dedupe
 from harness.spec.operations.base import Gone
 from harness.spec.operations.dedupe import REPEATS
@@ -48,7 +49,7 @@ class Rule:
     whose: str
     folder: Path
 
-    def words(self, part: Part, rows: Numbers) -> pl.Series:
+    def words(self, part: Part, rows: RowNumbers) -> pl.Series:
         """Return the words of some rows of a part, by their numbers within it.
 
         Raises:
@@ -58,7 +59,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Some:
+class PartRows:
     """Some rows of a part.
 
     Attributes:
@@ -69,14 +70,16 @@ class Some:
 
     part: Part
     before: int
-    without: Numbers
+    without: RowNumbers
 
-    def rows(self) -> Numbers:
+    def rows(self) -> RowNumbers:
         """Return the rows, by their numbers within the part."""
         return np.delete(np.arange(self.part.rows), self.without)
 
 
-def nearly_repeated(spread: Spread, parts: Sequence[Part], operation: Dedupe, context: Context, folder: Path) -> Gone:
+def nearly_repeated(
+    machines: Machines, parts: Sequence[Part], operation: Dedupe, context: Context, folder: Path
+) -> Gone:
     """Return the rows that ``Dedupe.gone`` says: those that repeat an earlier one exactly, and those that nearly do.
 
     Raises:
@@ -84,9 +87,9 @@ def nearly_repeated(spread: Spread, parts: Sequence[Part], operation: Dedupe, co
     """
     threshold = duplicates.THRESHOLDS["near"] if operation.threshold is None else operation.threshold
     rule = Rule(operation.field, threshold, operation.whose(context), folder)
-    digests, order = together(spread, parts, partial(_digests, rule=rule))
+    digests, order = together(machines, parts, partial(_digests, rule=rule))
     exact, exact_first = (order[numbers] for numbers in duplicates.later(digests))
-    numbers, first = nearly(spread, parts, rule, np.sort(exact))
+    numbers, first = nearly(machines, parts, rule, np.sort(exact))
     # What repeats a row exactly that nearly repeats another repeats that one.
     now = dict(zip(numbers.tolist(), first.tolist(), strict=True))
     like = [now.get(one, one) for one in exact_first.tolist()]
@@ -97,11 +100,11 @@ def _digests(part: Part, rule: Rule) -> pl.DataFrame:
     return duplicates.word_digests(texts(part.read(), rule.field, rule.whose))
 
 
-def nearly(spread: Spread, parts: Sequence[Part], rule: Rule, without: Numbers) -> tuple[Numbers, Numbers]:
+def nearly(machines: Machines, parts: Sequence[Part], rule: Rule, without: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
     """Return the rows that nearly repeat an earlier one, and the first that each repeats, by their numbers.
 
     Args:
-        spread: Does the work.
+        machines: Do the work.
         parts: All rows.
         rule: What is looked at, and how.
         without: Rows that are left out, by number: those that repeat an earlier one exactly.
@@ -114,9 +117,9 @@ def nearly(spread: Spread, parts: Sequence[Part], rule: Rule, without: Numbers) 
     while True:
         left_out = {part: rows for part, _, rows in places(parts, without)}
         none = np.empty(0, np.int64)
-        items = [Some(part, int(before[at]), left_out.get(at, none)) for at, part in enumerate(parts)]
+        items = [PartRows(part, int(before[at]), left_out.get(at, none)) for at, part in enumerate(parts)]
         count = int(before[-1]) - len(without)
-        pairs = _round(spread, [item for item in items if len(item.without) < item.part.rows], rule, count)
+        pairs = _round(machines, [item for item in items if len(item.without) < item.part.rows], rule, count)
         found = pl.concat([found, pairs.drop_nulls("number")])
         # As in memory: where a crowd was divided, once more, without those that go.
         if not pairs.height or not pairs["divided"].any() or not pairs["number"].count():
@@ -124,25 +127,25 @@ def nearly(spread: Spread, parts: Sequence[Part], rule: Rule, without: Numbers) 
         without = np.union1d(without, _firsts(found)[0])
 
 
-def _round(spread: Spread, items: Sequence[Some], rule: Rule, count: int) -> pl.DataFrame:
+def _round(machines: Machines, items: Sequence[PartRows], rule: Rule, count: int) -> pl.DataFrame:
     """Return pairs of rows that are nearly the same: one for each row that is not the first where it met others."""
     if not items:
         return pl.DataFrame(schema=FOUND)
     buckets = count * BANDS // BUCKET + 1
-    where = spread.map(partial(_where, rule=rule, buckets=buckets), items)
-    files = spread.meet(where, buckets, partial(_meetings, folder=rule.folder))
+    where = machines.map(partial(_where, rule=rule, buckets=buckets), items)
+    files = machines.meet(where, buckets, partial(_meetings, folder=rule.folder))
     if not files["lines"].sum():
         return pl.DataFrame(schema=FOUND)
     named = files.filter(pl.col("lines") > 0).sort("file")["file"].to_list()
     buckets = int(files["lines"].sum()) // WORDS + 1
-    given = spread.map(partial(_words, rule=rule, meetings=named, buckets=buckets), items)
-    return spread.meet(
+    given = machines.map(partial(_words, rule=rule, meetings=named, buckets=buckets), items)
+    return machines.meet(
         [file for file in given if file is not None], buckets, partial(_measured, threshold=rule.threshold)
     )
 
 
-def _where(some: Some, rule: Rule, buckets: int) -> Path:
-    """Write where rows are in each band; return the file."""
+def _where(some: PartRows, rule: Rule, buckets: int) -> Path:
+    """Write the MinHash buckets of rows, one for each band; return the file."""
     rows = some.rows()
     found = places_of(Texts.of(rule.words(some.part, rows)))
     band = np.arange(BANDS, dtype=np.uint64)[:, None]
@@ -154,15 +157,15 @@ def _where(some: Some, rule: Rule, buckets: int) -> Path:
 
 
 def _meetings(lines: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """Write who is in a place with others; return the file."""
+    """Write the rows that share a bucket with other rows; return the file."""
     met_others = lines.filter(pl.len().over("place") > 1).select("place", "number").sort("number", "place")
     bucket = lines["bucket"][0] if lines.height else 0
     file = write(met_others, folder / f"meetings-{bucket:06}.parquet")
     return pl.DataFrame({"file": [str(file)], "lines": [met_others.height]})
 
 
-def _words(some: Some, rule: Rule, meetings: Sequence[str], buckets: int) -> Path | None:
-    """Write the words of rows that met others, once for each place; return the file."""
+def _words(some: PartRows, rule: Rule, meetings: Sequence[str], buckets: int) -> Path | None:
+    """Write the words of rows that share buckets, once for each bucket; return the file."""
     inside = pl.col("number").is_between(some.before, some.before + some.part.rows, closed="left")
     lines = pl.scan_parquet(list(meetings), glob=False).filter(inside).collect()
     if not lines.height:
@@ -177,7 +180,7 @@ def _words(some: Some, rule: Rule, meetings: Sequence[str], buckets: int) -> Pat
 
 
 def _measured(lines: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Return pairs of rows that met in some places and are nearly the same, and whether a crowd was divided."""
+    """Return pairs of near repeats among the rows of some buckets, and whether a large bucket was divided."""
     rows = lines.unique("number").sort(AT)
     numbered = rows.select("number").with_row_index("row")
     lines = lines.join(numbered, on="number", how="inner").sort("row", "place")
@@ -199,7 +202,7 @@ def _measured(lines: pl.DataFrame, threshold: float) -> pl.DataFrame:
     return pl.concat([pairs, told])
 
 
-def _firsts(pairs: pl.DataFrame) -> tuple[Numbers, Numbers]:
+def _firsts(pairs: pl.DataFrame) -> tuple[RowNumbers, RowNumbers]:
     """Return the rows of all pairs that are not the first of their cluster, in their order by number, and the first."""
     ends = pl.concat(
         [pairs.select("number", AT), pairs.select(pl.col("first").alias("number"), pl.col("first_at").alias(AT))]

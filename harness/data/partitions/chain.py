@@ -1,8 +1,8 @@
 """Operations on rows in parts, with the same outcome as on rows in memory.
 
-Most operations look at one row at a time: a part is read, they are done one after the other, what is left is written.
-For the others something small of every row is brought together first, which tells the rows that go; these are then
-taken out of their parts on the way to the next operations.
+An operation of scope ``row`` needs one row at a time: a machine reads a part, runs such operations one after the other
+and writes the rows that are left. An operation of scope ``all`` needs every row: the driver first compares a key of
+each, and the rows it drops leave their parts when the next operations run.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import polars as pl
 
 from harness import outside
 from harness.data import operations
+from harness.data.partitions.gone import gone_rows
+from harness.data.partitions.parts import AT, Machines, Part, RowNumbers, numbered, write
 from harness.data.pools import File
 from harness.data.rows import row_digests
-from harness.data.spread.going import going
-from harness.data.spread.parts import AT, Numbers, Part, Spread, numbered, write
 from harness.errors import RequestError
 from harness.spec import AnyOperation
 from harness.spec.operations.base import Emptied, Gone
 
 
 @dataclass(frozen=True)
-class Left:
+class Remainder:
     """What is left of a part after some operations.
 
     Attributes:
@@ -48,20 +48,20 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Item:
+class Input:
     """A part to work on.
 
     Attributes:
         number: Its place among the parts.
         part: Where it is.
-        going: Which of its rows the first operation drops, where only all rows together tell.
+        gone: Which of its rows the first operation drops, where only all rows together tell.
         at: Where its rows are in the order of all, where that is to be another one than they are in.
     """
 
     number: int
     part: Part
-    going: Gone | None = None
-    at: Numbers | None = None
+    gone: Gone | None = None
+    at: RowNumbers | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Work:
     digests: bool
     held: Mapping[Path, str] = field(default_factory=lambda: outside.digested(".py"))
 
-    def __call__(self, item: Item) -> Left:
+    def __call__(self, item: Input) -> Remainder:
         """Do the operations on a part.
 
         Raises:
@@ -95,13 +95,13 @@ class Work:
         with outside.same(self.held):
             return self._done(item)
 
-    def _done(self, item: Item) -> Left:
+    def _done(self, item: Input) -> Remainder:
         rows = item.part.read()
         if item.at is not None:
             rows = rows.with_columns(pl.Series(AT, item.at, pl.Int64)).sort(AT)
-        return self.done(f"{item.number:06}", rows, item.going)
+        return self.done(f"{item.number:06}", rows, item.gone)
 
-    def done(self, name: str, rows: pl.DataFrame, gone: Gone | None = None) -> Left:
+    def done(self, name: str, rows: pl.DataFrame, gone: Gone | None = None) -> Remainder:
         """Do the operations on rows, and write what is left and what is lost."""
         counts: dict[int, int] = {}
         lost: dict[int, Part] = {}
@@ -116,7 +116,7 @@ class Work:
                 if not built.rows.height:
                     emptied[number] = operations.emptied(rows, built, operation, operation.whose(self.context))
             except RequestError as error:
-                return Left(rows=counts, lost=lost, emptied=emptied, failed=(number, error))
+                return Remainder(rows=counts, lost=lost, emptied=emptied, failed=(number, error))
             if built.drops.height:
                 lines = built.drops
                 if AT in rows.columns:
@@ -127,7 +127,7 @@ class Work:
             counts[number] = rows.height
         file = write(rows, self.folder / f"rows-{name}.parquet")
         part = Part(File(file), rows.height, None if AT in rows.columns else 0)
-        return Left(part, counts, lost, emptied, None, row_digests(rows) if self.digests else b"")
+        return Remainder(part, counts, lost, emptied, None, row_digests(rows) if self.digests else b"")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def stages(chain: Sequence[AnyOperation]) -> list[tuple[int, int]]:
     return list(pairwise(cuts))
 
 
-def refuse_unspread(chain: Sequence[AnyOperation], whose: str) -> None:
+def refuse_whole_only(chain: Sequence[AnyOperation], whose: str) -> None:
     """Refuse what is only done in memory.
 
     Raises:
@@ -168,26 +168,26 @@ def refuse_unspread(chain: Sequence[AnyOperation], whose: str) -> None:
             )
 
 
-def settle(lefts: Sequence[Left], work: Work) -> None:
+def settle(remainders: Sequence[Remainder], work: Work) -> None:
     """Raise what the operations would have raised on all rows together.
 
     Raises:
         RequestError: An operation could not be done, or left nothing.
     """
     for number in range(work.start, work.stop):
-        for left in lefts:
+        for left in remainders:
             if left.failed is not None and left.failed[0] == number:
                 raise left.failed[1]
-        if not any(left.rows[number] for left in lefts):
-            operations.refuse((left.emptied[number] for left in lefts), work.chain[number], work.context.place)
+        if not any(left.rows[number] for left in remainders):
+            operations.refuse((left.emptied[number] for left in remainders), work.chain[number], work.context.place)
 
 
-def operate(spread: Spread, lefts: list[Left], first: Work, *, digests: bool = False) -> Operated:
+def operate(machines: Machines, remainders: list[Remainder], first: Work, *, digests: bool = False) -> Operated:
     """Do the rest of a chain.
 
     Args:
-        spread: Does the work.
-        lefts: What the first stage left of every part.
+        machines: Do the work.
+        remainders: What the first stage left of every part.
         first: The work of the first stage.
         digests: Whether digests of the rows are asked for; the first stage has given them where it is the only one.
 
@@ -198,19 +198,19 @@ def operate(spread: Spread, lefts: list[Left], first: Work, *, digests: bool = F
     work = first
     rest = stages(first.chain)[1:]
     while True:
-        settle(lefts, work)
-        for left in lefts:
+        settle(remainders, work)
+        for left in remainders:
             for number, lines in left.lost.items():
                 lost[number].append(lines)
-        left_of = [left for left in lefts if left.part is not None and left.part.rows]
+        left_of = [left for left in remainders if left.part is not None and left.part.rows]
         parts = numbered([left.part for left in left_of if left.part is not None])
         if not rest:
             return Operated(parts, lost, [left.digests for left in left_of])
         start, stop = rest.pop(0)
         folder = first.folder / f"{start:03}"
-        gone = going(spread, parts, first.chain[start], first.context, folder / "keys")
+        gone = gone_rows(machines, parts, first.chain[start], first.context, folder / "keys")
         work = Work(first.chain, start, stop, first.context, folder, digests and not rest)
-        lefts = spread.map(work, [Item(at, part, gone.get(at, Gone([], []))) for at, part in enumerate(parts)])
+        remainders = machines.map(work, [Input(at, part, gone.get(at, Gone([], []))) for at, part in enumerate(parts)])
         shutil.rmtree(folder / "keys", ignore_errors=True)
         for part in parts:
             part.file.path.unlink()

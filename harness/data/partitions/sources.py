@@ -11,10 +11,10 @@ import polars as pl
 from harness import outside
 from harness.data import files, sources
 from harness.data.files import SourceFile
+from harness.data.partitions.chain import Remainder, Work
+from harness.data.partitions.parts import Machines, Part, filled, write
 from harness.data.pools import File
 from harness.data.rows import drops
-from harness.data.spread.chain import Left, Work
-from harness.data.spread.parts import Part, Spread, filled, write
 from harness.errors import RequestError
 from harness.spec import Source
 
@@ -43,7 +43,7 @@ class Read:
         failed: Why it could not be read to the end.
     """
 
-    left: list[Left]
+    left: list[Remainder]
     good: int
     bad: Part | None
     failed: RequestError | None
@@ -71,7 +71,7 @@ class Reader:
 
     def __call__(self, piece: Piece) -> Read:
         """Read a piece, part by part."""
-        left: list[Left] = []
+        left: list[Remainder] = []
         bad = [drops([])]
         good = 0
 
@@ -99,7 +99,7 @@ class Reader:
         return Read(left, good, None if file is None else Part(File(file), lost.height, 0), failed)
 
 
-def read(spread: Spread, reader: Reader) -> tuple[list[Left], list[Part]]:
+def read(machines: Machines, reader: Reader) -> tuple[list[Remainder], list[Part]]:
     """Read a source.
 
     Its files are read side by side; a part of a source, a generator and a dataset of the Hub are read in one piece.
@@ -115,7 +115,7 @@ def read(spread: Spread, reader: Reader) -> tuple[list[Left], list[Part]]:
     if source.path is not None and source.rows is None:
         found = files.find(reader.name, source.path, reader.base)
         pieces = [Piece(number, file) for number, file in enumerate(found)]
-    done: Sequence[Read] = spread.map(reader, pieces)
+    done: Sequence[Read] = machines.map(reader, pieces)
     good = 0
     for one in done:
         if isinstance(one.failed, sources.BadRecord):

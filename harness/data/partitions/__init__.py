@@ -1,11 +1,12 @@
-"""Pools and training sets made in parts, on as many machines as there are: the same as ``pools.LocalPools`` makes.
+"""Pools and training sets made in parts on many machines, with the same outcome as ``pools.LocalPools``.
 
-Rows are in files of a folder that all machines see; a machine holds one part of them in memory. Operations are those
-of rows in memory (``spec.operations``): one on each row is done to each part where it is; for one across rows the key
-of every row is brought to the one that asks for the work, which tells the rows that go. That one holds no text but of
-rows that are drawn, of bad records, of what overlaps the suite, and in keys that are text; otherwise, numbers. At most
-40 bytes a row while ranks are computed or words compared, else 16 (the digest of each row), and as many for each row
-that repeats another.
+A part is a file of some thousand rows in a folder that all machines see. A machine holds one part in memory at a time.
+An operation of scope ``row`` runs on each part by itself. For an operation of scope ``all`` the driver collects a key
+of every row, decides which rows go, and tells the parts.
+
+So the driver holds numbers: at most 40 bytes per row while it ranks rows or compares words, else 16 (the digest of each
+row), and 16 more for each row that repeats another. It holds text only of rows that are drawn, bad records, overlaps
+with the suite, and keys that are text.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ import polars as pl
 
 from harness.data import operations, sources, variants
 from harness.data.operations.context import Untrainable
-from harness.data.pools import Numbers, Pool, Stored
+from harness.data.partitions.chain import Work, operate, refuse_whole_only, stages
+from harness.data.partitions.contamination import decontaminated
+from harness.data.partitions.draws import PartitionedDraws
+from harness.data.partitions.parts import Machines, Part, joined, of_files
+from harness.data.partitions.sources import Reader, read
+from harness.data.pools import PerRow, Pool, Stored
 from harness.data.rows import Built, chained, drops
-from harness.data.spread.chain import Work, operate, refuse_unspread, stages
-from harness.data.spread.contamination import decontaminated
-from harness.data.spread.draws import SpreadDraws
-from harness.data.spread.parts import Part, Spread, joined, of_files
-from harness.data.spread.reading import Reader, read
 from harness.spec import Decontaminate, Source, Variant
 
-__all__ = ["Spread", "SpreadPools"]
+__all__ = ["Machines", "PartitionedPools"]
 
 
-class SpreadPools:
+class PartitionedPools:
     """Makes pools in parts (``pools.Pools``).
 
     Args:
-        spread: Does the work.
+        machines: Do the work.
         scratch: A folder that all machines see, for this process alone; it is removed with this object.
     """
 
-    def __init__(self, spread: Spread, scratch: Path) -> None:
-        self.spread, self.scratch = spread, scratch
+    def __init__(self, machines: Machines, scratch: Path) -> None:
+        self.machines, self.scratch = machines, scratch
         self._folders = 0
         self._remove = weakref.finalize(self, _removed, scratch)
 
@@ -54,8 +55,8 @@ class SpreadPools:
         name: str,
         source: Source,
         base: Path,
-        tokens: Numbers | None,
-        perplexity: Numbers | None,
+        tokens: PerRow | None,
+        perplexity: PerRow | None,
         untrainable: Untrainable | None = None,
     ) -> Pool:
         """Read, map and operate on a source's rows.
@@ -64,14 +65,14 @@ class SpreadPools:
             RequestError: As ``sources.load`` does, and for an operation that needs all rows in memory.
         """
         place = f"sources.{name}"
-        refuse_unspread(source.operations, place)
+        refuse_whole_only(source.operations, place)
         context = operations.Context(place, source.seed, base, tokens, perplexity, untrainable)
         chain = operations.trainable.of_source(source.operations, context)
         cuts = stages(chain)
         work = Work(chain, *cuts[0], context, self._folder(), digests=len(cuts) == 1)
         reader = Reader(name, source, base, sources.layout(name, source, base), work)
-        left, bad = read(self.spread, reader)
-        done = operate(self.spread, left, work, digests=True)
+        left, bad = read(self.machines, reader)
+        done = operate(self.machines, left, work, digests=True)
         lost = [*bad, *(part for parts in done.lost for part in parts)]
         counts = {"read": sum(part.rows for part in bad)}
         for operation, parts in zip(chain, done.lost, strict=True):
@@ -97,7 +98,7 @@ class SpreadPools:
 
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
         """Take out the rows that overlap an item."""
-        return decontaminated(self.spread, self._parts(source), items, rule, self._folder())
+        return decontaminated(self.machines, self._parts(source), items, rule, self._folder())
 
     def variant(
         self,
@@ -106,9 +107,9 @@ class SpreadPools:
         *,
         seed: int,
         match: str,
-        tokens: Numbers | None,
-        trained: Numbers | None,
-        perplexity: Numbers | None,
+        tokens: PerRow | None,
+        trained: PerRow | None,
+        perplexity: PerRow | None,
         untrainable: Untrainable | None = None,
         folder: Path,
     ) -> Built:
@@ -120,7 +121,7 @@ class SpreadPools:
         parts = {name: self._parts(pools[name]) for name in variant.counts()}
         heights = {name: sum(part.rows for part in some) for name, some in parts.items()}
         work = self._folder()
-        drawn = SpreadDraws.of(self.spread, work, parts, seed if variants.samples(variant, heights) else 0)
+        drawn = PartitionedDraws.of(self.machines, work, parts, seed if variants.samples(variant, heights) else 0)
         try:
             return variants.from_draws(
                 variant, drawn, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,

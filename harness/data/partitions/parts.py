@@ -23,10 +23,10 @@ from harness.identity import file_digest
 
 ROWS, BYTES = 1 << 16, 64 << 20  # a part is full at so many rows, or so many bytes of text in memory
 AT = "at"  # column: where a row is in the order of all rows, in parts that are not in that order
-Numbers = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 
 
-class Spread(Protocol):
+class Machines(Protocol):
     """Does work on many machines. What it takes and gives is small, or is in files that all of them see."""
 
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
@@ -69,7 +69,7 @@ class Part:
             raise StepError(f"{self.file.path} is damaged: delete its artifact's folder and run again")
         return pl.read_parquet(self.file.path, columns=None if columns is None else list(columns), glob=False)
 
-    def at(self) -> Numbers:
+    def at(self) -> RowNumbers:
         """Return where each row is in the order of all."""
         if self.first is None:
             return self.read([AT])[AT].to_numpy()
@@ -126,23 +126,23 @@ def filled(tables: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(held)
 
 
-def starts(parts: Sequence[Part]) -> Numbers:
+def starts(parts: Sequence[Part]) -> RowNumbers:
     """Return how many rows come before each part, and how many there are in all."""
     return np.cumsum([0, *(part.rows for part in parts)])
 
 
 def together(
-    spread: Spread, parts: Sequence[Part], work: Callable[[Part], pl.DataFrame]
-) -> tuple[pl.DataFrame, Numbers]:
+    machines: Machines, parts: Sequence[Part], work: Callable[[Part], pl.DataFrame]
+) -> tuple[pl.DataFrame, RowNumbers]:
     """Return a table of something small of all rows, in their order, and the number of each through all parts."""
-    table = pl.concat(spread.map(work, parts))
+    table = pl.concat(machines.map(work, parts))
     if all(part.first is not None for part in parts):
         return table, np.arange(table.height)
     order = np.concatenate([part.at() for part in parts]).argsort(kind="stable")
     return table[order], order
 
 
-def places(parts: Sequence[Part], numbers: Numbers) -> list[tuple[int, Numbers, Numbers]]:
+def places(parts: Sequence[Part], numbers: RowNumbers) -> list[tuple[int, RowNumbers, RowNumbers]]:
     """Say in which parts some rows are.
 
     Args:

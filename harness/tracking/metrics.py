@@ -16,7 +16,7 @@ EVALUATION = {"seconds": "evaluation_seconds", "tokens": "evaluation_tokens"}
 BESIDE = (STDERR, "/majority")  # numbers about a score that are not averaged over seeds
 
 
-def measured(run: RunView, declared: str) -> dict[str, float]:
+def run_metrics(run: RunView, declared: str) -> dict[str, float]:
     """Return every number of a run that has one value: scores by task and slice, size, cost.
 
     MLflow shows them in this order, and plots the first: the declared metric.
