@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from harness import answer, forecast
-from harness.forecast.cost import minutes
 from harness.forecast.power import PRIOR_CORRELATION, Noise, deciding, planning_noise, power, prior
+from harness.formats import duration
 from harness.records import Power
 from harness.statistics.paired import contrast
 from harness.statistics.power import minimum_effect
@@ -110,7 +110,7 @@ def test_epochs_count_the_rows_that_are_shown(fresh: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (89.9, "90 s"), (540, "9 min"), (7200, "2.0 h")])
 def test_times_are_said_as_people_do(seconds: float, text: str) -> None:
-    assert minutes(seconds) == text
+    assert duration(seconds) == text
 
 
 # ---------------------------------------------------------------------------------------------------------- power

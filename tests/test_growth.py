@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.decisions import Evidence, compare, decide
-from harness.decisions.evidence import explore, measure
+from harness.decisions.evidence import contrast_of, explore
 from harness.decisions.outcomes import flips, outcome, outcomes
 from harness.decisions.tasks import task_noise
 from harness.records import Growth
@@ -148,7 +148,7 @@ def named(values: np.ndarray) -> Scores:
 def test_a_main_effect_is_the_difference_of_means_with_noise_pooled_over_all_arms(ends: tuple[Any, Any]) -> None:
     """Against the textbook: the mean of m arms has 1/m of the residual mean square of the arm x seed table."""
     values = noise(9, 3, 50, np.random.default_rng(0))
-    found = measure(named(values), *ends, 0.05)
+    found = contrast_of(named(values), *ends, 0.05)
     assert found is not None
     up, down = ([int(name[1:]) for name in end] for end in ends)
     difference = values[up].mean(axis=0) - values[down].mean(axis=0)
@@ -165,16 +165,17 @@ def test_a_main_effect_is_the_difference_of_means_with_noise_pooled_over_all_arm
 
 def test_single_arms_are_compared_as_ever() -> None:
     made = named(noise(4, 3, 20, np.random.default_rng(1)))
-    assert measure(made, ("a0",), ("a1",), 0.05) == measure(made, "a0", "a1", 0.05) == contrast(made, "a0", "a1", 0.05)
-    assert measure(made, ("a0", "a1"), ("a1", "a2"), 0.05) is None  # an arm on both sides
-    assert measure(made, ("a0", "gone"), ("a1", "a2"), 0.05) is None
-    assert measure(made, "a0", "a0", 0.05) is None
+    of_ends = contrast_of(made, ("a0",), ("a1",), 0.05)
+    assert of_ends == contrast_of(made, "a0", "a1", 0.05) == contrast(made, "a0", "a1", 0.05)
+    assert contrast_of(made, ("a0", "a1"), ("a1", "a2"), 0.05) is None  # an arm on both sides
+    assert contrast_of(made, ("a0", "gone"), ("a1", "a2"), 0.05) is None
+    assert contrast_of(made, "a0", "a0", 0.05) is None
 
 
 def test_main_effects_of_nothing_are_found_one_time_in_twenty() -> None:
     rng = np.random.default_rng(2)
     studies = 1500
-    p = [measure(named(noise(5, 3, 60, rng)), ("a0", "a1"), ("a2", "a3"), 0.05) for _ in range(studies)]
+    p = [contrast_of(named(noise(5, 3, 60, rng)), ("a0", "a1"), ("a2", "a3"), 0.05) for _ in range(studies)]
     wrong = sum(one is not None and one.p is not None and one.p < 0.05 for one in p) / studies
     assert 0.02 < wrong < 0.068
 

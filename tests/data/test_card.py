@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from harness.data import embeddings
 from harness.data.card import Card, contamination, ledger, measure, render, variety
-from harness.data.card.html import percent
 from harness.data.card.language import UNCLEAR, language
 from harness.data.card.measure import _distribution
 from harness.data.rows import OVERLAP_SCHEMA, drops, frame
+from harness.formats import percent
 from harness.tokens import RowEncoder
 
 OPTIONAL = (

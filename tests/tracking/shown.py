@@ -16,15 +16,14 @@ from harness.records import (
     Decision,
     Decisions,
     MetricComparison,
-    Record,
     RunView,
-    StoredFile,
     StudyView,
     TaskScore,
     TrustCheck,
     VariantView,
 )
 from harness.store.integrity import RECORD, content
+from harness.store.record import Record, StoredFile
 
 STUDY_KEY = "5ca1ab1e5ca1ab1e"
 MEANS = {"baseline": 0.30, "verified": 0.41, "sums-160": 0.46}
