@@ -15,7 +15,8 @@ import polars as pl
 from harness.data import contamination, sources, variants
 from harness.data.operations.context import Untrainable
 from harness.data.rows import Built, pool_digest
-from harness.spec import Decontaminate, Source, Variant
+from harness.data.variants import DrawRequest
+from harness.spec import Decontaminate, Source
 
 PerRow = Callable[[pl.DataFrame], Sequence[Any]]  # of each row, as the model sees it
 
@@ -81,19 +82,7 @@ class Pools(Protocol):
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
         """Take out the rows that overlap an item (see ``decontaminate``)."""
 
-    def variant(
-        self,
-        variant: Variant,
-        pools: Mapping[str, Stored],
-        *,
-        seed: int,
-        match: str,
-        tokens: PerRow | None,
-        trained: PerRow | None,
-        perplexity: PerRow | None,
-        untrainable: Untrainable | None = None,
-        folder: Path,
-    ) -> Built:
+    def variant(self, asked: DrawRequest, pools: Mapping[str, Stored]) -> Built:
         """Draw a training set (see ``variants.build``)."""
 
 
@@ -130,29 +119,14 @@ class LocalPools:
         data = facts(built.rows.height, built.drops.height, kinds(rows, removed), kinds(built.rows, found), removed)
         return Pool(pool_digest(built.rows), data, {"rows": built.rows, "drops": built.drops, "overlaps": found})
 
-    def variant(
-        self,
-        variant: Variant,
-        pools: Mapping[str, Stored],
-        *,
-        seed: int,
-        match: str,
-        tokens: PerRow | None,
-        trained: PerRow | None,
-        perplexity: PerRow | None,
-        untrainable: Untrainable | None = None,
-        folder: Path,
-    ) -> Built:
+    def variant(self, asked: DrawRequest, pools: Mapping[str, Stored]) -> Built:
         """Draw a training set.
 
         Raises:
             RequestError: As ``variants.build`` does.
         """
         frames = {name: pool.table("rows") for name, pool in pools.items()}
-        return variants.build(
-            variant, frames, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,
-            untrainable=untrainable, folder=folder,
-        )  # fmt: skip
+        return variants.build(asked, frames)
 
 
 def facts(

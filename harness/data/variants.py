@@ -25,18 +25,34 @@ FIRST_TOKENS = 256  # rows whose tokens are counted at first; then as many again
 CountTokens = Callable[[pl.DataFrame], Sequence[int]]
 
 
-def build(
-    variant: Variant,
-    pools: Mapping[str, pl.DataFrame],
-    *,
-    seed: int,
-    match: str,
-    tokens: CountTokens | None = None,
-    trained: CountTokens | None = None,
-    perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
-    untrainable: Untrainable | None = None,
-    folder: Path | None = None,
-) -> Built:
+@dataclass(frozen=True)
+class DrawRequest:
+    """What is asked of the draw of a training set.
+
+    Attributes:
+        variant: With a mix.
+        seed: The run's.
+        match: With ``rows`` and ``tokens``, operations run over the whole pools before the draw, so that rows
+            they drop are replaced and the ledger names only drops among rows ranked above the last one taken.
+            Otherwise they run on the rows drawn, and an arm that drops is smaller.
+        tokens: Number of tokens of each row, for operations.
+        trained: Number of tokens of each row that training sees, for a mix in tokens; default: ``tokens``.
+        perplexity: Perplexity of each row under the base model.
+        untrainable: Why rows cannot be trained on, where operations changed them.
+        folder: Where the modules of functions are.
+    """
+
+    variant: Variant
+    seed: int
+    match: str
+    tokens: CountTokens | None = None
+    trained: CountTokens | None = None
+    perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None
+    untrainable: Untrainable | None = None
+    folder: Path | None = None
+
+
+def build(asked: DrawRequest, pools: Mapping[str, pl.DataFrame]) -> Built:
     """Draw a variant's rows and put them in order.
 
     Draws are nested (40 rows are a prefix of 160) and the same seed gives the rows two arms share the same
@@ -50,35 +66,15 @@ def build(
     shorter of two as near), so it is off by half a row at most.
 
     Args:
-        variant: With a mix.
+        asked: What is asked for.
         pools: The rows of every source of the mix.
-        seed: The run's.
-        match: With ``rows`` and ``tokens``, operations run over the whole pools before the draw, so that rows
-            they drop are replaced and the ledger names only drops among rows ranked above the last one taken.
-            Otherwise they run on the rows drawn, and an arm that drops is smaller.
-        tokens: Number of tokens of each row, for operations.
-        trained: Number of tokens of each row that training sees, for a mix in tokens; default: ``tokens``.
-        perplexity: Perplexity of each row under the base model.
-        untrainable: Why rows cannot be trained on, where operations changed them.
-        folder: Where the modules of functions are.
 
     Raises:
         RequestError: A source has fewer rows or tokens than asked for, an operation cannot be done, or
             nothing is left.
     """
-    heights = {name: pools[name].height for name in variant.counts()}
-    drawn = InMemory.of(pools, seed if samples(variant, heights) else 0, list(heights))
-    return from_draws(
-        variant,
-        drawn,
-        seed=seed,
-        match=match,
-        tokens=tokens,
-        trained=trained,
-        perplexity=perplexity,
-        untrainable=untrainable,
-        folder=folder,
-    )
+    heights = {name: pools[name].height for name in asked.variant.counts()}
+    return from_draws(asked, InMemory.of(pools, asked.seed if samples(asked.variant, heights) else 0, list(heights)))
 
 
 class Draws(Protocol):
@@ -138,37 +134,30 @@ class InMemory:
         return of_source if below is None else of_source.filter(pl.col(RANK) < below)
 
 
-def from_draws(
-    variant: Variant,
-    drawn: Draws,
-    *,
-    seed: int,
-    match: str,
-    tokens: CountTokens | None = None,
-    trained: CountTokens | None = None,
-    perplexity: Callable[[pl.DataFrame], Sequence[float]] | None = None,
-    untrainable: Untrainable | None = None,
-    folder: Path | None = None,
-) -> Built:
+def from_draws(asked: DrawRequest, drawn: Draws) -> Built:
     """Take a variant's rows from draws with its seed; all else is as in ``build``.
 
     Raises:
         RequestError: As ``build`` does.
     """
+    variant = asked.variant
     counts, pools = variant.counts(), dict(drawn.heights)
     for name in counts:
         if not pools[name]:
             raise RequestError(f"{name}: the pool has no rows. Nothing was started.")
-    seed = seed if samples(variant, pools) else 0
-    context = operations.Context(" + ".join(counts), seed, folder, tokens, perplexity, untrainable)
+    seed = asked.seed if samples(variant, pools) else 0
+    context = operations.Context(
+        " + ".join(counts), seed, asked.folder, asked.tokens, asked.perplexity, asked.untrainable
+    )
     chain = operations.trainable.of_variant(variant.operations, context)
-    if match in ("rows", "tokens"):
+    counted = asked.trained or asked.tokens
+    if asked.match in ("rows", "tokens"):
         left = drawn.operated(chain, context)
-        taken = {name: _take(variant, name, left, pools[name], trained or tokens) for name in counts}
+        taken = {name: _take(variant, name, left, pools[name], counted) for name in counts}
         rows = pl.concat(taken.values())
         lost = pl.concat(left.lost(name, _missed(taken[name], counts[name])) for name in counts)
     else:
-        rows = pl.concat(_take(variant, name, drawn, pools[name], trained or tokens) for name in counts)
+        rows = pl.concat(_take(variant, name, drawn, pools[name], counted) for name in counts)
         rows, lost = _operate(rows, chain, context)
     rows = rows.select(SCHEMA.names())
     rows, lost = rows[ranked(rows, seed, "order")], lost.select(DROP_SCHEMA.names())

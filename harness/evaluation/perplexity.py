@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from harness.errors import StepError
+from harness.positions import head_at
 from harness.tokens import IGNORED, Encoded
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}  # padded tokens per forward pass
@@ -45,13 +46,8 @@ def _mean_losses(model: Any, batch: Sequence[Encoded]) -> list[float]:
     ids = torch.tensor([[*one.input_ids, *[0] * (width - len(one.input_ids))] for one in batch], device=model.device)
     labels = torch.tensor([[*one.labels, *[IGNORED] * (width - len(one.labels))] for one in batch])[:, 1:]
     rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns],))
-    try:
-        with torch.no_grad():
-            logits = model(ids, use_cache=False).logits.float()
-    finally:
-        hook.remove()
+    with head_at(model, (rows, columns)), torch.no_grad():
+        logits = model(ids, use_cache=False).logits.float()
     targets = labels[rows, columns].to(logits.device)
     losses = (logits.logsumexp(-1) - logits.gather(1, targets[:, None])[:, 0]).cpu()
     totals = torch.zeros(len(batch)).index_add_(0, rows, losses)

@@ -16,6 +16,7 @@ from transformers.utils import chat_template_utils
 from harness.errors import RequestError, StepError
 from harness.evaluation.attention import reach
 from harness.evaluation.trees import TokenIds, Tree, batches, plant, shared
+from harness.positions import head_at
 from harness.spec import DATE
 from harness.templates import compiled, failed
 
@@ -180,14 +181,9 @@ class Scorer(HFLM):  # type: ignore[misc]
     def _cache(self, prefix: TokenIds) -> Any:
         if not prefix:
             return None
-        with torch.no_grad():
-            inputs = torch.tensor([prefix], device=self.device)
-            head = self.model.get_output_embeddings()
-            hook = head.register_forward_pre_hook(lambda module, args: (args[0][:, -1:],))
-            try:
-                cache = self.model(inputs, use_cache=True).past_key_values
-            finally:
-                hook.remove()
+        inputs = torch.tensor([prefix], device=self.device)
+        with head_at(self.model, (slice(None), slice(-1, None))), torch.no_grad():
+            cache = self.model(inputs, use_cache=True).past_key_values
         self.tokens += len(prefix)
         return cache
 
@@ -260,13 +256,8 @@ class Scorer(HFLM):  # type: ignore[misc]
         rows = [row for row, nodes, _ in continuations for _ in nodes]
         columns = [node for _, nodes, _ in continuations for node in nodes]
         targets = torch.tensor([token for _, _, tokens in continuations for token in tokens], device=self.device)
-        head = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns],))
-        try:
-            with torch.no_grad():
-                logits = self.model(inputs, **options).logits.float()
-        finally:
-            hook.remove()
+        with head_at(self.model, (rows, columns)), torch.no_grad():
+            logits = self.model(inputs, **options).logits.float()
         self.tokens += sum(len(tree.tokens) for tree in batch)
         self.scored += len(targets)
         logprobs = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1)

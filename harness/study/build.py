@@ -248,6 +248,7 @@ class Builder:
 
     def _rows(self, name: str, variant: Variant, pools: dict[str, Output], seed: int) -> Output:
         from harness.data.operations import trainable
+        from harness.data.variants import DrawRequest
 
         assert variant.mix is not None
         used = {source: pools[source] for source in variant.mix}
@@ -271,15 +272,17 @@ class Builder:
         def build() -> Output:
             with _of_variant(name):
                 built = self.pools.variant(
-                    variant,
+                    DrawRequest(
+                        variant,
+                        drawn,
+                        self.study.match,
+                        self.encoding.tokens,
+                        self.encoding.trained,
+                        self.encoding.perplexity,
+                        self.encoding.untrainable,
+                        self.loaded.model_folder,
+                    ),
                     used,
-                    seed=drawn,
-                    match=self.study.match,
-                    tokens=self.encoding.tokens,
-                    trained=self.encoding.trained,
-                    perplexity=self.encoding.perplexity,
-                    untrainable=self.encoding.untrainable,
-                    folder=self.loaded.model_folder,
                 )
             return _variant_output(step, built)
 

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from harness.positions import head_at
 from harness.spec import Recipe
 from harness.tokens import IGNORED, Encoded
 
@@ -56,13 +57,8 @@ class _LabelTokenTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         labels = inputs["labels"][:, 1:]
         rows, positions = (labels != IGNORED).nonzero(as_tuple=True)
-        # The head sees the scored positions only; whatever else the model does to its logits stays in place.
-        head = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda module, args: (args[0][rows, positions],))
-        try:
+        with head_at(self.model, (rows, positions)):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        finally:
-            hook.remove()
         total = cross_entropy(outputs.logits.float(), labels[rows, positions], reduction="sum")
         loss = total / (len(rows) if num_items_in_batch is None else num_items_in_batch)
         return (loss, outputs) if return_outputs else loss

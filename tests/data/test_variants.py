@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness.data.rows import SCHEMA, content_digest, frame
-from harness.data.variants import build, random_subset, samples
+from harness.data import variants
+from harness.data.rows import SCHEMA, Built, content_digest, frame
+from harness.data.variants import DrawRequest, random_subset, samples
 from harness.errors import RequestError
 from harness.spec import Variant
 
@@ -33,6 +34,11 @@ HEIGHTS = {"a": 60, "b": 40}
 
 def variant(mix: dict[str, Any], *operations: Any, **more: Any) -> Variant:
     return Variant.model_validate({"mix": mix, "operations": operations, **more})
+
+
+def build(asked: Variant, pools: dict[str, pl.DataFrame], **more: Any) -> Built:
+    """Draw a training set; the rest of what is asked for by name."""
+    return variants.build(DrawRequest(asked, **more), pools)
 
 
 def length(rows: pl.DataFrame) -> list[int]:

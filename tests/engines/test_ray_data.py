@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.data.pools import LocalPools
+from harness.data.variants import DrawRequest
 from harness.engines.config import RayConfig
 from harness.errors import RequestError, StepError
 from harness.spec import Decontaminate, Source, Variant
@@ -69,10 +70,8 @@ def test_ray_data_makes_what_memory_makes(pools: Any, tmp_path: Path, told: list
     same(*clean)
     for match in ("steps", "rows"):
         variant = Variant.model_validate({"mix": {"s": 100}, "operations": ["clean", {"dedupe": {"method": "near"}}]})
-        options: Any = {
-            "seed": 3, "match": match, "tokens": None, "trained": None, "perplexity": None, "folder": tmp_path
-        }  # fmt: skip
-        one, two = (p.variant(variant, {"s": Made(c)}, **options) for p, c in zip((local, pools), clean, strict=True))
+        asked = DrawRequest(variant, seed=3, match=match, folder=tmp_path)
+        one, two = (p.variant(asked, {"s": Made(c)}) for p, c in zip((local, pools), clean, strict=True))
         assert two.rows.equals(one.rows)
         assert two.drops.equals(one.drops)
     scratch = pools.scratch

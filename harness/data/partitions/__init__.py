@@ -24,11 +24,12 @@ from harness.data.operations.context import Untrainable
 from harness.data.partitions.chain import Work, operate, refuse_whole_only, stages
 from harness.data.partitions.contamination import decontaminated
 from harness.data.partitions.draws import PartitionedDraws
+from harness.data.partitions.ingest import Reader, read
 from harness.data.partitions.parts import Machines, Part, joined, of_files
-from harness.data.partitions.sources import Reader, read
 from harness.data.pools import PerRow, Pool, Stored
 from harness.data.rows import Built, chained, drops
-from harness.spec import Decontaminate, Source, Variant
+from harness.data.variants import DrawRequest
+from harness.spec import Decontaminate, Source
 
 __all__ = ["Machines", "PartitionedPools"]
 
@@ -100,33 +101,19 @@ class PartitionedPools:
         """Take out the rows that overlap an item."""
         return decontaminated(self.machines, self._parts(source), items, rule, self._folder())
 
-    def variant(
-        self,
-        variant: Variant,
-        pools: Mapping[str, Stored],
-        *,
-        seed: int,
-        match: str,
-        tokens: PerRow | None,
-        trained: PerRow | None,
-        perplexity: PerRow | None,
-        untrainable: Untrainable | None = None,
-        folder: Path,
-    ) -> Built:
+    def variant(self, asked: DrawRequest, pools: Mapping[str, Stored]) -> Built:
         """Draw a training set; it has to fit into memory, the pools have not.
 
         Raises:
             RequestError: As ``variants.build`` does.
         """
-        parts = {name: self._parts(pools[name]) for name in variant.counts()}
+        parts = {name: self._parts(pools[name]) for name in asked.variant.counts()}
         heights = {name: sum(part.rows for part in some) for name, some in parts.items()}
         work = self._folder()
-        drawn = PartitionedDraws.of(self.machines, work, parts, seed if variants.samples(variant, heights) else 0)
+        seed = asked.seed if variants.samples(asked.variant, heights) else 0
+        drawn = PartitionedDraws.of(self.machines, work, parts, seed)
         try:
-            return variants.from_draws(
-                variant, drawn, seed=seed, match=match, tokens=tokens, trained=trained, perplexity=perplexity,
-                untrainable=untrainable, folder=folder,
-            )  # fmt: skip
+            return variants.from_draws(asked, drawn)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.data.partitions import PartitionedPools, parts
 from harness.data.pools import File, LocalPools, Pool
+from harness.data.variants import DrawRequest
 from harness.errors import RequestError
 from harness.records import ITEM_COLUMNS
 from harness.spec import Decontaminate, Source, Variant
@@ -198,11 +199,9 @@ def test_variants(
         except RequestError:
             return  # all rows are bad
     variant = Variant.model_validate(mix)
-    options: Any = {
-        "seed": seed, "match": match, "tokens": tokens, "trained": None, "perplexity": None, "folder": tmp_path
-    }  # fmt: skip
-    local = outcome(lambda: LocalPools().variant(variant, {n: one for n, (one, _) in pools.items()}, **options))
-    other = outcome(lambda: parted.variant(variant, {n: two for n, (_, two) in pools.items()}, **options))
+    asked = DrawRequest(variant, seed=seed, match=match, tokens=tokens, folder=tmp_path)
+    local = outcome(lambda: LocalPools().variant(asked, {n: one for n, (one, _) in pools.items()}))
+    other = outcome(lambda: parted.variant(asked, {n: two for n, (_, two) in pools.items()}))
     if isinstance(local, str) or isinstance(other, str):
         assert other == local
         return
