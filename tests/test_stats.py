@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import stats
+from harness import formats, stats
 from harness.errors import RequestError
 from harness.records import ScoreComparison
 from tests.command import harness
@@ -167,3 +167,17 @@ def test_the_example_in_the_documentation_is_true() -> None:
 
     assert doctest.testmod(stats).attempted == 3
     assert doctest.testmod(stats).failed == 0
+
+
+def test_it_prints_as_the_command_does_and_shows_itself_in_a_notebook(tmp_path: Path) -> None:
+    file = lines(made(), tmp_path / "<scores>.jsonl")
+    found = stats.compare(file, "plain", smallest_effect=0.05)
+    options = ("--scores", file.name, "--baseline", "plain", "--smallest-effect", "0.05")
+    printed = harness("stats", "compare", *options, cwd=tmp_path)
+    assert printed.out.split() == str(found).replace(str(file), file.name).split()
+    shown = found._repr_html_()
+    assert "&lt;scores&gt;" in shown
+    assert "<scores>" not in shown
+    for arm in found.arms:
+        assert arm.verdict in shown
+        assert formats.effect(arm.effect, arm.ci) in shown

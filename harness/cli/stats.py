@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import formats
 from harness.cli.arguments import AsJson, print_json
 from harness.cli.schemas import json_schema
 from harness.terminal.working import working
 
 if TYPE_CHECKING:
-    from harness.records import ScoreComparison
+    pass
 
 app = typer.Typer(no_args_is_help=True, help="Judge scores of any other tool: paired, with seed and item noise.")
 
@@ -42,6 +41,8 @@ def compare(
     """
     from harness import stats
     from harness.errors import Asked
+    from harness.terminal import scores as scores_table
+    from harness.terminal import tables
 
     options = {
         "scores": "--scores",
@@ -54,44 +55,4 @@ def compare(
     if json:
         print_json(found.model_dump(mode="json"))
     else:
-        show(found)
-
-
-def show(found: ScoreComparison) -> None:
-    """Print what to know first, then the verdicts, what the usual tests would have said, and the slices."""
-    from harness.terminal import tables
-
-    out = tables.console()
-    size = f"{formats.plural(len(found.seeds), 'seed')} x {formats.plural(found.items, 'item')}"
-    groups = f" in {formats.plural(found.groups, 'group')}" if found.groups else ""
-    title = f"{tables.markup(found.scores)} · baseline {tables.markup(found.baseline)} {found.baseline_mean:.3f}"
-    out.print(f"[bold]{title}[/bold] · {size}{groups}")
-    for note in found.notes:
-        out.print("Note: " + tables.markup(note))
-    out.print()
-    rows = []
-    for arm in found.arms:
-        style = tables.VERDICT_STYLE[arm.verdict]
-        rows.append(
-            [
-                tables.markup(arm.arm) + (" (noisier)" if arm.noisier else ""),
-                f"[{style}]{arm.verdict}[/{style}]",
-                formats.effect(arm.effect, arm.ci),
-                formats.probability(arm.p_adjusted),
-                formats.probability(arm.naive_z_p),
-                formats.probability(arm.naive_t_p),
-                tables.markup(arm.reason + (f"; {arm.resolve}" if arm.resolve else "")),
-            ]
-        )
-    columns = [
-        ("Arm", "left"), ("Verdict", "left"), (f"Effect ({1 - found.alpha:.0%} interval)", "left"),
-        ("p (Holm)", "right"), ("unpaired z says", "right"), ("items-only t says", "right"), ("Why", "left"),
-    ]  # fmt: skip
-    out.print(tables.table(columns, rows, escaped=False))
-    out.print()
-    tables.show_slices(out, found.slices)
-    share = found.noise.get("seed_share")
-    if share is not None:
-        sds = (("seed_sd", "seed"), ("item_sd", "item"), ("residual_sd", "residual"))
-        split = ", ".join(f"{name} SD {found.noise[key]:.3f}" for key, name in sds if found.noise.get(key) is not None)
-        out.print(f"Noise of a difference: seeds {share:.0%}, items {1 - share:.0%} ({split})")
+        scores_table.show(found, tables.console())

@@ -54,6 +54,27 @@ class Opened(Protocol):
         """Write the data that was built to the store."""
 
 
+class Pair(ArmEffect):
+    """One variant against another; it prints in a line, and shows itself in a notebook."""
+
+    def __str__(self) -> str:
+        """Return the effect with its interval and p-value, and what it rests on."""
+        from harness.terminal.scores import pair
+
+        return f"{self.variant}: " + ", ".join(f"{heading} {said}" for heading, said in pair(self))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Return the same in the report's look."""
+        from harness.report.html import tabled
+        from harness.terminal.scores import pair
+
+        lines = pair(self)
+        return tabled(self.variant, [(heading, "left") for heading, _ in lines], [[said for _, said in lines]])
+
+
 class Answer:
     """What a study found, as its store shows it.
 
@@ -198,7 +219,7 @@ class Answer:
 
     # ------------------------------------------------------------------------------------------------------- more
 
-    def compare(self, variant: str, other: str = "baseline") -> ArmEffect:
+    def compare(self, variant: str, other: str = "baseline") -> Pair:
         """Compare any two variants on the declared metric, on the items that decide.
 
         The seed noise of all arms counts, as in the study's own comparison. Exploratory: nobody registered it.
@@ -226,7 +247,7 @@ class Answer:
                 raise RequestError(f"{name} has no result at every seed of the baseline: {self.progress}")
         assert scores is not None
         found = contrast(scores, variant, other, rule.alpha)
-        return ArmEffect(
+        return Pair(
             variant=f"{variant} - {other}",
             effect=found.effect,
             se=found.se,

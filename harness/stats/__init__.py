@@ -15,7 +15,7 @@ from harness.errors import Asked, RequestError
 if TYPE_CHECKING:
     import polars as pl
 
-    from harness.records import ScoreComparison
+    from harness.stats.compared import Compared
 
 __all__ = ["compare"]
 
@@ -26,7 +26,7 @@ def compare(
     *,
     alpha: float = 0.05,
     smallest_effect: float | None = None,
-) -> ScoreComparison:
+) -> Compared:
     """Compare each arm with the baseline: paired by seed and item, higher scores being better.
 
     Args:
@@ -42,6 +42,7 @@ def compare(
     Returns:
         A verdict (ADOPT, NEUTRAL, REJECT, INCONCLUSIVE), the effect with its interval and the p values for each arm,
         the effects by slice, and what to know before believing them (``notes``). Effects are in the unit of the scores.
+        It prints as the command prints, and shows itself in a notebook.
 
     Raises:
         RequestError: A parameter is none, or the scores cannot be paired; the message names the line or row.
@@ -59,13 +60,14 @@ def compare(
     return judged(scores, baseline, alpha, smallest_effect, Asked())
 
 
-def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | None, asked: Asked) -> ScoreComparison:
+def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | None, asked: Asked) -> Compared:
     """Return what ``compare`` does, with messages that name the parameters as the caller knows them.
 
     Raises:
         RequestError: As ``compare``.
     """
     from harness.decisions.table import judge
+    from harness.stats.compared import Compared
     from harness.stats.table import read_scores
 
     if not _between(alpha, 0.5):
@@ -74,11 +76,12 @@ def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | No
         raise RequestError(f"{asked('smallest_effect')}: {_shown(smallest_effect)} is not above 0")
     baseline = str(baseline)  # arms may be numbers, and are named by text
     read = read_scores(scores, baseline, asked)
-    return judge(
+    found = judge(
         read.scores, baseline, float(alpha), smallest_effect,
         source=str(scores) if isinstance(scores, str | Path) else "in memory",
         item_slices=read.slices, left_out=read.left_out, notes=read.notes,
     )  # fmt: skip
+    return Compared.model_construct(**dict(found))
 
 
 def _is_number(value: Any) -> bool:

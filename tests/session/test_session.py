@@ -15,6 +15,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import harness
+from harness import formats
 from harness.errors import RequestError, StepError
 from harness.loading import load_study
 from harness.session.answer import Answer
@@ -95,6 +96,10 @@ def test_any_two_variants_are_compared(done: Path) -> None:
     assert back.ci == pytest.approx((-there.ci[1], -there.ci[0]))
     with pytest.raises(RequestError, match=r'the study has no variant "verifed"\. Did you mean "verified"\?'):
         found.compare("verifed")
+    assert str(there).startswith("sums-16 - verified: Effect ")
+    shown = there._repr_html_()
+    assert "sums-16 - verified" in shown
+    assert formats.effect(there.effect, there.ci) in shown
     with pytest.raises(RequestError, match="compared with itself"):
         found.compare("aa", "aa")
 
