@@ -31,13 +31,11 @@ class Artifact:
     Attributes:
         folder: Where its files are, or where copies of them come to be.
         record: What it is.
-        location: Where its files are kept, for people and other programs; the same on every machine.
         fetch: Brings files into the folder, where they are kept elsewhere.
     """
 
     folder: Path
     record: Record
-    location: str
     fetch: Callable[[Artifact, Sequence[str]], None] | None = field(default=None, repr=False, compare=False)
 
     def checked(self, *names: str) -> Path:

@@ -69,6 +69,10 @@ class Store:
         """What another process opens this store by."""
         return str(self.root)
 
+    def location_of(self, folder: Path) -> str:
+        """Return where the files of an artifact are kept, for people and other programs; the same on every machine."""
+        return str(folder)
+
     def reach(self) -> None:
         """Make sure that the place can be asked what is there: a folder can."""
 
@@ -103,7 +107,7 @@ class Store:
         return self._artifact(folder, record)
 
     def _artifact(self, folder: Path, record: Record) -> Artifact:
-        return Artifact(folder, record, str(folder))
+        return Artifact(folder, record)
 
     def _first(self, kind: str, key: str, names: list[str]) -> Artifact | None:
         """Return the artifact among folders: the oldest, where drivers of two studies published one each."""

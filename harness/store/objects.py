@@ -62,6 +62,11 @@ class ObjectStore(Store):
         """What another process opens this store by."""
         return self.url
 
+    def location_of(self, folder: Path) -> str:
+        """Return where the files of an artifact are kept, for people and other programs; the same on every machine."""
+        record = self._read(folder)
+        return f"{self.url}/{self._place(folder)}" + (f"/{record.seal[:PREFIX]}" if record else "")
+
     def reach(self) -> None:
         """Make sure that the place can be asked what is there.
 
@@ -107,7 +112,7 @@ class ObjectStore(Store):
         return super().failure(key)
 
     def _artifact(self, folder: Path, record: Record) -> Artifact:
-        return Artifact(folder, record, f"{self.url}/{self._place(folder)}/{record.seal[:PREFIX]}", self._fetch)
+        return Artifact(folder, record, self._fetch)
 
     def _folders(self, kind: str) -> list[Path]:
         names = sorted(name for names in self._listing(kind).values() for name in names)

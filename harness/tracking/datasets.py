@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.records import ITEM_COLUMNS, ROW_COLUMNS, RunView, StudyView, VariantView
-from harness.store import artifact_in
+from harness.store import located
 from harness.tracking.entry import Dataset
 
 HUB = "https://huggingface.co/datasets"
@@ -36,7 +37,7 @@ def suite(view: StudyView) -> Dataset:
 
 def location(folder: str | None) -> str:
     """Return where an artifact is kept; nothing where there is none."""
-    return artifact_in(folder).location if folder else ""
+    return located(Path(folder).parent.parent).location_of(Path(folder)) if folder else ""
 
 
 def source_place(source: Mapping[str, Any]) -> str:
