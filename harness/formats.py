@@ -88,7 +88,7 @@ def p_value(p: float) -> str:
 def duration(seconds: float) -> str:
     """Write a time: ``40 s``, ``9 min``, ``3.2 h``."""
     if seconds < 90:
-        return f"{round(seconds) or math.ceil(seconds)} s"  # what takes time is not said to take none
+        return f"{seconds:.0f} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
