@@ -1,7 +1,7 @@
 """Rows: where they come from, what is done to them, and the training sets they make.
 
-``decontaminate`` and ``dedupe`` take rows in memory or in files, without a study. They are read in when they are first
-asked for: neither torch nor polars comes with ``import harness.data``.
+``decontaminate`` and ``dedupe`` take rows in memory or in files, without a study. They are imported at first use:
+``import harness.data`` imports neither torch nor polars.
 """
 
 from __future__ import annotations

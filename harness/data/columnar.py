@@ -1,4 +1,4 @@
-"""JSON lines as whole columns, where every line is plainly good: what reading them one by one gives, but faster."""
+"""Reads JSON lines as whole columns if no line needs a closer look: the same result as line by line, but faster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.data.fields import CLOSER, NULLABLE, Template
 from harness.data.reading import Block
 from harness.records import CONTENT_COLUMNS
 
-SAYS_SOMETHING = r"[^\s\x1c-\x1f]"  # a character that Python's str.strip leaves
+SAYS_SOMETHING = r"[^\s\x1c-\x1f]"  # a character that Python's str.strip does not remove
 LARGEST = 1 << 30  # bytes; Arrow counts in 32 bits
 MOST_BRACKETS = 500
 
@@ -24,7 +24,7 @@ def fields(
 
     Args:
         block: The lines.
-        templates: By canonical field. Messages, preferences and answers always need a closer look.
+        templates: Canonical field -> template. Messages, preferences and answers always need a closer look.
         columns: Further columns to carry along.
         texts: Columns that hold text in the file's first record, and so probably everywhere.
 
@@ -69,10 +69,10 @@ def _parts(templates: Mapping[str, Template]) -> list[tuple[str, str | None]]:
 
 
 def _parsed(raw: bytes, texts: set[str]) -> pl.DataFrame | None:
-    """Return what Arrow's strict parser reads, if it cannot have read it in another way than line by line.
+    """Return the table that Arrow's strict parser reads; None if reading line by line could give another result.
 
-    It refuses keys that are there twice and values of another type. It does not look at line breaks, UTF-8 and NaN:
-    an object that ends with a line can only be followed by one that begins the next line.
+    Arrow refuses duplicate keys and values of another type. It does not check line breaks, UTF-8 and NaN, so this
+    function does: each line must begin with ``{`` and end with ``}``.
     """
     import pyarrow as pa
     import pyarrow.json as arrow_json
@@ -110,7 +110,7 @@ def _parsed(raw: bytes, texts: set[str]) -> pl.DataFrame | None:
 
 def _rendered(template: Template, there: Sequence[str]) -> pl.Expr:
     pieces: list[Any] = []
-    begun: pl.Expr | None = None  # whether anything is written so far; None: something is
+    begun: pl.Expr | None = None  # whether the text so far is not empty; None: it never is
     for place, (literal, column) in enumerate(template.parts):
         before = pl.lit(literal)
         if place and begun is not None:
@@ -127,7 +127,7 @@ def _rendered(template: Template, there: Sequence[str]) -> pl.Expr:
 
 
 def _member(column: pl.Series, raw: bytes) -> pl.Series | None:
-    """Return ``"name":value`` of every row, spelled as Python spells it."""
+    """Return the JSON member ``"name":value`` of every row, spelled as Python spells it; None if that is unknown."""
     name = pl.Series([column.name]).to_frame("name").select(pl.struct("name").struct.json_encode()).item()
     if column.dtype == pl.String:
         objects = column.to_frame().select(pl.struct(column.name).struct.json_encode()).to_series()
@@ -148,7 +148,7 @@ def _number(column: pl.Series, raw: bytes) -> pl.Series | None:
     if column.dtype != pl.Float64:
         return None
     whole = column.round(0) == column
-    if whole.any():  # written 1 or 1.0? Arrow does not tell
+    if whole.any():  # Arrow does not keep whether 1 or 1.0 is written
         written = rb'"%s"[ \t]*:[ \t]*-?\d+[ \t]*[,}]' % re.escape(column.name.encode())
         if b"\\u" in raw or re.search(written, raw):
             return None

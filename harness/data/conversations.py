@@ -12,14 +12,14 @@ from harness.data.values import BadRow, kind, text
 from harness.errors import did_you_mean
 
 Messages = list[dict[str, str]]
-# In any case; what ShareGPT, OpenAI, OpenAssistant, Gemma and LLaMA-Factory call them.
+# Names of roles, in any case, as ShareGPT, OpenAI, OpenAssistant, Gemma and LLaMA-Factory write them.
 ROLES = {
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "model": "assistant",
     "system": "system", "developer": "system",
     "tool": "tool", "observation": "tool", "function": "tool", "ipython": "tool", "tool_response": "tool",
 }  # fmt: skip
-CALLERS = ("function_call", "tool_call")  # roles of a message that is nothing but the call of a tool
+CALLERS = ("function_call", "tool_call")  # roles of a message that only calls a tool
 CALLS = ("tool_calls", "function_call")  # members of a message that hold such calls
 READ = {"role", "content", "from", "value", "weight", *CALLS}  # members of a message that are looked at
 TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \t]?")
@@ -29,11 +29,11 @@ def messages(value: Any, what: str) -> Messages:
     """Return a conversation (role and content, or ShareGPT's from and value; or its JSON) as a list of {role, content}.
 
     Args:
-        value: A list of messages, one message, or the JSON of either. What is null in a message is as good as absent.
-        what: What errors call it.
+        value: A list of messages, one message, or the JSON of either. A null member of a message counts as absent.
+        what: Name of the value in errors.
 
     Raises:
-        BadRow: It is no conversation that can be trained on.
+        BadRow: The value is no conversation that can be trained on.
     """
     listed = _listed(value, what)
     if (plain := _plain_messages(listed)) is not None:
@@ -41,16 +41,16 @@ def messages(value: Any, what: str) -> Messages:
     read = [_message(message, f"{what}[{index}]") for index, message in enumerate(listed)]
     if not any(message["content"].strip() for message in read):
         raise BadRow(f'"{what}" is empty')
-    if _weight(listed[-1], f"{what}[{len(listed) - 1}]") == 0:  # of other answers nothing is learned anyway
+    if _weight(listed[-1], f"{what}[{len(listed) - 1}]") == 0:  # only the last answer is learned
         raise BadRow(f"{what}[{len(listed) - 1}].weight is 0, so the last answer, the only one learned, is not to be")
     return read
 
 
 def said(value: Any, what: str) -> str:
-    """Return all the text of a conversation, whoever says it and whatever tools are called, to compare with others.
+    """Return all text of a conversation, of every role and with calls of tools, to compare it with other rows.
 
     Raises:
-        BadRow: It is no conversation at all, or says nothing.
+        BadRow: The value is no conversation, or has no text.
     """
     parts = []
     for index, message in enumerate(_listed(value, what)):
@@ -76,7 +76,10 @@ def transcript(written: str) -> Messages | None:
 
 
 def is_conversation(value: Any) -> bool:
-    """Tell whether a value is messages, or JSON of them, by who speaks; roles nobody knows are told row by row."""
+    """Return whether a value is messages, or their JSON: whether any message names who speaks.
+
+    Unknown roles are reported later, row by row.
+    """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         value, _ = parse(value)
     listed = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
@@ -85,7 +88,7 @@ def is_conversation(value: Any) -> bool:
 
 
 def turns(value: Any) -> str | None:
-    """Return earlier turns as lines of text: pairs of question and answer, or messages; None if it is neither."""
+    """Return earlier turns as lines of text; None if the value is neither pairs of question and answer nor messages."""
     if not isinstance(value, list):
         return None
     if all(isinstance(pair, list | tuple) and all(isinstance(one, str) for one in pair) for pair in value):
@@ -96,7 +99,7 @@ def turns(value: Any) -> str | None:
 
 
 def members(value: Any) -> set[str]:
-    """Return the members of a conversation's messages that say something and are not looked at."""
+    """Return the names of members of messages that hold a value and are not read."""
     listed = value if isinstance(value, list) else [value]
     objects = [one for one in listed if isinstance(one, dict)]
     return {str(name) for one in objects for name, held in one.items() if held not in (None, "", [])} - READ
@@ -117,7 +120,7 @@ def _listed(value: Any, what: str) -> Sequence[Any]:
 
 
 def _given(message: Any, what: str) -> Mapping[str, Any]:
-    """Return what a message says: in Arrow every message has the members that any has, null where it has none."""
+    """Return the members of a message that are not null: Arrow gives every message the members that any has."""
     if not isinstance(message, dict):
         raise BadRow(f"{what} is not an object with role and content")
     return {name: held for name, held in message.items() if held is not None}
@@ -138,7 +141,7 @@ def _message(message: Any, what: str) -> dict[str, str]:
 
 
 def _content(value: Any, what: str) -> str:
-    """Return a message's text; parts of it are joined where all are text."""
+    """Return a message's text; a list of text parts is joined."""
     if not isinstance(value, list) or not value:
         return text(value, what)
     parts = []
@@ -151,7 +154,7 @@ def _content(value: Any, what: str) -> str:
 
 
 def _weight(message: Mapping[str, Any], what: str) -> float:
-    """Return what a message counts in training."""
+    """Return the weight of a message in training: 0 or 1."""
     weight = message.get("weight")
     if weight is None:
         return 1
@@ -161,7 +164,7 @@ def _weight(message: Mapping[str, Any], what: str) -> float:
 
 
 def _plain_messages(value: Sequence[Any]) -> Messages | None:
-    """Return a conversation in which nothing is odd, as nearly all are; else None."""
+    """Return the messages of a conversation without oddities, as nearly all are; else None."""
     read = []
     for message in value:
         if type(message) is not dict or len(message) != 2:

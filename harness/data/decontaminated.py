@@ -66,7 +66,7 @@ def decontaminate(
             in any layout that a source of a study may have. A column ``id`` names the rows.
         items: Eval items, given in the same ways: ``text`` (or ``question``), and perhaps ``id``, ``task``, ``answer``
             and ``choices``; or rows of any layout.
-        ngram: Words in a row that are evidence, from 3 to 50.
+        ngram: Consecutive words that are evidence, from 3 to 50.
         fuzzy: Share of an item that an edited copy keeps, from 0 (excluded) to 1; None or 0: edited copies are not
             looked for.
         templates: Whether rows that ask the same with other numbers or names stay (``keep``; they are listed either
@@ -75,9 +75,9 @@ def decontaminate(
             "auto": 0.7 for fewer than 2,000 items; None or 0: not looked for.
 
     Raises:
-        RequestError: A parameter is none; rows or items cannot be read, there are none, or one of them is broken; or
-            the values of one of the rows' columns are of several kinds, so that ``kept`` would be no table. The message
-            names the line, row or item.
+        RequestError: A parameter has no valid value; rows or items cannot be read, there are none, or one of them is
+            broken; or one of the rows' columns has values of several kinds, so that ``kept`` would be no table. The
+            message names the line, row or item.
 
     >>> asked = "How many stripes does the flag of the small harbour town have today?"
     >>> rows = [{"id": "a", "text": f"Quiz night! {asked} Seven."}, {"id": "b", "text": "Flags are made of cloth."}]
@@ -95,8 +95,8 @@ def decontaminate(
     try:
         found = leaks.find(given, Given.of(items, "items", "item "), rule, Asked())
     except RequestError as error:  # nothing could have been started here, and there is no study to declare anything in
-        said = str(error).removesuffix(" Nothing was started.")
-        raise RequestError(said.replace(" Declare sources.eval.fields:", " Rename them:")) from error
+        message = str(error).removesuffix(" Nothing was started.")
+        raise RequestError(message.replace(" Declare sources.eval.fields:", " Rename them:")) from error
     stays = found.stays()
     overlaps = pl.DataFrame(list(found.lines()), COLUMNS)
     return Decontaminated(

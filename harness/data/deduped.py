@@ -64,8 +64,9 @@ def dedupe(
         on_bad_row: ``stop`` at a row that cannot be compared, or ``drop`` it and list it in ``bad``.
 
     Raises:
-        RequestError: A parameter is none; the rows cannot be read, or hold nothing to compare; or the values of one of
-            their columns are of several kinds, so that ``kept`` would be no table. The message names the line or row.
+        RequestError: A parameter has no valid value; the rows cannot be read, or hold nothing to compare; or one of
+            their columns has values of several kinds, so that ``kept`` would be no table. The message names the line or
+            row.
 
     >>> rows = [{"id": 1, "text": "What is 3 + 4?"}, {"id": 2, "text": "what is  3+4"}, {"id": 3, "text": "Why?"}]
     >>> found = dedupe(rows, method="exact")

@@ -12,12 +12,12 @@ from harness.data.card.model import Card, Distribution
 from harness.escaping import policed, visible
 
 TEMPLATE = "card.html.jinja"
-# What the ledger calls a stage is for machines; people read what it did.
+# Words for people in place of the ledger's names of stages.
 STAGES = {"read": "not readable", "decontaminate": "overlap with the suite"}
 
 
 def render(card: Card) -> str:
-    """Return the page. All text from data is escaped; what cannot be seen in it is spelled out."""
+    """Return the card as an HTML page. Text from data is escaped, and its invisible characters are spelled out."""
     return policed(str(_template().render(card=card)))
 
 

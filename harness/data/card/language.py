@@ -4,11 +4,11 @@ from __future__ import annotations
 
 UNCLEAR = "too short to tell"
 LETTERS = 10  # with fewer, any guess is as good as another
-LOOKED = 2000  # characters; more changes nothing and costs time
+LOOKED = 2000  # characters read; more change nothing and cost time
 
 
 def language(text: str) -> str:
-    """Return the language's ISO 639-1 code (py3langid: 97 languages), or that the text is too short to tell."""
+    """Return the language's ISO 639-1 code (py3langid: 97 languages), or ``UNCLEAR`` if the text shows none."""
     from py3langid.langid import RAW_FLOOR, classify
 
     start = text[:LOOKED]

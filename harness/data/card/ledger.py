@@ -12,14 +12,14 @@ EXAMPLES = 5  # overlaps shown
 
 
 def ledger(drops: pl.DataFrame, *, read: int, kept: int, not_drawn: int = 0, repeated: int = 0) -> Ledger:
-    """Sum up a ledger, operations in the order in which they dropped rows.
+    """Return a ledger's counts, operations in the order in which they dropped rows.
 
     Args:
         drops: Columns ``records.DROP_COLUMNS``, stage after stage.
-        read: Rows (and broken rows) there were at first.
-        kept: Rows there are.
-        not_drawn: Rows that the mixture left out.
-        repeated: Further copies of rows that it took.
+        read: Number of rows at first, broken ones included.
+        kept: Number of rows that remain.
+        not_drawn: Number of rows that the mixture left out.
+        repeated: Number of further copies of rows that the mixture took.
 
     Raises:
         ValueError: The numbers do not add up: a row was lost, or counted twice.
@@ -47,12 +47,12 @@ def ledger(drops: pl.DataFrame, *, read: int, kept: int, not_drawn: int = 0, rep
 
 
 def contamination(suite: str, items: int, rows: int, overlaps: pl.DataFrame, drops: pl.DataFrame) -> Contamination:
-    """Sum up what decontamination found.
+    """Return the counts of what decontamination found.
 
     Args:
-        suite: Its name.
-        items: Its number of items.
-        rows: Rows checked.
+        suite: Name of the suite.
+        items: Number of items of the suite.
+        rows: Number of rows checked.
         overlaps: Columns ``records.OVERLAP_COLUMNS``: every row and item that overlap, the best item first.
         drops: Lines of the ledger; those of ``decontaminate`` are the rows removed.
     """

@@ -1,4 +1,4 @@
-"""From rows to the numbers of a data card, in bounded time: what looks closely at text takes a sample, and says so."""
+"""Measures rows for a data card in bounded time: costly measures take a sample, and the card notes it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def measure(
     seed: int = 0,
     progress: Progress = lambda stage: None,
 ) -> Card:
-    """Measure rows.
+    """Return the data card of rows.
 
     Args:
         name: The card's title.
@@ -71,16 +71,17 @@ def measure(
         facts: What the rows are, for the head of the card.
         encoder: Counts tokens; its own limit must not cut rows.
         max_length: Tokens at which training cuts a row.
-        perplexity: Of every row, in order, where it is known; else a column ``perplexity`` that rows carry is taken.
-        ledger: Where rows went on the way here.
-        contamination: What decontamination found on the way here.
+        perplexity: Perplexity of every row, in order, null where unknown; default: the column ``perplexity`` that rows
+            carry.
+        ledger: Which rows were dropped before these were left.
+        contamination: What decontamination found in the pools of these rows.
         pool: The rows that these were drawn from.
-        near: Look for near-duplicates.
-        embeddings: Look at sentence embeddings.
-        unmeasured: Why something is not known, by field of the card, in the caller's words.
-        sample: Rows drawn for what looks closely at text.
-        seed: Of these draws.
-        progress: Told the name of each stage.
+        near: Whether to look for near-duplicates.
+        embeddings: Whether to compute sentence embeddings.
+        unmeasured: Field of the card -> why it is not measured, in the caller's words.
+        sample: Number of rows drawn for costly measures.
+        seed: Seed of these draws.
+        progress: Called with the name of each stage.
 
     Raises:
         RequestError: A row cannot be encoded, or a package that a measure needs is missing.
@@ -148,7 +149,7 @@ def measure(
 
 
 def _draw(rows: int, most: int, seed: int) -> list[int]:
-    """Return positions of rows drawn at random, in order; all where there are few enough."""
+    """Return positions of rows drawn at random, in order; all positions if there are at most ``most`` rows."""
     if rows <= most:
         return list(range(rows))
     return sorted(np.random.default_rng(seed).choice(rows, size=most, replace=False).tolist())
@@ -175,7 +176,7 @@ def _distribution(of: str, unit: str, values: pl.Series) -> Distribution:
 
 
 def _top(values: pl.Series) -> tuple[list[Share], int, int]:
-    """Return the most frequent values, how many different ones there are, and the rows of those not listed."""
+    """Return the most frequent values, the number of different values, and the number of rows with other values."""
     counted = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
     top = [
         Share(name=None if value is None else excerpt(str(value), 80), rows=count, share=count / values.len())
@@ -266,7 +267,10 @@ def _columns(cells: pl.Series) -> dict[str, list[Any]]:
 
 
 def _columns_of(card: Card, carried: Mapping[str, list[Any]]) -> None:
-    """Put the columns that rows carry on the card: numbers as distributions, anything else (or a few) as labels."""
+    """Put the columns that rows carry on the card.
+
+    Numbers become distributions; other values, and at most ``FEW`` different numbers, become labels.
+    """
     for name, values in carried.items():
         known = [value for value in values if value is not None]
         if all(_finite(value) is not None for value in known) and len(set(known)) > FEW:
@@ -314,7 +318,7 @@ def _embed(card: Card, whole: pl.Series, pool: pl.DataFrame | None, seed: int, w
 
 
 def _say_why(card: Card, why: dict[str, str]) -> None:
-    """Give every measure that was not taken its reason: the caller's, or the usual one."""
+    """Set the reason why each missing measure was not taken: the caller's, or the usual one."""
     usual = {
         "tokens": "no tokenizer was given",
         "near": "left out on request",

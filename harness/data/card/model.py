@@ -1,4 +1,4 @@
-"""What a data card holds. ``harness data card --json`` prints a ``Card``: a field here is one users can rely on."""
+"""What a data card holds. ``harness data card --json`` prints a ``Card``, and users may rely on every field."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Distribution(Data):
     of: str = Field(description="prompt, completion, text, rejected, whole row, or the name of a column")
     unit: str = Field(description="characters, words or tokens; empty for a column")
     values: int = Field(description="rows with a value")
-    missing: int = Field(0, description="rows looked at that have none")
+    missing: int = Field(0, description="rows looked at without a value")
     total: float
     mean: float
     minimum: float
@@ -65,14 +65,14 @@ class TokenCounts(Data):
     rows: int = Field(description="rows encoded")
     learned: float = Field(description="share of tokens that the loss counts")
     limit: int | None = Field(None, description="tokens at which training cuts a row")
-    cut: int | None = Field(None, description="rows encoded that are longer than that")
+    cut: int | None = Field(None, description="rows encoded that are longer than `limit`")
 
 
 class Group(Data):
     """Rows that repeat each other."""
 
     rows: int
-    text: str = Field(description="how the first of them begins")
+    text: str = Field(description="the beginning of the first of these rows")
 
 
 class Duplicates(Data):
@@ -94,7 +94,7 @@ class Balance(Data):
     of: str
     rows: int
     distinct: int
-    evenness: float | None = Field(description="entropy over its maximum: 1, all alike; 0, one value has nearly all")
+    evenness: float | None = Field(description="entropy over its maximum; 1: equally frequent values; 0: only one")
     top: list[Share]
     others: int = 0
 
@@ -111,7 +111,7 @@ class Perplexity(Data):
 
     values: Distribution
     high: float = Field(description="above it a row is an outlier: median + 3 robust SDs of the logarithm")
-    low: float = Field(description="below it likewise")
+    low: float = Field(description="below it a row is an outlier: median - 3 robust SDs of the logarithm")
     above: int
     below: int
     strangest: list[Outlier]
@@ -136,7 +136,7 @@ class Embeddings(Data):
     rows: int = Field(description="rows looked at")
     model: str
     nearest: float = Field(description="mean cosine of a row with the row most like it; 1: everything is said twice")
-    effective: float = Field(description="as many entirely different rows would be as varied (Vendi score)")
+    effective: float = Field(description="number of entirely different rows that would be as varied (Vendi score)")
     coverage: float | None = Field(None, description="mean cosine of a row of the pools with the row here most like it")
     pool_rows: int | None = Field(None, description="rows of the pools looked at")
 

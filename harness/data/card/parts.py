@@ -1,4 +1,4 @@
-"""The parts of rows: what the model is given, what it is to say, whatever layout they come in."""
+"""The text of rows in parts (prompt, completion, text, rejected), the same for every layout."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WHOLE = "whole row"
 def parts(rows: pl.DataFrame) -> pl.DataFrame:
     """Return columns prompt, completion, text and rejected (null where a row has none), and the whole row's text.
 
-    Of a conversation the completion is the last message, if the assistant's, and the prompt all others. Of a
-    preference the completion is the chosen answer.
+    In a conversation the completion is the last message, if the assistant wrote it, and the prompt all other messages.
+    In a preference the completion is the chosen answer.
     """
     flat = rows.select("prompt", "text", "rejected", completion=pl.coalesce("completion", "chosen"))
     talks = rows["messages"]
@@ -26,10 +26,10 @@ def parts(rows: pl.DataFrame) -> pl.DataFrame:
             (None, None) if talk is None else _turns(talk, answered=not preferred)
             for talk, preferred in zip(talks, chosen, strict=True)
         ]
-        said = pl.DataFrame(split, schema={"given": pl.String, "answer": pl.String}, orient="row")
+        conversations = pl.DataFrame(split, schema={"given": pl.String, "answer": pl.String}, orient="row")
         flat = flat.with_columns(
-            prompt=pl.coalesce(flat["prompt"], said["given"]),
-            completion=pl.coalesce(flat["completion"], said["answer"]),
+            prompt=pl.coalesce(flat["prompt"], conversations["given"]),
+            completion=pl.coalesce(flat["completion"], conversations["answer"]),
         )
     whole = pl.concat_str("prompt", "text", "completion", "rejected", separator="\n", ignore_nulls=True)
     return flat.select(*PARTS, whole.alias(WHOLE))

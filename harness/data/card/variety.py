@@ -23,8 +23,8 @@ def ngrams(texts: pl.Series) -> Ngrams | None:
     """Count distinct n-grams within rows.
 
     distinct-n is the number of different n-grams over the number of n-grams (Li et al., 2016). It falls as texts
-    grow, so it is to be compared between sets of about the same number of words; ``type_token`` can be compared
-    anyhow (mean segmental type-token ratio, Johnson, 1944).
+    grow, so compare it only between sets of about the same number of words; ``type_token`` (mean segmental type-token
+    ratio, Johnson, 1944) can be compared between sets of any size.
 
     Args:
         texts: One per row.
@@ -41,11 +41,11 @@ def ngrams(texts: pl.Series) -> Ngrams | None:
     rows = rows[: len(flat)]
     if not len(flat):
         return None
-    vocabulary, one = np.unique(flat.rank("dense").to_numpy().astype(np.int64), return_inverse=True)
-    grams, distinct = one, [len(vocabulary) / len(one)]
+    vocabulary, unigrams = np.unique(flat.rank("dense").to_numpy().astype(np.int64), return_inverse=True)
+    grams, distinct = unigrams, [len(vocabulary) / len(unigrams)]
     for size in (2, 3, 4):
         # A pair (gram of n - 1 words, next word) is numbered anew each time, so numbers never grow large.
-        pairs = grams[: -1 if len(grams) else None] * len(vocabulary) + one[size - 1 :]
+        pairs = grams[: -1 if len(grams) else None] * len(vocabulary) + unigrams[size - 1 :]
         grams = np.unique(pairs, return_inverse=True)[1]
         inside = rows[: len(grams)] == rows[size - 1 :]
         distinct.append(len(np.unique(grams[inside])) / inside.sum() if inside.any() else 1.0)
@@ -55,8 +55,8 @@ def ngrams(texts: pl.Series) -> Ngrams | None:
         distinct_1=distinct[0],
         distinct_2=distinct[1],
         distinct_3=distinct[2],
-        type_token=_type_token(one),
-        window=min(WINDOW, len(one)),
+        type_token=_type_token(unigrams),
+        window=min(WINDOW, len(unigrams)),
         frequent=_frequent(flat, grams, rows, inside, enough),
     )
 
@@ -96,8 +96,8 @@ def embeddings(texts: Sequence[str], pool: Sequence[str] | None = None) -> Embed
     the cosine matrix over n; 1 when all texts are the same, n when they have nothing in common.
 
     Args:
-        texts: Of the set, at least 2.
-        pool: Of the pools that the set was drawn from.
+        texts: Texts of the set, at least 2.
+        pool: Texts of the pools that the set was drawn from.
     """
     from harness.data import embeddings as model
 

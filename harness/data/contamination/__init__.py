@@ -2,33 +2,33 @@
 
 Kinds of overlap, between a row and an item:
 
-- ``exact``: an item of fewer than 4 words is a row's prompt, all of its text or, from 2 words on, a line or sentence of
-  it (of 2 words only in a row of at most 32); as it stands, as in ``Question: ... Answer:``, or (prompts) inside a
-  wrapper that more than 5 different prompts of the source share.
-- ``whole``: all words in order of an item shorter than an n-gram (13 words), or of one whose n-grams are all
-  boilerplate; not as a part of a longer sum. An item of 3 words counts beside one of its answers or choices.
-- ``ngram``: 13 words in a row of an item that are not boilerplate.
+- ``exact``: an item of fewer than 4 words is a row's prompt, its whole text or, from 2 words on, one of its lines or
+  sentences (a sentence of 2 words only in a row of at most 32). The item stands alone, or in
+  ``Question: ... Answer:``, or (prompts only) inside a wrapper that more than 5 different prompts of the source share.
+- ``whole``: all words, in order, of an item that is shorter than an n-gram (13 words) or has only boilerplate n-grams.
+  A part of a longer sum does not count. An item of 3 words counts only in a row with one of its answers or choices.
+- ``ngram``: 13 consecutive words of an item that are not boilerplate.
 - ``fuzzy``: an edited copy: at least ``fuzzy`` (0.6) of the item's pairs of neighbouring words are neighbours in the
-  row, in order, without a long stretch missing, and every number and operator is the same. From 6 words that are no
-  numbers on; shorter where words were only mistyped. Or its sentences in another order: three quarters of the pairs,
-  nearly all words and all numbers.
-- ``template``: the same wording with other numbers (or, in items without numbers, other names). Another problem, so it
-  is removed only when asked for. From 8 words that are no numbers on.
-- ``semantic``: a paraphrase: the same question in other words, as a model of sentences has it (cosine from
-  ``semantic`` on, 0.7 unless given), with the same numbers, in a row that says the item's answer or, where it is one
-  text, two numbers of the item. In English only; off for suites of 2,000 items and more unless asked for.
+  row, in order, without a long stretch missing, and every number and operator is the same. The item has at least 6
+  words that are no numbers; a shorter one may only have mistyped words. Or the item with its sentences in another
+  order: three quarters of the pairs, nearly all words and all numbers.
+- ``template``: the same wording with other numbers (or, in items without numbers, other names). That is another
+  problem, so the row is removed only with ``templates: drop``. The item has at least 8 words that are no numbers.
+- ``semantic``: a paraphrase: the same question in other words, by sentence embeddings (cosine at least ``semantic``,
+  by default 0.7), with the same numbers, in a row that gives the item's answer or, if the row is one text, two numbers
+  of the item. English only; by default off for suites of 2,000 items and more.
 
-Words are those of ``harness.data.text``, numbers in digits. Two units of a script without spaces count as a word.
+``harness.data.text`` defines words; numbers become digits. Two units of a script without spaces count as a word.
 
-An item is its question, or its gold answer where it has no question: a shared answer, or the choices alone, are no
+An item is its question, or its gold answer if it has no question; a shared answer, or shared choices alone, are no
 evidence. A question that more than 5 items with different answers ask ("Which of these is true?") counts only where the
 item's answer, or one of its choices, is in the row as well.
 
-What many share is no evidence. In items: words that all of a task's items begin or end with are cut off, and n-grams
-in more than 5 different items and 2% of them are boilerplate. In rows: where more than 5 different rows hold a passage
-of an item and lack a stretch of the rest of it, they quote what the item quotes, and the passage counts for none of
-them. A row that has the rest as well is never excused, however many there are; so an item whose whole text is a
-famous quotation is found in every row that quotes it. Copies of one row are one row.
+Text that many items or rows share is no evidence. In items: words that all of a task's items begin or end with are cut
+off, and n-grams in more than 5 different items and 2% of them are boilerplate. In rows: where more than 5 different
+rows hold a passage of an item and lack a stretch of the rest, they quote the same text as the item, and the passage
+counts for none of them. A row that also has the rest always counts, however many such rows there are; so an item whose
+whole text is a famous quotation is found in every row that quotes it. Copies of one row count as one row.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ from harness.records import CONTENT_COLUMNS
 from harness.spec import Decontaminate
 
 BATCH = 8192  # rows whose words are in memory at once
-SAMPLE = 4000  # rows that tell which words are rare
-LINE = 80  # characters of a line that may be such an item
+SAMPLE = 4000  # rows that show which words are rare
+LINE = 80  # characters; a longer line is never an item of a few words
 SENTENCE = re.compile(r"(?<=[.?!;])\s+|[:()\[\]\"“”«»|>…。？！：；（）「」？؟।॥]+|\s[-–—]+\s")
 BEGINNING = re.compile(rf"{SENTENCE.pattern}|,\s|\s+(?=[A-Z])")
-ASKING = 32  # words of a row that asks little more than an item of two words
+ASKING = 32  # words; in a longer row no sentence is an item of two words
 FRAME = frozenset(["q", "a", "question", "answer", "problem"])
 
 Progress = Callable[[int, int], None]
@@ -81,8 +81,8 @@ def overlaps(
     Args:
         rows: Columns ``rows.SCHEMA``.
         items: Columns ``records.ITEM_COLUMNS``.
-        rule: What counts.
-        on_progress: Called with rows done and rows in all.
+        rule: Which overlaps count.
+        on_progress: Called with (rows done, rows in all).
 
     Returns:
         One line per row (content and source) and item, rows in order, the best item first. ``score`` is the share of
@@ -99,7 +99,7 @@ def overlaps(
 
 
 def removable(overlaps: pl.DataFrame, rule: Decontaminate) -> pl.DataFrame:
-    """Return the overlaps that cost a row its place: all but templates that are kept."""
+    """Return the overlaps whose rows are removed: all, but templates only with ``templates: drop``."""
     kinds = [kind for kind in overlaps["kind"].unique() if removes(kind, rule)]
     return overlaps.filter(pl.col("kind").is_in(kinds))
 
@@ -133,8 +133,8 @@ class Search:
 
         Args:
             items: Columns ``records.ITEM_COLUMNS``.
-            rule: What counts.
-            sample: Some of the rows that will be searched. They change the time it takes, not the outcome.
+            rule: Which overlaps count.
+            sample: Some of the rows to search. They change the running time, not the result.
         """
         self.rule = rule = rule.settled(items.height)
         self.suite: ItemIndex = index(items, rule.ngram)
@@ -161,10 +161,10 @@ class Search:
         self._rows += rows.height
 
     def taken(self) -> tuple[list[Hit], pl.DataFrame]:
-        """Return what was found in the rows added so far, without wrapped items, and forget these rows.
+        """Return the hits in the rows added so far, without items inside wrappers, and forget these rows.
 
         Returns:
-            Items found in rows, and the ``row_id`` and ``source`` of every row by its number.
+            The hits, and a table with ``row_id`` and ``source`` of every row, by the row's number.
         """
         hits, ids = self._hits, self._where()
         self._hits, self._ids, self._prompts, self._rows = [], [], [], 0
@@ -208,7 +208,7 @@ class Search:
                 continue  # 13 units of a script without spaces are not 13 words
             near = found.near.get((row, number), (low, high))
             if self.scanner.indexed(number) and low <= near[0] and near[1] <= high:
-                # Nothing more of the item stands around the run: no need to look closer, but at numbers.
+                # The rest of the item is not around the run, so only its numbers need a closer look.
                 piece = _piece(item, text[low:high], self.suite.ngram)
                 if not any(decides(word) for at, word in enumerate(item.core) if at not in piece.matched):
                     judged[row, number] = piece
@@ -231,7 +231,7 @@ class Search:
         )
 
     def _named(self, item: Item, text: Words, short: bool = False) -> bool:
-        """Whether a row that asks the item's question means this item; a short one alone may be chance."""
+        """Whether a row that asks an item's question means this item: a generic or short one needs a reply as well."""
         if not (item.generic or short):
             return True
         spaced = f" {' '.join(text)} "
@@ -240,7 +240,7 @@ class Search:
     # ---------------------------------------------------------------------------------------- items of a few words
 
     def _exact(self, rows: pl.DataFrame, raw: Sequence[str], texts: Sequence[Words]) -> None:
-        """Find the shortest items where they stand alone."""
+        """Find items of fewer than 4 words where they stand alone."""
         for number, (prompt, all_of_it, text) in enumerate(zip(rows["prompt"], raw, texts, strict=True)):
             if not self.suite.holds_exact(text):
                 continue
@@ -254,7 +254,7 @@ class Search:
 
 
 def _texts(rows: pl.DataFrame) -> list[str]:
-    """Return all of each row's text."""
+    """Return the whole text of each row."""
     if rows["messages"].null_count() < rows.height:
         return [row_text(row) for row in rows.iter_rows(named=True)]
     columns = [name for name in CONTENT_COLUMNS if name != "messages"]
@@ -274,7 +274,7 @@ def _piece(item: Item, run: Words, ngram: int) -> Overlap:
 
 
 def _longest(starts: Sequence[int], size: int) -> tuple[int, int]:
-    """Return the longest stretch that runs of words cover, given where they start."""
+    """Return start and end of the longest stretch covered by runs of ``size`` words that begin at ``starts``."""
     best = run = (starts[0], starts[0])
     for start in starts[1:]:
         run = (run[0], start) if start <= run[1] + 1 else (start, start)
@@ -285,11 +285,12 @@ def _longest(starts: Sequence[int], size: int) -> tuple[int, int]:
 def _sentences(text: str, size: float, longest: int) -> Iterator[Words]:
     """Yield the lines and sentences of a text that may be an item of a few words.
 
-    In a text that is little more than a question, a capital letter may begin one; in longer ones two words are no item.
+    In a text of at most ``ASKING`` words, a capital letter may begin a sentence; in longer texts, a sentence of two
+    words is no item.
 
     Args:
         text: The text.
-        size: How many words it has.
+        size: Number of words in the text.
         longest: The most words of such an item.
     """
     short = size <= ASKING
@@ -308,7 +309,7 @@ def _sentences(text: str, size: float, longest: int) -> Iterator[Words]:
 
 
 def _unframed(text: Words) -> Words:
-    """Cut off the words of the plainest wrappers."""
+    """Return a text without the words of the plainest wrappers ("question", "answer") at its ends."""
     start, end = 0, len(text)
     while start < end and text[start] in FRAME:
         start += 1

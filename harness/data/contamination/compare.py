@@ -11,9 +11,9 @@ from harness.data.contamination.items import EDITABLE, TEMPLATE, Item, blind, de
 from harness.data.contamination.misspelled import mistyped
 from harness.data.text import Words, is_operator
 
-HOLE = 3  # words of an item in a row that are missing: the row holds a part of it
-REARRANGED = 0.75  # the share of pairs that is kept where sentences change places: some are lost between them
-LEAK = 0.6  # the share that templates keep where no share is set for edited copies
+HOLE = 3  # consecutive words of an item that are missing: the row holds only a part of it
+REARRANGED = 0.75  # share of pairs kept when sentences change places; pairs across their ends are not
+LEAK = 0.6  # share of pairs that templates keep, if no share is set for edited copies
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Overlap:
     """A row and an item that overlap.
 
     Attributes:
-        kind: ``exact``, ``whole``, ``ngram``, ``fuzzy`` or ``template``.
-        score: Share of the item's pairs of neighbouring words that the row holds, 0 to 1.
+        kind: ``exact``, ``whole``, ``ngram``, ``fuzzy``, ``template`` or ``semantic``.
+        score: Share of the item's pairs of neighbouring words that the row holds, 0 to 1; for ``semantic`` the cosine.
         span: The row's words that match, from the first to the last.
-        matched: Which of the item's words the row holds.
-        part: Some words of the item in a row are missing: the row holds a part of it.
+        matched: Positions of the item's words that the row holds.
+        part: Whether consecutive words of the item are missing: the row holds only a part of it.
     """
 
     kind: str
@@ -37,15 +37,16 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Alignment:
-    """An item's words laid beside a row's.
+    """An item's words aligned with a row's words.
 
     Attributes:
         matched: For each word of the item, whether it is in the row.
         kept: For each pair of neighbours of the item, whether they are neighbours in the row.
-        renamed: For each word of the item, whether it is a name that is another name in the row (``matched``).
-        renumbered: Some number of the item is another number in the row.
-        recalculated: Some operator of the item is another operator in the row.
-        inserted: Words in the longest run that stands in the row where the item has none or fewer.
+        renamed: For each word of the item, whether it is a name in whose place the row has another name; such a word
+            is ``matched`` as well.
+        renumbered: Whether the row has another number in the place of one of the item's numbers.
+        recalculated: Whether the row has another operator in the place of one of the item's operators.
+        inserted: The most words that the row has more than the item at one place.
         low: Where in the row the match begins.
         high: Where it ends.
     """
@@ -60,14 +61,14 @@ class Alignment:
     high: int
 
     def score(self, *, renamed: bool = False) -> float:
-        """Return the share of pairs kept, with or without those of names that changed."""
+        """Return the share of pairs kept; a pair with a changed name counts as kept only with ``renamed``."""
         kept = self.kept if renamed else [k and not any(self.renamed[i : i + 2]) for i, k in enumerate(self.kept)]
         return sum(kept) / max(len(kept), 1)
 
     def edits(self) -> list[int]:
-        """Return how many of the item's words are missing at each place where the row differs from it.
+        """Return, for each place where the row differs from the item, how many of the item's words are missing.
 
-        0 where words were only inserted. A lone word between two such places is there by chance.
+        The number is 0 where words were only inserted. A single word between two such places matches by chance.
         """
         ends = self.matched[0], self.matched[-1]
         lost = "".join(" " if pair else "x" for pair in (ends[0], *self.kept, ends[1]))
@@ -78,19 +79,18 @@ Block = tuple[int, int, int]  # start in the item, start in the row, length
 
 
 def align(item: Item, row: Words, low: int, high: int, raw: str, known: Collection[str] = ()) -> Alignment | None:
-    """Lay an item beside a part of a row; None where they share nothing.
+    """Align an item with a part of a row; return None if they share no words.
 
-    Numbers are matched with any number and names with any name in the same place: what changed is told apart
-    afterwards. Words that only punctuation joins or splits (``don't``, ``dont``; ``exam-ple`` at the end of a line)
-    are the same.
+    A number matches any number, and a name any name, in the same place; the result states which of them differ. Words
+    that only punctuation joins or splits (``don't``, ``dont``; ``exam-ple`` at the end of a line) are the same.
 
     Args:
         item: The item.
         row: The row's words.
-        low: Where in the row to begin.
-        high: Where to end.
-        raw: The row's text, to see what is written as a name.
-        known: Words that are words: none of them is mistyped.
+        low: Start of the part of the row.
+        high: End of the part of the row.
+        raw: The row's text, which shows what is written as a name.
+        known: Correctly spelled words: none of them is a mistyped other word.
     """
     part, core = row[low:high], item.core
     item.matcher.set_seq1(blind(part))
@@ -103,7 +103,7 @@ def align(item: Item, row: Words, low: int, high: int, raw: str, known: Collecti
         matched[own : own + size] = [True] * size
         kept[own : own + size - 1] = [True] * (size - 1)
         here, there = core[own : own + size], part[other : other + size]
-        other_words = [a for a, b in zip(here, there, strict=True) if a != b]  # alike only where they are blinded
+        other_words = [a for a, b in zip(here, there, strict=True) if a != b]  # equal only once they are blinded
         renumbered |= size > 1 and any(map(is_number, other_words))
         recalculated |= size > 1 and any(map(is_operator, other_words))
     inserted = 0
@@ -138,7 +138,7 @@ def align(item: Item, row: Words, low: int, high: int, raw: str, known: Collecti
 
 
 def _together(blocks: list[Block], size: int) -> list[Block]:
-    """Keep the blocks around the longest one that belong with it; a word far from the others is chance."""
+    """Return the longest block and those close to it; a word far from the others matches by chance."""
     if not blocks:
         return []
     middle = max(range(len(blocks)), key=lambda index: blocks[index][2])
@@ -155,7 +155,7 @@ def _together(blocks: list[Block], size: int) -> list[Block]:
 
 
 def _gaps(blocks: list[Block], core: Words, part: Words) -> list[tuple[int, int, int, int]]:
-    """Return what lies before, between and after the blocks: from and to in the item, from and to in the row."""
+    """Return the gaps before, between and after the blocks: start and end in the item, start and end in the row."""
     own, other, _ = blocks[0]
     gaps = [(0, own, other - _letters(core[:own][::-1], part[:other][::-1]), other)]
     for (a, b, size), (a2, b2, _) in pairwise(blocks):
@@ -166,7 +166,7 @@ def _gaps(blocks: list[Block], core: Words, part: Words) -> list[tuple[int, int,
 
 
 def _letters(own: Words, other: Words) -> int:
-    """Return how many of the row's words at an edge have as many letters as the item's there, else as many words."""
+    """Return how many of the row's words have together as many letters as the item's; else as many words as it has."""
     letters, total = sum(map(len, own)), 0
     for number, word in enumerate(other):
         if total == letters:
@@ -185,30 +185,30 @@ def compare(
     run: Words,
     known: Collection[str] = (),
 ) -> Overlap | None:
-    """Tell what kind of overlap an item and a part of a row are, if any.
+    """Return the overlap of an item and a part of a row, or None if there is none.
 
     Args:
         item: The item.
         row: The row's words.
-        low: Where in the row to begin.
-        high: Where to end.
+        low: Start of the part of the row.
+        high: End of the part of the row.
         raw: The row's text.
         share: The share of an item that an edited copy keeps; None: edited copies are not looked for.
-        run: The longest run of the item's words that is evidence by itself; empty: there is none.
-        known: Words that are words: none of them is mistyped.
+        run: The longest run of the item's words that is evidence alone; empty: there is none.
+        known: Correctly spelled words: none of them is a mistyped other word.
     """
     found = align(item, row, low, high, raw, known)
     if found is None:
         return None
-    asked = LEAK if share is None else share
+    least = LEAK if share is None else share
     edits, size = found.edits(), len(item.core)
     hole = max(edits, default=0)
     span = row[found.low : found.high]
     matched = frozenset(index for index, m in enumerate(found.matched) if m)
-    # An edited copy has words changed here and there; where a stretch is missing, it is a part, or something else.
-    # A word put in costs one pair, any other change two, at the ends too.
-    few = sum(1 if missing == 0 else 2 for missing in edits) <= max(2, (1 - asked) * size)
-    word = item.units if item.units == 1 else 2 * item.units  # what one word that is changed may take away
+    # In an edited copy single words differ; where a stretch is missing, the row holds a part, or something else.
+    # An inserted word costs one pair; any other change costs two, also at the ends.
+    few = sum(1 if missing == 0 else 2 for missing in edits) <= max(2, (1 - least) * size)
+    word = item.units if item.units == 1 else 2 * item.units  # units that one changed word may remove
     whole = few and hole <= max(word, size // 5) and found.inserted <= max(4 * item.units, size // 3)
     part = hole >= HOLE * item.units
     same = found.score(renamed=True)
@@ -216,7 +216,7 @@ def compare(
     numbered = any(is_number(word) for word in item.core)
     if (
         whole
-        and same >= asked
+        and same >= least
         and item.wording >= TEMPLATE
         and not found.recalculated
         and (found.renumbered or (only_names and not numbered))
@@ -237,7 +237,7 @@ def compare(
 
 
 def rearranged(item: Item, part: Words, share: float) -> Overlap | None:
-    """Tell whether a part of a row holds nearly all of an item, its sentences in another order.
+    """Return the overlap if a part of a row holds nearly all of an item, with its sentences in another order.
 
     Args:
         item: The item.

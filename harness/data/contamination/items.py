@@ -1,4 +1,4 @@
-"""What identifies each item of a suite: its own words, free of wrappers and boilerplate, and where to look them up."""
+"""What identifies each item of a suite: its own words, without wrappers and boilerplate, and indexes of these words."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from harness.data.text import Words, amount, is_operator, words
 SHORT = 4  # words; items with fewer are matched as they stand, or together with an answer
 ANCHOR = 3  # words by which whole items are looked up
 EDITABLE = 6  # words that are no numbers; items with fewer are never matched in edited form
-TEMPLATE = 8  # the same for other numbers or names: "what is 4 plus 1" has no wording of its own
-COMMON = 5  # what more different items than this, and than SHARE of them, hold is boilerplate
+TEMPLATE = 8  # words that are no numbers; items with fewer are no templates: "what is 4 plus 1" has no own wording
+COMMON = 5  # an n-gram in more different items than this, and than SHARE of them, is boilerplate
 SHARE = 0.02
-NUMBER, SIGN = 1, 2  # the ids of every number, and every operator, where they are not told apart
+NUMBER, SIGN = 1, 2  # one id for all numbers and one for all operators, where they are blinded
 _ASKED = (
     "question|q|problem|exercise|task|prompt|frage|aufgabe|pregunta|domanda|pergunta|вопрос|задача|प्रश्न|سؤال|السؤال"
 )
@@ -47,7 +47,7 @@ def is_number(word: str) -> bool:
 
 
 def decides(word: str) -> bool:
-    """Whether another word in its place makes another problem: a number, or an operator."""
+    """Whether a word is a number or an operator: another one in its place makes another problem."""
     return is_number(word) or is_operator(word)
 
 
@@ -62,7 +62,7 @@ def names(text: str) -> frozenset[str]:
 
 
 def grams(text: Words, size: int) -> Iterator[tuple[int, Words]]:
-    """Yield every run of ``size`` words with its start."""
+    """Yield the start of every run of ``size`` words, and the run."""
     for start in range(len(text) - size + 1):
         yield start, text[start : start + size]
 
@@ -74,13 +74,13 @@ class Item:
     Attributes:
         item_id: As in the suite.
         task: As in the suite.
-        raw: The text it is matched by: its question, or its gold answer where it has no question.
-        core: The words of it that are its own.
-        text: All words of it.
-        answer: The words of its answer; none where the answer is what it is matched by.
+        raw: The text it is matched by: its question, or its gold answer if it has no question.
+        core: Its own words, without wrappers and boilerplate.
+        text: All its words.
+        answer: The words of its answer; empty if it is matched by its answer.
         replies: The words of its answer and of its choices.
-        generic: More than 5 items with different answers have the same core: by itself it names none of them.
-        evidence: The runs of words that identify it; none for a short item.
+        generic: Whether more than 5 items with different answers have the same core, which then identifies none.
+        evidence: The runs of words that identify it; empty for a short item.
     """
 
     item_id: str
@@ -100,7 +100,7 @@ class Item:
 
     @cached_property
     def starts(self) -> dict[Words, int]:
-        """Where the runs of words that identify it begin."""
+        """Run of words that identifies it -> where the run begins in ``core``."""
         size = len(next(iter(self.evidence), ()))
         return {gram: start for start, gram in grams(self.core, size) if gram in self.evidence}
 
@@ -111,28 +111,28 @@ class Item:
 
     @property
     def needs_reply(self) -> bool:
-        """Three words, none a number: in the middle of a row they count only beside an answer to them."""
+        """Whether it has three words, none a number: within a row they count only together with an answer to them."""
         return len(self.core) == self.wording == ANCHOR
 
     @cached_property
     def wording(self) -> float:
-        """How many words it has that are no numbers."""
+        """Number of its words that are neither numbers nor operators."""
         return amount([word for word in self.core if not decides(word)])
 
     @cached_property
     def short(self) -> bool:
-        """Too few words to be looked for in the middle of a row."""
+        """Whether it has too few words to be looked for within a row."""
         return amount(self.core) < SHORT
 
     @cached_property
     def units(self) -> float:
-        """Units that make a word: more than one in scripts without spaces."""
+        """Units per word: more than one in scripts without spaces."""
         return len(self.core) / amount(self.core) if self.core else 1.0
 
 
 @dataclass
 class ItemIndex:
-    """All items, and what leads from a row to those it may hold."""
+    """All items, and the indexes that lead from a row's words to the items it may hold."""
 
     ngram: int
     items: list[Item]
@@ -143,14 +143,14 @@ class ItemIndex:
 
     @cached_property
     def _firsts(self) -> dict[str, set[int]]:
-        """First word -> lengths of the items that begin with it; many of a suite may begin alike."""
+        """First word -> lengths of the short items that begin with it; many items of a suite may begin alike."""
         found: dict[str, set[int]] = defaultdict(set)
         for form in self.exacts:
             found[form[0]].add(len(form))
         return dict(found)
 
     def holds_exact(self, text: Words) -> bool:
-        """Whether the words of an item that is looked for only where it stands alone are somewhere in a text."""
+        """Whether a text holds, anywhere, the words of an item in ``exacts``."""
         firsts = self._firsts
         if firsts.keys().isdisjoint(text):
             return False
@@ -163,18 +163,18 @@ class ItemIndex:
 
     @cached_property
     def longest(self) -> int:
-        """The most words of an item that is looked for only where it stands alone."""
+        """The most words of an item in ``exacts``, which is looked for only where it stands alone."""
         return max(map(len, self.exacts), default=0)
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
-        """Word -> id, from 3 on; 0 is any other word, 1 any number that is in no item, 2 such an operator."""
+        """Word -> id, from 3 on; 0 is any other word, 1 any number and 2 any operator that is in no item."""
         seen = {word: None for item in self.items for word in (*item.text, *item.core)}
         return {word: number for number, word in enumerate(seen, start=3)}
 
     @cached_property
     def blinded(self) -> NDArray[np.int64]:
-        """Id of a word -> its id where numbers are not told apart."""
+        """Id of a word -> its id with numbers and operators blinded."""
         ids = np.arange(len(self.vocabulary) + 3)
         ids[[number for word, number in self.vocabulary.items() if is_operator(word)]] = SIGN
         ids[[number for word, number in self.vocabulary.items() if is_number(word)]] = NUMBER
@@ -182,11 +182,11 @@ class ItemIndex:
 
 
 def index(items: pl.DataFrame, ngram: int) -> ItemIndex:
-    """Read the items of a suite.
+    """Return the index of a suite's items.
 
     Args:
         items: Columns ``item_id``, ``task``, ``subtask``, ``question``, ``answer``, ``choices``.
-        ngram: Words in a run that is taken as evidence.
+        ngram: Number of words in a run that counts as evidence.
     """
     records = list(items.iter_rows(named=True))
     raw = [r["question"] if read(r["question"] or "") else r["answer"] or "" for r in records]
@@ -261,7 +261,7 @@ def _covered(core: Words, ngram: int, boilerplate: Collection[Words]) -> set[int
 
 
 def _trimmed(cores: list[Words], ngram: int, boilerplate: Collection[Words]) -> list[Words]:
-    """Cut boilerplate off both ends, where what remains belongs to one item only.
+    """Return the cores without boilerplate at both ends, if the remaining words belong to one item only.
 
     A question that several items ask about different passages identifies none of them.
     """
@@ -295,7 +295,7 @@ def _boilerplate(cores: list[Words], groups: list[str], ngram: int) -> set[Words
 
 
 def unwrapped(texts: list[Words], groups: list[str]) -> list[Words]:
-    """Cut off the words that all of a group's different texts begin with, and those they end with."""
+    """Return the texts without the words that all different texts of a group begin with, or end with."""
     members: dict[str, set[Words]] = defaultdict(set)
     for text, group in zip(texts, groups, strict=True):
         if text:
@@ -319,6 +319,6 @@ def _wrapper(texts: Collection[Words]) -> tuple[int, int]:
 
 
 def _shared(one: Words, other: Words, limit: int) -> int:
-    # Of sorted texts, the first and the last share exactly what all share. Numbers are never a part of the wrapper: of
-    # "12 + 5" and "13 + 5", 12 and 13 are no items.
+    # Of sorted texts, the first and the last share exactly the words that all share. Numbers are never a part of the
+    # wrapper: of "12 + 5" and "13 + 5", 12 and 13 are no items.
     return next((at for at in range(limit) if one[at] != other[at] or decides(one[at])), limit)

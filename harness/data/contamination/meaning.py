@@ -1,11 +1,11 @@
 """Paraphrases: rows that ask what an item asks, in other words.
 
 Two sentences about one subject are close in meaning whether or not they ask the same: "Which gas do plants take in?"
-and "Which gas do plants give off?" So closeness alone is no evidence. The row must say the item's answer as well, or,
-where a row is one text, hold at least two numbers of it; and its numbers must be the item's in any case.
+and "Which gas do plants give off?" So closeness alone is no evidence. The row must give the item's answer as well, or,
+if the row is one text, hold at least two numbers of the item; and in any case its numbers must be those of the item.
 
-First, each row is compared with all items by the words that both are made of, a mere product of matrices (the weighted
-mean of word vectors; Arora, Liang and Ma 2017). Then evidence is asked for, and only what is left is read by the model.
+First, each row is compared with all items by weighted means of word vectors (Arora, Liang and Ma 2017), in one product
+of matrices. Then pairs without evidence are dropped, and the model reads only the remaining pairs.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from harness.data.contamination.numerals import quantities
 from harness.data.minilm import KEPT, Floats, minilm
 from harness.data.text import Words, joined
 
-LIKELY = 0.5  # cosine of what words alone say from which the model is asked
-REPLY = 6  # words of an answer that a row can be expected to say as it stands
-TOLD = 2  # numbers that are evidence by themselves
-LONGER = 4  # times as many words as the item: what else such a row says hides what it has of the item
-OTHER = 0.15  # of a paraphrase's words are not the item's; whether the item's own words are enough, others tell
-PLAIN = 0.9  # of the letters are those of English, which is what the model has read
-USUAL = 100  # items that are counted on top, so that a word of a small suite is not taken for a common one
+LIKELY = 0.5  # least cosine of the means of word vectors at which the model reads a pair
+REPLY = 6  # words; no row is expected to repeat a longer answer word by word
+TOLD = 2  # numbers that are evidence without an answer
+LONGER = 4  # times the item's words: in a longer row, other words outweigh the item
+OTHER = 0.15  # least share of a paraphrase's words that are not the item's; with fewer, other kinds of overlap decide
+PLAIN = 0.9  # least share of letters that are ASCII: the model has read English
+USUAL = 100  # added to the number of items, so that a word is not taken for common only because a suite is small
 REMEMBERED = 200_000  # words whose vectors are in memory at a time
 AT_ONCE = 2048  # rows that are compared with all items at a time
 WORD = r"\w+(?:[.:,'’]\w+)*"
@@ -45,14 +45,14 @@ UNTOLD = {("yes",), ("no",), ("true",), ("false",), ("none",)}  # answers that a
 
 @dataclass(frozen=True)
 class _Asked:
-    """An item that paraphrases are looked for.
+    """An item for which paraphrases are looked for.
 
     Attributes:
-        number: Of the item in the suite.
+        number: The item's number in the suite.
         text: What it asks.
         core: Its words.
-        numbers: All numbers of it but one and two, which are words as well ("a pair").
-        reply: The words of its answer; none where nobody can be expected to say them.
+        numbers: All its numbers except one and two, which are words as well ("a pair").
+        reply: The words of its answer; empty if no row can be expected to repeat them.
         echoed: Whether its question holds its answer.
     """
 
@@ -66,7 +66,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row asks, and what it says to that; nothing where it is one text."""
+    """What a row asks, and what it answers; ``said`` is empty if the row is one text."""
 
     asked: str
     said: str
@@ -87,7 +87,8 @@ class Meaning:
         """
         self._threshold = threshold
         self._model = minilm()
-        # Small matrices: threads of the library wait for each other longer than they work, the more on a busy machine.
+        # The matrices are small: threads of the library wait for each other longer than they work, most of all on a
+        # busy machine.
         self._threads = ThreadpoolController()
         self._items = [asked for number, item in enumerate(suite.items) if (asked := _asked(number, item)) is not None]
         cores = [item.core for item in self._items]
@@ -102,13 +103,13 @@ class Meaning:
     def find(
         self, rows: pl.DataFrame, raw: Sequence[str], texts: Sequence[Words], known: Collection[tuple[int, int]]
     ) -> Iterator[tuple[int, int, Overlap]]:
-        """Yield the number of a row in a batch, the item that it paraphrases, and the overlap.
+        """Yield the number of a row in a batch, the number of the item that it paraphrases, and the overlap.
 
         Args:
             rows: Columns ``rows.SCHEMA``.
-            raw: All of each row's text.
-            texts: Its words.
-            known: Rows and items that have words in common: what they are is decided by those.
+            raw: The whole text of each row.
+            texts: The words of each row.
+            known: Pairs (row, item) that overlap in words already; they are not looked at again.
         """
         if not self._items:
             return
@@ -129,7 +130,7 @@ class Meaning:
         yield from found
 
     def _likely(self, asked: Sequence[Words]) -> list[tuple[int, int]]:
-        """Return rows and items that words alone say may ask the same, where the item's numbers may be in the row."""
+        """Return pairs (row, item) whose word vectors are close, if the row may hold all of the item's numbers."""
         row, item = np.nonzero(self._summed(asked) @ self._wanted.T >= LIKELY)
         held = np.unique(row)
         numbers = np.zeros(len(asked), np.uint64)
@@ -138,7 +139,7 @@ class Meaning:
         return list(zip(row[there].tolist(), item[there].tolist(), strict=True))
 
     def _summed(self, texts: Sequence[Words]) -> Floats:
-        """Return the direction of the sum of each text's words, each word once."""
+        """Return the sum of the vectors of each text's distinct words, scaled to length 1."""
         distinct = [*map(frozenset, texts)]
         ends = np.cumsum([0, *map(len, distinct)])
         if len(self._ids) > REMEMBERED:
@@ -156,21 +157,21 @@ class Meaning:
     def _close(
         self, candidates: Sequence[tuple[int, _Asked]], parts: Sequence[_Row]
     ) -> Iterator[tuple[int, int, Overlap]]:
-        """Yield the candidates that the model finds close."""
+        """Yield the candidates whose sentence embeddings have a cosine of at least the threshold."""
         items = {item.number: item for _, item in candidates if item.number not in self._embedded}
         made = self._model.sentences([item.text for item in items.values()])
         self._embedded |= zip(items, made, strict=True)
         rows = list(dict.fromkeys(row for row, _ in candidates))
         read_by_model = dict(zip(rows, self._model.sentences([parts[row].asked for row in rows]), strict=True))
         for row, item in candidates:
-            # Of as many digits as do not depend on which texts were read together.
+            # Rounded to digits that do not depend on which texts the model read together.
             cosine = round(float(read_by_model[row] @ self._embedded[item.number]), 4)
             if cosine >= self._threshold:
                 yield row, item.number, Overlap("semantic", cosine, tuple(parts[row].asked.split()), ())
 
 
 def _asked(number: int, item: Item) -> _Asked | None:
-    """Return an item as paraphrases are looked for, or nothing where none can be told."""
+    """Return an item prepared for the search, or None if no row could have the evidence for it."""
     if item.wording < SHORT or item.generic or not _plain(item.raw):
         return None
     reply = item.answer
@@ -185,7 +186,7 @@ def _asked(number: int, item: Item) -> _Asked | None:
 
 
 def _evident(item: _Asked, row: _Row) -> bool:
-    """Whether a row says what shows that it asks what the item asks."""
+    """Whether a row holds the evidence that it asks what an item asks."""
     if not _plain(row.asked):
         return False
     asked = read(row.asked)
@@ -197,7 +198,7 @@ def _evident(item: _Asked, row: _Row) -> bool:
 
 
 def _answers(said: Words, reply: Words) -> bool:
-    """Whether what a row says answers so: a number at the beginning or the end, any of them may be on the way."""
+    """Whether an answer gives a reply; a number must be its first or last, as those between may be steps."""
     if len(reply) == 1 and is_number(reply[0]):
         numbers = [word for word in said if is_number(word)]
         return bool(numbers) and reply[0] in (numbers[0], numbers[-1])
@@ -215,9 +216,9 @@ def _plain(text: str) -> bool:
 
 
 def _split(rows: pl.DataFrame, raw: Sequence[str]) -> list[_Row]:
-    """Tell what rows ask from what they say to it.
+    """Split rows into what they ask and what they answer.
 
-    What stands in the lines after the last question of a text is what it says.
+    In a row of one text, the lines after the last question are the answer.
     """
     found = []
     columns = (rows["prompt"], rows["completion"], rows["messages"])
@@ -237,18 +238,18 @@ def _split(rows: pl.DataFrame, raw: Sequence[str]) -> list[_Row]:
 
 
 def _lengths(parts: Sequence[_Row]) -> list[int]:
-    """Return about how many words each row asks with."""
+    """Return the approximate number of words in each row's question."""
     return pl.Series([part.asked for part in parts], dtype=pl.String).str.count_matches(WORD).to_list()
 
 
 def _rarity(cores: Sequence[Words]) -> dict[str, float]:
-    """Return how much less than 1 the words count that many items have."""
+    """Return the weight of each word of the items: below 1, and the lower the more items have the word."""
     items = Counter(chain.from_iterable(map(frozenset, cores)))
     total = len(cores) + USUAL
     return {word: math.log(total / (held + 1)) / math.log(total) for word, held in items.items()}
 
 
 def _bits(numbers: Iterable[frozenset[str]]) -> NDArray[np.uint64]:
-    """Return a bit for every number, so that most texts that lack one are told at once."""
-    found = [sum({1 << zlib.crc32(number.encode()) % 64 for number in some}) for some in numbers]
+    """Return a mask of 64 bits for each set of numbers: comparing masks excludes most texts that lack a number."""
+    found = [sum({1 << zlib.crc32(number.encode()) % 64 for number in group}) for group in numbers]
     return np.array(found, np.uint64)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-LETTERS = 4  # of a word; shorter ones are other words rather than mistyped
+LETTERS = 4  # least letters of a word that may be mistyped; a shorter one is rather another word
 
 
 def mistyped(word: str, other: str) -> bool:
     """Whether one of two words may be the other, mistyped.
 
-    Its first letter is rarely wrong, and an "s" at the end is a plural: "goats" are no "boats", and no "goat".
+    Another first letter makes another word, and an "s" at the end a plural: "goats" is neither "boats" nor "goat".
     """
     short, long = sorted((word, other), key=len)
     if len(short) < LETTERS - 1 or len(long) < LETTERS or len(long) - len(short) > 1 or not (word + other).isalpha():
@@ -28,7 +28,7 @@ def mistyped(word: str, other: str) -> bool:
 
 
 class Mistyped:
-    """Finds the known word that an unknown one may be."""
+    """Finds the known word of which an unknown word may be a mistyped form."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = {word: None for word in known if len(word) >= LETTERS and word.isalpha() and word.isascii()}
@@ -39,7 +39,7 @@ class Mistyped:
         self._forms = self._known.keys() | self._shorter.keys()
 
     def meant(self, word: str) -> str | None:
-        """Return the first known word of which a word is one letter away."""
+        """Return the first known word of which a word may be a mistyped form; None if there is none."""
         parts = [word[:at] + word[at + 1 :] for at in range(len(word))]
         if (word not in self._shorter and self._forms.isdisjoint(parts)) or len(word) < LETTERS - 1:
             return None

@@ -16,7 +16,7 @@ _TENS = {
 }  # fmt: skip
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SMALL = _UNITS | _TENS
-_COUNTED = {"hundred": 100, "dozen": 12}  # what "a" may stand before, and a few before that
+_COUNTED = {"hundred": 100, "dozen": 12}  # words that a number multiplies: "three hundred", "two dozen"
 _MULTIPLES = _SCALES | _COUNTED
 _SPELLED = frozenset(_SMALL | _MULTIPLES)
 
@@ -30,9 +30,9 @@ _AMOUNT = re.compile(r"\d+(?:\.\d+)?")
 
 
 def quantities(text: Words) -> frozenset[str]:
-    """Return the numbers of a text, however they are put: "a third" and "1/3" are 3, "11x" is 11, "1.50" is 1.5.
+    """Return the numbers of a text, however they are written: "a third" and "1/3" are 3, "11x" is 11, "1.50" is 1.5.
 
-    One and two are left out: "an only child" and "both" are numbers too, and where to end would be hard to say.
+    One and two are left out: "an only child" and "both" mean them too, and no list of such words would be complete.
 
     Args:
         text: Words, numbers in digits.
@@ -65,7 +65,7 @@ def in_digits(text: Words) -> Words:
 
 
 def _number(text: Words, at: int) -> tuple[str, int]:
-    """Return the number that begins at a word, and where it ends; it ends where it begins if there is none."""
+    """Return the number that begins at a word, and where it ends; the end is ``at`` if no number begins there."""
     total, part, place, scale = 0, 0, at, 10**15
     begun = False  # whether the part has any word yet: "zero" is one
     following = text[at + 1] if at + 1 < len(text) else ""
@@ -92,7 +92,7 @@ def _number(text: Words, at: int) -> tuple[str, int]:
 
 
 def _adds(part: int, word: str) -> bool:
-    """Whether a word goes on with a number: hundreds take any, tens a digit."""
+    """Whether a word continues a number: any small number may follow hundreds, a digit may follow tens."""
     return part > 0 and (part % 100 == 0 or (part % 10 == 0 and part % 100 >= 20 and 0 < _SMALL[word] < 10))
 
 

@@ -1,11 +1,11 @@
-"""From rows to the few (row, item) pairs worth a closer look: numpy over word ids, a batch of rows at a time.
+"""Finds the few (row, item) pairs that need a closer look, with numpy over word ids, a batch of rows at a time.
 
-Hashes and counts only choose candidates here; what a candidate is worth is decided on its words (``compare.py``).
+Hashes and counts only choose candidates here; ``compare.py`` decides on a candidate by its words.
 
 An edited copy that keeps a share s of an item's pairs of neighbouring words must hold at least k of any
 floor((1 - s) n) + k of its n pairs (prefix filtering; Chaudhuri, Ganti and Kaushik 2006, Bayardo, Ma and Srikant
-2007). So every item is looked up by as many of its pairs only, the rarest ones, and a row is a candidate where k of
-them stand close together.
+2007). So every item is indexed by only so many of its pairs, the rarest ones, and a row is a candidate where k of them
+stand close together.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from harness.data.contamination.misspelled import Mistyped
 from harness.data.text import Words, is_operator
 
 Ints = NDArray[np.int64]
-HITS = (2, 6)  # at least and at most so many rare pairs in one place make a candidate
-SLACK = 0.1  # taken off the share asked for: words joined or split by punctuation look like edits here
-BRIEF = 8  # words of an item of which a mistyped one leaves too few pairs to be looked up by
-REMEMBERED = 1_000_000  # words of no item that are remembered at a time
+HITS = (2, 6)  # a candidate needs 2 to 6 rare pairs in one place, more for a longer item
+SLACK = 0.1  # subtracted from the share: words joined or split by punctuation look like edits here
+BRIEF = 8  # words; in an item that is no longer, a mistyped word leaves too few pairs to look it up by
+REMEMBERED = 1_000_000  # words of no item that are in memory at a time
 _BLIND = {"#": NUMBER, "±": SIGN}
 MIX = np.uint64(0x9E3779B97F4A7C15)  # an odd constant: hashes are polynomials in it, modulo 2**64
 
@@ -39,7 +39,7 @@ class Found:
     Attributes:
         runs: (row, item) -> starts of the item's n-grams in the row.
         wholes: (row, item) -> start and end of the whole item in the row.
-        near: (row, item) -> the words of the row, from and to, around which an edited copy may be.
+        near: (row, item) -> start and end of the words in the row around which an edited copy may be.
     """
 
     runs: dict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -48,7 +48,7 @@ class Found:
 
 
 class _Ids(dict[str, int]):
-    """Word -> id; a word of no item is remembered as such, or as the word it was meant to be, and looked at once."""
+    """Word -> id; a word of no item gets the id 0, or the id of the word it mistypes, and is looked up only once."""
 
     def __init__(self, known: Mapping[str, int], mistyped: Mistyped) -> None:
         super().__init__(known)
@@ -73,7 +73,7 @@ class Scanner:
         Args:
             suite: The items.
             share: The share of an item's pairs of neighbours that an edited copy keeps.
-            sample: Words of some rows, to see which pairs are rare; it changes the time taken, not what is found.
+            sample: Words of some rows, which show which pairs are rare. They change the running time, not the result.
         """
         self.suite = suite
         # A long item keeps enough pairs, whatever is mistyped.
@@ -97,7 +97,7 @@ class Scanner:
         return found
 
     def indexed(self, item: int) -> bool:
-        """Whether edited copies of an item are looked for: a row that is not near it holds no such copy."""
+        """Whether edited copies of an item are looked for; if so, a row that is not in ``near`` holds none."""
         return bool(self._needed[item])
 
     def _numbers(self, texts: Sequence[Words], count: int) -> Ints:
@@ -113,7 +113,7 @@ class Scanner:
         return np.unique(_hash([rows[:, step] for step in range(size)]))
 
     def _places(self, flat: Ints, row: Ints, size: int, known: NDArray[np.uint64]) -> Ints:
-        """Return the positions where a run of words begins whose hash is known."""
+        """Return the positions where a run of ``size`` words begins whose hash is in ``known``."""
         if len(flat) < size or not len(known):
             return np.empty(0, np.int64)
         strange = np.concatenate(([0], np.cumsum(flat <= SIGN)))
@@ -185,7 +185,7 @@ class Scanner:
         order = np.lexsort((at, item, row[at]))
         item, at = item[order], at[order]
         group = np.concatenate(([0], np.cumsum((item[1:] != item[:-1]) | (row[at[1:]] != row[at[:-1]]))))[: len(at)]
-        # How many of a group's hits stand within the item's window from each hit on.
+        # For each hit, the number of its group's hits within the item's window that begins there.
         span = len(flat) + int(self._window.max()) + 1
         place = group * span + at
         last = np.searchsorted(place, place + self._window[item], side="right")

@@ -1,4 +1,4 @@
-"""What only all rows together tell of what was found in each: passages that many rows share, wrappers, the order."""
+"""Decides on hits that need all rows: passages that many rows share, wrappers, and the order of overlaps."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Frame = tuple[str, Words, Words]  # a source, and the words before and after an 
 
 @dataclass(frozen=True)
 class Hit:
-    """An item in a row.
+    """An item found in a row.
 
     Attributes:
         row: The row's number among all that are searched.
         item: The item's number in the suite.
-        overlap: What they have in common.
+        overlap: What row and item have in common.
         words: A hash of all the row's words: copies of a row are one document.
     """
 
@@ -38,9 +38,9 @@ class Hit:
 
 
 def uncommon(hits: Iterable[Hit], suite: ItemIndex, rule: Decontaminate) -> list[Hit]:
-    """Leave out passages that many different rows share without the rest of the item.
+    """Return the hits without passages that many different rows share without the rest of the item.
 
-    Counted are rows that stay: what is left after removal gives the same answer again.
+    Only rows that are not removed are counted, so that a search of the remaining rows finds nothing new.
     """
     best: dict[tuple[int, int], Hit] = {}
     for hit in hits:
@@ -63,12 +63,12 @@ def uncommon(hits: Iterable[Hit], suite: ItemIndex, rule: Decontaminate) -> list
 
 
 def removes(kind: str, rule: Decontaminate) -> bool:
-    """Whether an overlap costs a row its place: all but templates that are kept."""
+    """Whether rows with an overlap of this kind are removed: always, but ``template`` only if ``templates: drop``."""
     return kind != "template" or rule.templates == "drop"
 
 
 def ordered(hits: Iterable[Hit]) -> list[Hit]:
-    """Return hits by row, the best item first: what costs the row its place, then the most words in common."""
+    """Return hits by row, the best item first: templates and paraphrases last, then by words in common."""
     return sorted(
         hits, key=lambda hit: (hit.row, hit.overlap.kind in ("template", "semantic"), -_weight(hit.overlap), hit.item)
     )
@@ -78,9 +78,9 @@ def table(hits: Sequence[Hit], where: pl.DataFrame, suite: ItemIndex) -> pl.Data
     """Return hits as a table (columns ``records.OVERLAP_COLUMNS``).
 
     Args:
-        hits: One for each line.
-        where: ``row_id`` and ``source`` of the row of each.
-        suite: What the items are.
+        hits: One for each line of the table.
+        where: ``row_id`` and ``source`` of each hit's row.
+        suite: The items.
     """
     items = [suite.items[hit.item] for hit in hits]
     return where.with_columns(
@@ -93,7 +93,7 @@ def table(hits: Sequence[Hit], where: pl.DataFrame, suite: ItemIndex) -> pl.Data
 
 
 def _rare(hit: Hit, different: Mapping[tuple[int, int], set[int]], ngram: int) -> bool:
-    """Whether the words found are evidence without those that many different rows share."""
+    """Whether the words of a hit are evidence, not counting those that many different rows share."""
     matched = hit.overlap.matched
     own = sum(len(different.get((hit.item, place), ())) <= COMMON for place in matched)
     return own >= ngram or own * 2 >= len(matched)
@@ -109,7 +109,7 @@ def _weight(overlap: Overlap) -> float:
 
 
 def frames(prompts: pl.DataFrame, suite: ItemIndex) -> set[Frame]:
-    """Return what stands around items of fewer than 4 words in short prompts.
+    """Return the frames around items of fewer than 4 words in short prompts.
 
     Args:
         prompts: ``source``, ``prompt`` and ``row`` (its number).
@@ -119,14 +119,14 @@ def frames(prompts: pl.DataFrame, suite: ItemIndex) -> set[Frame]:
 
 
 def around(prompts: pl.DataFrame, wanted: set[Frame], longest: int) -> dict[Frame, set[int]]:
-    """Return hashes of the different prompts that have a frame, whatever is inside; of many, just too many.
+    """Return frame -> hashes of the different prompts with this frame, at most ``COMMON`` + 1 of them.
 
-    So parts of the rows can be counted each for itself, and together.
+    The results for several parts of the rows can be joined (``shared``).
 
     Args:
         prompts: ``source``, ``prompt`` and ``row`` (its number).
         wanted: The frames.
-        longest: The most words that may be inside.
+        longest: The most words that may be inside a frame.
     """
     found: dict[Frame, set[int]] = defaultdict(set)
     for source, _, prompt in _short(prompts) if wanted else ():
@@ -138,7 +138,7 @@ def around(prompts: pl.DataFrame, wanted: set[Frame], longest: int) -> dict[Fram
 
 
 def shared(counted: Iterable[Mapping[Frame, set[int]]]) -> set[Frame]:
-    """Return the frames that more different prompts share than ``COMMON``, from what ``around`` says of each part."""
+    """Return the frames that more than ``COMMON`` different prompts share, given the result of ``around`` by part."""
     total: dict[Frame, set[int]] = defaultdict(set)
     for part in counted:
         for frame, different in part.items():
@@ -173,7 +173,7 @@ def _short(prompts: pl.DataFrame) -> Iterable[tuple[str, int, Words]]:
 
 
 def _splits(prompt: Words, longest: int) -> Iterable[tuple[Words, Words, Words]]:
-    """Yield every way to see one to so many words of a short prompt inside the rest."""
+    """Yield every split of a short prompt into the words before, 1 to ``longest`` words, and the words after."""
     for start in range(len(prompt)):
         for end in range(start + 1, min(start + longest, len(prompt)) + 1):
             yield prompt[:start], prompt[start:end], prompt[end:]

@@ -6,16 +6,16 @@ whether it is called a duplicate.
 1. Texts with the same words are one text.
 2. A text's shingles are its pairs of neighbouring words, its two ends included: an edited word spoils two of them, and
    a text of one word has some too.
-3. Two texts meet when all ``MINIMA`` MinHash values of one of ``BANDS`` bands agree (Broder 1997; Indyk and
-   Motwani 1998). Nothing random is in the hashes.
-4. A pair that met is measured: ``shared / (words of one + words of the other - shared)``, where ``shared`` is the
+3. Two texts are candidates when all ``MINIMA`` MinHash values of one of ``BANDS`` bands agree (Broder 1997; Indyk and
+   Motwani 1998). The hashes are always the same, not drawn at random.
+4. A pair of candidates is measured: ``shared / (words of one + words of the other - shared)``, where ``shared`` is the
    longest common subsequence of their words. It is the Jaccard index of words, in order. A number or an operator
    counts as two words: problems that differ in their numbers are more than one word apart.
-5. Pairs at or above the threshold are joined, and whatever is connected is one cluster: where B is an edited A, and C
-   an edited B, they are one cluster although A and C may be farther apart than the threshold. Rows of one template
-   that differ in a word or two are a cluster as well: nothing in two such rows tells them from an edited copy.
+5. Pairs at or above the threshold are joined, and all texts that are connected are one cluster: if B is an edited A,
+   and C an edited B, they are one cluster although A and C may be farther apart than the threshold. Rows of one
+   template that differ in a word or two are a cluster as well: nothing distinguishes them from edited copies.
 
-Measured: of edited copies 99.9% are found where the measure is 0.7 or more, 98% at 0.65, 94% at 0.6, 70% at 0.5.
+Measured: 99.9% of edited copies are found where the measure is 0.7 or more, 98% at 0.65, 94% at 0.6, 70% at 0.5.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def clusters(
         on_progress: Called with (steps done, steps in all); semantic counts embedding, then comparing.
 
     Returns:
-        UInt32, for each text the position of the first text of its cluster: its own where it is the first. What is
-        kept (every first) has no duplicates left that another call would find.
+        UInt32, for each text the position of the first text of its cluster, which may be its own. Another call finds no
+        duplicates among these first texts.
 
     Raises:
         RequestError: ``semantic`` without the package of the embeddings.

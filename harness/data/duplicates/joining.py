@@ -1,4 +1,4 @@
-"""Clusters from pairs."""
+"""Joins pairs of texts into clusters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def merged(label: Positions, left: Positions, right: Positions) -> Positions:
-    """Join the clusters of pairs of texts; a cluster's label is its first text."""
+    """Return the labels once the clusters of each pair's texts are joined; a cluster's label is its first text."""
     if not len(left):
         return label
     from scipy.sparse import coo_array

@@ -1,4 +1,4 @@
-"""The words of many texts, by which texts are the same (``text.keys``)."""
+"""Normalizes many texts: two texts are the same if their words are (``text.keys``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 100_000  # texts normalized, or cut into words, at a time
 
 
 def normalized(texts: pl.Series | Sequence[str]) -> pl.Series:
-    """Return the words of each text, a space between them; what is there instead where there are none."""
+    """Return the words of each text, joined by spaces; for a text without words, its other characters."""
     parts = []
     for start in range(0, len(texts), BATCH):
         parts.append(pl.Series(keys(texts[start : start + BATCH]), dtype=pl.String))
@@ -23,7 +23,7 @@ def normalized(texts: pl.Series | Sequence[str]) -> pl.Series:
 
 
 def word_digests(texts: pl.Series | Sequence[str]) -> pl.DataFrame:
-    """Return 16 bytes for each text, as two numbers: texts whose words differ have different ones."""
+    """Return a digest of 16 bytes of each text's words, as two numbers."""
     found = bytearray()
     for start in range(0, len(texts), BATCH):
         for words in keys(texts[start : start + BATCH]):
@@ -33,7 +33,10 @@ def word_digests(texts: pl.Series | Sequence[str]) -> pl.DataFrame:
 
 
 def later(digests: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions of digests that come again, and where each came first; 40 bytes a row while it works."""
+    """Return the positions of digests that repeat an earlier one, and the position of that one.
+
+    Takes 40 bytes of memory per row.
+    """
     order = np.lexsort((digests["low"].to_numpy(), digests["high"].to_numpy()))  # stable: equal ones stay in order
     before = np.flatnonzero(_same_as_before(digests, order))
     if not len(before):
@@ -47,7 +50,7 @@ def later(digests: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _same_as_before(digests: pl.DataFrame, order: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return for each digest but the first, in some order, whether it is the one before it."""
+    """Return for each digest but the first, in the given order, whether it equals the digest before it."""
     same = np.ones(max(0, len(order) - 1), np.bool_)
     for name in digests.columns:
         sorted_ = digests[name].to_numpy()[order]
