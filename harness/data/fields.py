@@ -1,4 +1,4 @@
-"""From a record's columns to the canonical fields of a row: declared, or detected where there is no doubt."""
+"""Maps a record's columns to the canonical fields of a row: as declared, or as detected where there is no doubt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHAPES = (
     {"prompt", "chosen", "rejected"}, {"chosen", "rejected"}, {"messages", "chosen", "rejected"},
 )  # fmt: skip
 DECLARE = "prompt and completion, or messages, or text, or prompt, chosen and rejected"
-CLOSER = {"messages", "rejected", "answer", "system", "good"}  # fields that are looked at record by record
+CLOSER = {"messages", "rejected", "answer", "system", "good"}  # fields that are computed record by record
 NULLABLE = {"id", "license", "group", "slice"}
 ABSENT: tuple[Any, ...] = (None, "", [])
 # One encoder for all rows: json.dumps makes one for each call.
@@ -78,7 +78,7 @@ class Template:
     def render(self, record: Mapping[str, Any]) -> str:
         """Return the text with the record's values in it.
 
-        White space that parted what is left out at the beginning from the rest goes with it.
+        Where the beginning is left out, the white space after it is left out too.
         """
         written: list[str] = []
         for place, (literal, column) in enumerate(self.parts):
@@ -98,18 +98,19 @@ def declared(
     optional: Collection[str] = (),
     sample: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Template]:
-    """Return the template of every canonical field: as declared, the content detected where none of it is.
+    """Return the template of every canonical field: as declared; content fields are detected if none is declared.
 
     Args:
         name: The source's name.
-        fields: What the study declares for it.
+        fields: The fields that the study declares for the source.
         columns: The columns of its first record.
         place: Where that record is.
         optional: Columns of the declared templates that a row may lack.
-        sample: Some of its records; they may have further columns.
+        sample: Some of the source's records; they may have further columns.
 
     Raises:
-        RequestError: Nothing, or more than one thing, could be the content; or the declaration is incomplete.
+        RequestError: No columns, or columns of more than one layout, could be the content; or the declaration is
+            incomplete.
     """
     content = set(fields) & set(CONTENT_COLUMNS)
     chosen, lacking = dict(fields), set(optional)
@@ -137,7 +138,7 @@ def declared(
 def _detected(name: str, columns: Collection[str], place: str, sample: Sequence[Mapping[str, Any]]) -> layouts.Layout:
     values: dict[str, list[Any]] = {str(column): [] for column in columns}
     values |= layouts.columns_of(sample)
-    filled = [column for column, some in values.items() if not some or any(value is not None for value in some)]
+    filled = [column for column, held in values.items() if not held or any(value is not None for value in held)]
     known = layouts.matches(filled)
     if len(known) == 1:
         return layouts.completed(known[0][1], values)
@@ -151,7 +152,7 @@ def _detected(name: str, columns: Collection[str], place: str, sample: Sequence[
 def canonical(record: Mapping[str, Any], templates: Mapping[str, Template]) -> dict[str, str | None]:
     """Return the canonical fields of one record.
 
-    Preferences whose answers are message lists come out as ``messages`` (the conversation so far) with the text of the
+    A preference whose answers are message lists becomes ``messages`` (the conversation so far), with the text of the
     last message as ``chosen`` and ``rejected``.
 
     Raises:
@@ -188,7 +189,7 @@ def canonical_columns(
     """Return the canonical fields of many records, as ``canonical`` would, by field.
 
     Raises:
-        BadRow: One of them is bad; which one, and why, ``canonical`` tells.
+        BadRow: A record is bad; ``canonical`` of each record shows which one, and why.
         UnicodeEncodeError: May be raised later, when text that is no UTF-8 is put into a table.
     """
     if CLOSER & set(templates) or any(_lists(records, templates.get(side)) for side in ("prompt", "completion")):
@@ -196,24 +197,24 @@ def canonical_columns(
         return {field: [row.get(field) for row in rows] for field in {field for row in rows for field in row}}
     columns = {field: _column(records, field, template) for field, template in templates.items()}
     if not any(all(map(str.strip, columns[field])) for field in CONTENT_COLUMNS if field in columns):
-        for record in records:  # no field is there in all of them, so one may have none
+        for record in records:  # no field has text in all records, so one record may have no text at all
             canonical(record, templates)
     return columns
 
 
 def compared(record: Mapping[str, Any], templates: Mapping[str, Template]) -> str:
-    """Return all the text of a record to compare with others: who says it does not matter, nor can it be trained on.
+    """Return all text of a record, to compare it with others; it need not be a row that can be trained on.
 
     Raises:
-        BadRow: A column is missing, or is no text and no conversation.
+        BadRow: A column is missing, or is neither text nor a conversation.
     """
-    told: list[str] = []
+    texts: list[str] = []
     for field in (field for field in CONTENT_COLUMNS if field in templates):
         value = _plain(record, templates[field])
         spoken = field == "messages" or isinstance(value, list | dict)
         column = str(templates[field].parts[0][1])
-        told.append(said(_value(record, column), column) if spoken else templates[field].render(record))
-    return "\n".join(told)
+        texts.append(said(_value(record, column), column) if spoken else templates[field].render(record))
+    return "\n".join(texts)
 
 
 def carried(record: Mapping[str, Any], columns: Collection[str], typed: bool) -> str | None:
@@ -222,8 +223,8 @@ def carried(record: Mapping[str, Any], columns: Collection[str], typed: bool) ->
     Args:
         record: The record.
         columns: Which of its columns.
-        typed: Whether numbers and text differ. Where all is text (CSV), what is written like a number in JSON is
-            a number, and an empty cell is null.
+        typed: Whether numbers and text differ. If not (CSV), text that is a JSON number becomes a number, and an empty
+            cell null.
 
     Raises:
         BadRow: A column is missing, or holds neither text, a finite number, true, false nor null.
@@ -234,10 +235,10 @@ def carried(record: Mapping[str, Any], columns: Collection[str], typed: bool) ->
 
 
 def identifier(record: Mapping[str, Any]) -> str | None:
-    """Return what a record's own column ``id`` says, if it has one.
+    """Return the value of a record's column ``id`` as text; None if it has none.
 
     Raises:
-        BadRow: It is no UTF-8 text.
+        BadRow: The value is no UTF-8 text.
     """
     value = record.get("id")
     return value if value is None else text_of(value, '"id"') if isinstance(value, str) else str(value)
@@ -247,7 +248,7 @@ def _column(records: Sequence[Mapping[str, Any]], field: str, template: Template
     """Return one field of all records."""
     if field in NULLABLE:
         return [_field(record, field, template) for record in records]
-    if template.parts[0][1] in template.optional:  # what follows depends on whether it is there
+    if template.parts[0][1] in template.optional:  # the text after it depends on whether the column has a value
         return [template.render(record) for record in records]
     pieces: list[Any] = []
     for literal, column in template.parts:
@@ -277,7 +278,7 @@ def _field(record: Mapping[str, Any], field: str, template: Template) -> str | N
 
 
 def _only(template: Template | None) -> str | None:
-    """Return the column that a template is nothing but."""
+    """Return the column of a template that consists of one column; else None."""
     return template.parts[0][1] if template and len(template.parts) == 1 and not template.parts[0][0] else None
 
 
@@ -298,12 +299,12 @@ def _conversation(record: Mapping[str, Any], template: Template) -> Messages:
 
 
 def _spoken(record: Mapping[str, Any], templates: Mapping[str, Template]) -> dict[str, str | None]:
-    """Return the content of a row whose question or answer is messages; nothing where all is text."""
+    """Return the content of a row whose question or answer is messages; an empty dict if all of it is text."""
     if "rejected" in templates:
-        chosen, told = _plain(record, templates["chosen"]), {"prompt", "messages"} & set(templates)
+        chosen, asked = _plain(record, templates["chosen"]), {"prompt", "messages"} & set(templates)
         if isinstance(chosen, list | dict):
             sides = {side: _conversation(record, templates[side]) for side in ("chosen", "rejected")}
-        elif not told and isinstance(chosen, str) and (first := transcript(chosen)):
+        elif not asked and isinstance(chosen, str) and (first := transcript(chosen)):
             rejected = transcript(_text(record, str(templates["rejected"].parts[0][1])))
             if rejected is None:
                 raise BadRow('"chosen" is a transcript of Human and Assistant, and "rejected" is none')
@@ -327,7 +328,7 @@ def _spoken(record: Mapping[str, Any], templates: Mapping[str, Template]) -> dic
 def _preference(
     record: Mapping[str, Any], templates: Mapping[str, Template], sides: Mapping[str, Messages]
 ) -> dict[str, str]:
-    """Return messages, chosen and rejected from two message lists, which hold the prompt too where they begin alike."""
+    """Return messages, chosen and rejected from two message lists; the messages that both begin with are the prompt."""
     chosen, rejected = sides.values()
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
@@ -337,7 +338,7 @@ def _preference(
         prompt = templates.get("messages") or templates["prompt"]
         listed = "messages" in templates or isinstance(_plain(record, prompt), list)
         given = _conversation(record, prompt) if listed else [{"role": "user", "content": prompt.render(record)}]
-        given = given[:-1] if given == chosen and len(given) > 1 else given  # UltraFeedback: it is there once more
+        given = given[:-1] if given == chosen and len(given) > 1 else given  # UltraFeedback repeats the answer
         before = before if before[: len(given)] == given else given + before
     for side, talk in sides.items():
         if len(talk) != shared + 1 or talk[-1]["role"] != "assistant":
@@ -348,14 +349,14 @@ def _preference(
 
 
 def _before(listed: str, chosen: str) -> dict[str, str]:
-    """Return the messages that an answer answers, without that answer where it is among them once more."""
+    """Return the messages before an answer, if the list repeats the answer as its last message; else an empty dict."""
     talk = json.loads(listed)
     again = len(talk) > 1 and talk[-1] == {"role": "assistant", "content": chosen}
     return {"messages": _listed(talk[:-1])} if again else {}
 
 
 def _told(record: Mapping[str, Any], template: Template, row: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the row's messages after its system message; those that begin with one of their own keep it."""
+    """Return the row's messages with the system message first; messages that have a system message keep theirs."""
     optional = frozenset(column for _, column in template.parts if column is not None)
     system = Template(template.parts, optional).render(record)
     if not system.strip():
@@ -369,7 +370,7 @@ def _told(record: Mapping[str, Any], template: Template, row: Mapping[str, str |
 
 
 def _refuse_bad_example(record: Mapping[str, Any], template: Template) -> None:
-    """Refuse a row that shows how not to answer (KTO): trained on, it would be learned like a good one."""
+    """Refuse a row that shows a bad answer (KTO): training would learn it like a good one."""
     column = str(template.parts[0][1])
     value = _value(record, column)
     good = flag(value)
@@ -386,7 +387,7 @@ def _value(record: Mapping[str, Any], column: str) -> Any:
 
 
 def _text(record: Mapping[str, Any], column: str, *, earlier: bool = False) -> str:
-    """Return a column as text; of earlier turns, where such may be there, what was said."""
+    """Return a column as text; with ``earlier``, a column of earlier turns gives the text of these turns."""
     value = _value(record, column)
-    told = turns(value) if earlier else None
-    return text_of(value if told is None else told, f'"{column}"')
+    lines = turns(value) if earlier else None
+    return text_of(value if lines is None else lines, f'"{column}"')

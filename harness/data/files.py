@@ -1,4 +1,4 @@
-"""Local files: which ones a path names, how rows are written to one; ``reading`` has what is in them."""
+"""Local files: finds the files that a path names, and writes rows to a file; ``reading`` reads them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from harness.errors import RequestError, did_you_mean
 from harness.unpacking import FORMATS, PACKINGS, format_of, packing_of, printable
 
 __all__ = ["FORMATS", "Record", "SourceFile", "batches", "find", "read", "records", "write"]
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
-DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json")  # of the files beside them, as datasets of the Hub have it
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins with one of these is calculated by spreadsheets
+DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json")  # files of Hub datasets that describe the others
 READABLE = f"{', '.join(FORMATS)} (or one of them with {' or '.join(PACKINGS)})"
 
 
 def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[SourceFile]:
-    """Return the files that paths, globs and folders name: as listed, each glob or folder sorted, none twice.
+    """Return the files that paths, globs and folders name: in the order listed, each glob or folder sorted, none twice.
 
-    What is hidden counts only where it is named.
+    Hidden files and folders count only if a path names them.
 
     Raises:
-        RequestError: A path names nothing, a file in a format that cannot be read, or what is no file at all.
+        RequestError: A path names nothing, a file in a format that cannot be read, or something that is no file.
     """
     found: dict[str, SourceFile] = {}
     for pattern in (patterns,) if isinstance(patterns, str) else patterns:
@@ -42,7 +42,7 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[SourceF
         for path in paths:
             if format_of(path) not in FORMATS:
                 raise RequestError(f"{place}{printable(path.name)} is not {READABLE}")
-            if Path(pattern).is_absolute():  # where a machine keeps its data is no part of what the data is
+            if Path(pattern).is_absolute():  # the folder is the machine's, not part of the data
                 shown, role = path.as_posix(), f"files/{path.name}"
             else:
                 shown = Path(os.path.relpath(path, base)).as_posix()
@@ -55,7 +55,7 @@ def find(name: str, patterns: str | tuple[str, ...], base: Path) -> list[SourceF
 
 
 def settled(name: str, patterns: str | tuple[str, ...], base: Path) -> tuple[str, ...]:
-    """Return paths that name the files which these name now, whatever comes to their folders later."""
+    """Return the paths of the files that ``patterns`` name now, so that files added later do not count."""
     return tuple(
         file.path.as_posix() if Path(file.shown).is_absolute() else Path(os.path.relpath(file.path, base)).as_posix()
         for file in find(name, patterns, base)
@@ -88,14 +88,14 @@ def _matches(base: Path, pattern: str, place: str) -> list[Path]:
 
 
 def inside(folder: Path, place: str) -> list[Path]:
-    """Return the files of rows below a folder, without those that are hidden or only describe others.
+    """Return the files of rows below a folder, without those that are hidden or only describe other files.
 
     Args:
         folder: The folder.
-        place: What messages begin with, before a path in the folder.
+        place: The beginning of messages, before a path in the folder.
 
     Raises:
-        RequestError: It holds what is neither a file nor a folder, or what ``save_to_disk`` writes.
+        RequestError: The folder holds something that is neither file nor folder, or files that ``save_to_disk`` wrote.
     """
     there = outside.walk(folder, place)
     marks = sorted(path for path in there if path.name in ("dataset_dict.json", "dataset_info.json"))
@@ -105,7 +105,7 @@ def inside(folder: Path, place: str) -> list[Path]:
 
 
 def _saved(folder: Path) -> str:
-    """Say what to do with a folder that the datasets library wrote for itself."""
+    """Return the message on a folder that ``save_to_disk`` of the datasets library wrote."""
     load, name = f'datasets.load_from_disk("{folder}")', folder.name
     written = f'{load}.to_parquet("{name}.parquet")'
     if (folder / "dataset_dict.json").is_file():
@@ -114,7 +114,7 @@ def _saved(folder: Path) -> str:
 
 
 def _nearest(base: Path, pattern: str) -> str:
-    """Say what is there instead, in the deepest folder of the path that exists."""
+    """Return a hint for a path that names nothing: near names in the deepest folder of the path that exists."""
     folder = base
     for part in Path(pattern).parts:
         if trouble := outside.problem(folder / part):
@@ -133,8 +133,8 @@ def records(path: Path) -> Iterator[Record]:
     """Yield the records of one file, whatever its format, in order and without blank lines.
 
     Raises:
-        RequestError: There is no such file, its format is not known, or it cannot be read as a whole; a single broken
-            record is yielded with its problem.
+        RequestError: There is no such file, its format is unknown, or the file as a whole cannot be read; a single
+            broken record is yielded with its problem.
     """
     shown = printable(str(path))
     if trouble := outside.problem(path):
@@ -148,19 +148,19 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def write(rows: Iterable[Mapping[str, Any]], path: Path, *, to_look_at: bool = False) -> int:
-    """Write rows as ``path``'s suffix says, and return how many; the file is there whole or not at all.
+    """Write rows in the format of ``path``'s suffix, all or nothing, and return how many rows were written.
 
-    Rows are written as they come, but for parquet, which needs all of them to tell the types of the columns.
+    Rows are written one by one, except to parquet, which needs all rows to find the types of the columns.
 
     Args:
         rows: JSON values by column. In CSV and parquet all rows have the columns of the first; CSV takes no lists or
             objects.
         path: Ends in .jsonl, .ndjson, .json, .csv, .tsv or .parquet, all but the last also with .gz or .zst.
-        to_look_at: The rows are a list for people, not data to train on: in CSV, text that a spreadsheet would run as
-            a formula gets an apostrophe before it.
+        to_look_at: Whether the rows are a list for people, not data to train on: in CSV, text that a spreadsheet would
+            run as a formula gets an apostrophe before it.
 
     Raises:
-        RequestError: The format is not known or cannot hold the rows, or the file cannot be written.
+        RequestError: The format is unknown or cannot hold the rows, or the file cannot be written.
     """
     shown, form, packing = printable(str(path)), format_of(path), packing_of(path)
     if form not in FORMATS or (form == ".parquet" and packing):

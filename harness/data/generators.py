@@ -1,4 +1,4 @@
-"""Rows made by reasoning-gym, each with what its scorer needs; and scoring completions by a verifier."""
+"""Makes rows with reasoning-gym, each with what its scorer needs, and scores completions by a row's verifier."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ def generate(
     Args:
         place: The source in the study (``sources.sums``), for messages.
         task: Name of a reasoning-gym dataset.
-        config: Its settings.
-        rows: How many.
-        seed: Seed of the questions, and of which answers are corrupted.
-        corrupt: Share of the rows (rounded to a whole number of them) whose answer is made wrong, off by 1,
-            2 or 10.
+        config: Settings of the dataset.
+        rows: Number of rows.
+        seed: Seed of the questions, and of the choice of answers to corrupt.
+        corrupt: Share of the rows (rounded to whole rows) whose answer is made wrong, off by 1, 2 or 10.
 
     Returns:
         One dict per row: ``question``, ``answer``, ``entry`` (what the scorer needs; it keeps the true
@@ -50,8 +49,8 @@ def generate(
         if name not in settings:
             near = did_you_mean(name, settings - {"seed", "size"})
             raise RequestError(f'{place}.config: {task} has no setting "{name}".{near}')
-    # The library's row i depends on seed + i alone: with seeds 1 and 2 as they are, two pools would share all
-    # their rows but one. Hashed seeds are far apart.
+    # The library's row i depends on seed + i alone: with seeds 1 and 2, two pools would share all rows but one. Hashed
+    # seeds are far apart.
     start = unit_hash("reasoning-gym", seed) % 2**31
     try:
         entries = list(create_dataset(task, **config, seed=start, size=rows))
@@ -85,7 +84,7 @@ def verifier(place: str, task: str, entry: Mapping[str, Any]) -> str:
     """Return a generated row's verifier as JSON.
 
     Raises:
-        RequestError: The task's entries cannot be written down, so nothing could be verified later.
+        RequestError: The task's entries cannot be stored as JSON, so they could not be verified later.
     """
     try:
         return canonical_json({"scorer": "reasoning-gym", "task": task, "entry": entry})
@@ -94,10 +93,10 @@ def verifier(place: str, task: str, entry: Mapping[str, Any]) -> str:
 
 
 def score(verifier_json: str, completion: str) -> float:
-    """Return how right a completion is, 0 to 1, by its row's verifier.
+    """Return the score of a completion, 0 (wrong) to 1 (right), by its row's verifier.
 
     ``numeric`` compares the last number of the completion (after the last ``####``, if there is one) as a
-    decimal, without commas, ``$`` and ``%``. ``reasoning-gym`` asks the task's own scorer, which may give
+    decimal, without commas, ``$`` and ``%``. ``reasoning-gym`` calls the task's own scorer, which may give
     partial credit.
     """
     check = json.loads(verifier_json)

@@ -1,4 +1,4 @@
-"""Rows that somebody gives to a function: a file, or what is in memory; both are read as records with places."""
+"""Rows that a caller passes to a function, in a file or in memory; both are read as records with places."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Rows that can be read as often as they are asked for.
+    """Rows that can be read any number of times.
 
     Attributes:
-        name: How messages call all of them: the file, or the parameter.
-        path: The file; None where they are in memory.
-        held: The rows in memory; None where they are in a file.
-        stem: What the places of rows in memory begin with, before their number from 1 on.
+        name: What messages call the rows: the file, or the parameter.
+        path: The file; None if the rows are in memory.
+        held: The rows in memory; None if they are in a file.
+        stem: The place of a row in memory is this text and the row's number, from 1 on.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Given:
 
     @classmethod
     def of(cls, rows: Rows, parameter: str, stem: str = "row ") -> Given:
-        """Return what a function was given.
+        """Return the rows that a function was called with.
 
         Args:
-            rows: A path, or what ``frames.in_memory`` takes.
-            parameter: What messages call it.
-            stem: What the places of rows in memory begin with.
+            rows: A path, or rows of a type that ``frames.in_memory`` takes.
+            parameter: What messages call the rows.
+            stem: The beginning of the places of rows in memory.
 
         Raises:
-            RequestError: It is something else.
+            RequestError: ``rows`` is something else.
         """
         if isinstance(rows, Path | str):
             return cls(str(rows), path=Path(rows))
@@ -84,10 +84,10 @@ class Given:
         """Return some of the rows with all their columns.
 
         Args:
-            stays: Whether each stays, in the order of ``records``.
+            stays: Whether each row stays, in the order of ``records``.
 
         Raises:
-            RequestError: A column of theirs mixes kinds of values, so that they make no table.
+            RequestError: A column of these rows mixes kinds of values, so that they make no table.
         """
         import polars as pl
 
@@ -102,7 +102,7 @@ class Given:
 
 
 def _arrow(frame: pl.DataFrame, name: str) -> Any:
-    """Return a frame as a table of Arrow, in types that every version of it knows."""
+    """Return a frame as an Arrow table, in types that every version of Arrow knows."""
     import polars as pl
 
     try:

@@ -14,8 +14,8 @@ from harness.unpacking import printable
 
 QUESTION = {"prompt": "Q: {question}\nA:", "completion": " {answer}"}
 ALPACA = {"prompt": "{instruction}\n{input}\n", "completion": "{output}"}
-# Columns that tell a layout -> what the fields would have been, had they been declared. Where two match, one of them
-# part of the other, the larger counts.
+# Columns that show a layout -> the fields as a study would declare them. If two layouts match and the columns of one
+# include those of the other, the larger one counts.
 CERTAIN: tuple[tuple[set[str], dict[str, str]], ...] = (
     ({"prompt", "completion"}, {"prompt": "prompt", "completion": "completion"}),
     ({"prompt", "chosen", "rejected"}, {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}),
@@ -44,12 +44,12 @@ FURTHER: tuple[tuple[set[str], dict[str, str]], ...] = (  # only where none of t
     ({"problem", "solution"}, {"prompt": "Q: {problem}\nA:", "completion": " {solution}"}),
 )
 LACKING = {"input", "context"}  # of the templates above: a row may have none
-# Columns that are part of the question wherever they stand beside one: names without case, spaces, _ and -.
+# Columns that are part of the question in any layout that has one: names without case, spaces, _ and -.
 SYSTEM = ("system", "systemprompt", "systemmessage")
 HISTORY = ("history",)
 CONTEXT = ("context", "passage", "input")
 GOOD = ("label", "ktotag")
-FIRST, LATER = 200, 8192  # records whose values are looked at, and among which further columns are looked for
+FIRST, LATER = 200, 8192  # records whose values are looked at, and records in which further columns are looked for
 SHOWN = 12  # columns in a message
 
 
@@ -60,7 +60,7 @@ class Layout:
     Attributes:
         fields: Canonical field -> column or template, as a study writes it.
         optional: Columns of templates that a row may lack.
-        notes: What was assumed, in words, a line each.
+        notes: The assumptions made, as sentences, one line each.
     """
 
     fields: dict[str, str]
@@ -97,7 +97,7 @@ def named(template: str) -> list[str]:
 
 
 def matches(columns: Collection[str]) -> list[tuple[set[str], dict[str, str]]]:
-    """Return the layouts that columns tell; more than one where there is doubt."""
+    """Return the layouts that columns match; more than one if there is doubt."""
     for table in (CERTAIN, FURTHER):
         known = [(tells, fields) for tells, fields in table if tells <= set(columns)]
         if known:
@@ -106,18 +106,18 @@ def matches(columns: Collection[str]) -> list[tuple[set[str], dict[str, str]]]:
 
 
 def completed(fields: Mapping[str, str], values: Mapping[str, Sequence[Any]]) -> Layout:
-    """Add to fields what else is part of the question, and what tells good rows from bad ones.
+    """Return a layout with the fields, further columns of the question, and the column that marks good rows.
 
     Args:
-        fields: The question and the answer.
-        values: Column -> some of its values; none where they are not known.
+        fields: The fields of the question and the answer.
+        values: Column -> some of its values; empty if they are unknown.
     """
     made = Layout(dict(fields))
     used = {column for template in fields.values() for column in named(template)}
     lacking = LACKING & {
         column for template in fields.values() for column in named(template) if template.count("{") > 1
     }
-    free = {column: some for column, some in values.items() if column not in used}
+    free = {column: held for column, held in values.items() if column not in used}
     spoken = "messages" in fields or any(_talks(values.get(fields.get(side, ""), ())) for side in ("prompt", "chosen"))
     system = _find(free, SYSTEM, _is_text)
     if spoken or set(fields) == {"chosen", "rejected"}:
@@ -140,7 +140,7 @@ def completed(fields: Mapping[str, str], values: Mapping[str, Sequence[Any]]) ->
 def _prompted(
     made: Layout, free: Mapping[str, Sequence[Any]], values: Mapping[str, Sequence[Any]], system: str | None
 ) -> set[str]:
-    """Put columns that are part of the question into the prompt; return them."""
+    """Put further columns of the question into the prompt; return these columns."""
     prompt = made.fields["prompt"]
     template = prompt if "{" in prompt else f"{{{prompt}}}"
     asked = [values.get(column, ()) for column in named(template)]
@@ -167,7 +167,7 @@ def _prompted(
 
 
 def left_out(fields: Mapping[str, str], carried: Collection[str], values: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Return what a file says that rows leave out: columns, and members of messages as ``messages[].name``.
+    """Return the parts of a file that its rows leave out: columns, and members of messages as ``messages[].name``.
 
     Args:
         fields: Canonical field -> column or template.
@@ -177,18 +177,18 @@ def left_out(fields: Mapping[str, str], carried: Collection[str], values: Mappin
     used = {"id"} | {column for template in fields.values() for column in named(template)}
     found = [
         column
-        for column, some in values.items()
-        if column not in used and column not in carried and any(value not in (None, "", []) for value in some)
+        for column, held in values.items()
+        if column not in used and column not in carried and any(value not in (None, "", []) for value in held)
     ]
     for name in ("messages", "prompt", "completion", "chosen", "rejected"):
-        some = values.get(fields.get(name, ""), ())
-        inside = set().union(*(members(value) for value in some if isinstance(value, list | dict)))
+        held = values.get(fields.get(name, ""), ())
+        inside = set().union(*(members(value) for value in held if isinstance(value, list | dict)))
         found += [f"{fields[name]}[].{member}" for member in sorted(inside)]
     return list(dict.fromkeys(found))
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Return columns for a message, the first ones of many."""
+    """Return the names of columns for a message, at most ``SHOWN`` of them."""
     shown = ", ".join(printable(str(column)) for column in columns[:SHOWN])
     return shown + (f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else "")
 
@@ -203,23 +203,23 @@ def _there(values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _is_text(values: Sequence[Any]) -> bool:
-    """Tell whether a column is text, as far as it is known, but for a few rows that are told when they are read."""
+    """Return whether at least half of a column's known values are text; the other rows are reported when read."""
     there = list(_there(values))
-    said = [value for value in there if type(value) in (str, int, float)]
-    return bool(said or not values) and 2 * len(said) >= len(there)
+    texts = [value for value in there if type(value) in (str, int, float)]
+    return bool(texts or not values) and 2 * len(texts) >= len(there)
 
 
 def _is_history(values: Sequence[Any]) -> bool:
     there = list(_there(values))
-    said = [value for value in there if isinstance(value, str) or _are_turns(value)]
-    return bool(said or not values) and 2 * len(said) >= len(there)
+    fitting = [value for value in there if isinstance(value, str) or _are_turns(value)]
+    return bool(fitting or not values) and 2 * len(fitting) >= len(there)
 
 
 def _are_turns(value: Any) -> bool:
     try:
         return turns(value) is not None
     except BadRow:
-        return True  # which of them cannot be read is told row by row
+        return True  # the rows that cannot be read are reported one by one
 
 
 def _flags(values: Sequence[Any]) -> bool:
@@ -233,6 +233,6 @@ def _talks(values: Sequence[Any]) -> bool:
 
 
 def _repeated(values: Sequence[Any], asked: Sequence[Sequence[Any]]) -> bool:
-    """Tell whether what a column says is in the question anyway."""
+    """Return whether the question holds the values of a column already."""
     pairs = [(str(value), [str(one[at]) for one in asked if at < len(one)]) for at, value in enumerate(values) if value]
     return bool(pairs) and all(any(value in question for question in questions) for value, questions in pairs)

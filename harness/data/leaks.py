@@ -1,4 +1,4 @@
-"""Which training rows hold which eval items, in files or in memory: what ``decontaminate`` and its command share."""
+"""Finds training rows that hold eval items, in files or in memory, for ``decontaminate`` and its command."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Overlaps:
         rows: Columns ``rows.SCHEMA``, in the order given.
         items: Columns ``records.ITEM_COLUMNS``.
         found: All overlaps, columns ``records.OVERLAP_COLUMNS``.
-        counted: Those that cost a row its place.
-        rule: What counts.
+        counted: The overlaps whose rows are removed.
+        rule: Which overlaps count.
     """
 
     rows: pl.DataFrame
@@ -39,7 +39,7 @@ class Overlaps:
     rule: Decontaminate
 
     def stays(self) -> list[bool]:
-        """Return, for each row in order, whether it holds no item that would cost it its place."""
+        """Return, for each row in order, whether it is not removed."""
         return (~self.rows["row_id"].is_in(self.counted["row_id"].unique().implode())).to_list()
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -90,9 +90,9 @@ def find(
     Args:
         rows: Training rows, in any layout that a source may have.
         items: ``id``, ``task``, ``text`` (or ``question``), ``answer`` and ``choices``; or rows of any layout.
-        rule: What counts.
+        rule: Which overlaps count.
         asked: What messages call the parameters.
-        on_progress: Called with rows done and rows in all.
+        on_progress: Called with (rows done, rows in all).
 
     Raises:
         RequestError: Rows or items cannot be read, or there are none; or one of them is broken.
@@ -110,17 +110,17 @@ def read_rows(given: Given, asked: Asked) -> pl.DataFrame:
         if given.path is None:
             source = Source(path=given.name, operations=())
             return sources.load("train", source, Path(), read=given.batches()).rows
-        files.records(given.path)  # says what is wrong with the file itself
+        files.records(given.path)  # raises if the file itself cannot be read
         path = given.path
         return sources.load("train", Source(path=path.name, operations=()), path.absolute().parent).rows
     except RequestError as error:  # there is no study here to declare anything in
-        said, name = str(error).replace(" Declare sources.train.fields:", " Rename them:"), asked("rows")
-        said = said.replace("sources.train", name).replace(f", or set {name}.on_bad_row: drop.", ".")
-        raise RequestError(said) from error
+        message, name = str(error).replace(" Declare sources.train.fields:", " Rename them:"), asked("rows")
+        message = message.replace("sources.train", name).replace(f", or set {name}.on_bad_row: drop.", ".")
+        raise RequestError(message) from error
 
 
 def read_items(given: Given, asked: Asked) -> pl.DataFrame:
-    """Return the eval items, as a suite has them."""
+    """Return the eval items as a suite's table (columns ``records.ITEM_COLUMNS``)."""
     items: list[dict[str, Any]] = []
     ids: set[str] = set()
     task = given.path.name.split(".")[0] if given.path else given.name
@@ -188,7 +188,7 @@ def _said(messages: str | None) -> str:
 
 
 def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
-    """Return what people are told: how many rows hold how many items, and how many rows stay."""
+    """Return a summary as sentences: how many rows hold how many items, and how many rows stay."""
     return [
         f"{summary['removed']:,} of {plural(summary['rows'], 'row')} overlap "
         f"{summary['items_touched']:,} of {plural(summary['items'], 'item')}; {summary['kept']:,} stay."

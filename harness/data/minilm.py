@@ -1,6 +1,6 @@
-"""all-MiniLM-L6-v2 in numpy: what a few sentences mean, without starting PyTorch, which takes longer than reading them.
+"""all-MiniLM-L6-v2 in numpy: embeds a few sentences without PyTorch, whose start takes longer than the embedding.
 
-The same numbers as ``harness.data.embeddings``, which is for many texts and uses a GPU where there is one.
+The numbers are those of ``harness.data.embeddings``, which is for many texts and uses a GPU if there is one.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from harness.data.embeddings import WINDOW, batches, model_folder
 Floats = NDArray[np.float32]
 LAYERS, HEADS, SIZE = 6, 12, 384
 PIECES = 4096  # word pieces in a batch, padding included
-FIRST = 1996  # the vocabulary's words and their parts from here on, the most frequent first
-FREQUENT = 300  # words whose common direction is what every sentence has
-USUAL = 8000  # words that tell in which directions words differ
-KEPT = 128  # directions in which words differ most
+FIRST = 1996  # from this position on, the vocabulary has words and word parts, the most frequent first
+FREQUENT = 300  # added to a word's rank: its assumed frequency is 1 / (rank + FREQUENT)
+USUAL = 8000  # most frequent words, which show the directions in which words differ
+KEPT = 128  # directions kept, those in which words differ most
 
 
 @cache
 def minilm() -> MiniLM:
-    """Return the model; it is read once.
+    """Return the model, which is loaded once.
 
     Raises:
         RequestError: The package with the model is not installed.
@@ -34,15 +34,16 @@ def minilm() -> MiniLM:
 
 
 class MiniLM:
-    """The model: of words by themselves, and of sentences."""
+    """The model: gives vectors of single words, and of sentences."""
 
     def __init__(self) -> None:
         self._folder = model_folder()
 
     def words(self, words: Sequence[str]) -> Floats:
-        """Return a vector for each word by itself, what all words have in common left out, rare words the longest.
+        """Return a vector for each word, float32 of shape ``(len(words), KEPT)``.
 
-        Sentences that mean the same have sums of them that point the same way, more or less: it finds candidates.
+        The component that all words have in common is left out, and rare words have the longest vectors. Sums of these
+        vectors point in similar directions for sentences of the same meaning: good enough to find candidates.
         """
         pieces = self._pieces(words)
         flat = np.array([piece for ids in pieces for piece in ids], np.int64)
@@ -89,7 +90,8 @@ class MiniLM:
         return tokenizer
 
     def _pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        return [one.ids for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encoded]
 
     @cached_property
     def _weights(self) -> dict[str, Floats]:
@@ -101,7 +103,7 @@ class MiniLM:
 
     @cached_property
     def _static(self) -> Floats:
-        """Every word piece, as ``words`` says."""
+        """The vector of every word piece (see ``words``)."""
         from safetensors import safe_open
 
         with safe_open(self._folder / "model.safetensors", "np") as file:
@@ -113,7 +115,7 @@ class MiniLM:
         pieces /= np.maximum(np.linalg.norm(pieces, axis=1, keepdims=True), 1e-9)
         usual = slice(FIRST, FIRST + USUAL)
         _, directions = np.linalg.eigh((pieces[usual] * share[usual, None]).T @ pieces[usual])
-        widest = directions[:, ::-1][:, 1 : KEPT + 1]  # the first tells frequent words from rare ones
+        widest = directions[:, ::-1][:, 1 : KEPT + 1]  # the first separates frequent words from rare ones
         made: Floats = (pieces @ widest * np.log1p(rank / 10)[:, None]).astype(np.float32)
         return made
 
@@ -129,7 +131,7 @@ class MiniLM:
 
         def heads(name: str, *axes: int) -> Floats:
             made = self._linear(hidden, name).reshape(count, width, HEADS, SIZE // HEADS)
-            return np.array(made.transpose(axes), np.float32, order="C")  # as the libraries of matrices want it
+            return np.array(made.transpose(axes), np.float32, order="C")  # the memory layout that matrix libraries need
 
         for layer in (f"encoder.layer.{number}" for number in range(LAYERS)):
             inside = f"{layer}.attention.self"
@@ -173,5 +175,5 @@ def _gelu(values: Floats) -> Floats:
     sum_of_powers *= part
     np.multiply(size, -size, out=size)
     sum_of_powers *= np.exp(size, out=size)
-    sum_of_powers *= np.float32(0.5)  # of what lies beyond x, on either side
+    sum_of_powers *= np.float32(0.5)  # half of the probability beyond ±x
     return values * np.where(values > 0, 1 - sum_of_powers, sum_of_powers)

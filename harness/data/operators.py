@@ -1,12 +1,12 @@
-"""Operators of sums, formulas and code: where they calculate or compare, they are words; elsewhere punctuation."""
+"""Operators of sums, formulas and code: words where they calculate or compare, punctuation elsewhere."""
 
 from __future__ import annotations
 
 import re
 
-MARK = "\0"  # stands before an operator that counts
+MARK = "\0"  # stands before an operator that is a word
 SIGNS = "+-*/^=<>!&|%±≈#"
-_SIGN = re.compile(  # one class first: the rest is tried at operators only
+_SIGN = re.compile(  # one class first, so that the rest is tried at operators only
     r"[-+*/^=<>±≈%!&|#](?!(?<=[a-z]-)[a-z])"
     r"(?:(?<=[-+*/%<>])=|(?<=[=!])==?|(?<=<)[<>]|(?<=>)>|(?<=\+)\+|(?<=&)&|(?<=\|)\||(?<=\*)\*|(?<=/)/)?"
 )
@@ -27,14 +27,14 @@ _COMMAND = re.compile(rf"\\(?:({'|'.join(sorted(_MEANT, key=len, reverse=True))}
 
 
 def marked(text: str) -> str:
-    """Return a text of folded case with ``MARK`` before every operator that has something to work on."""
+    """Return a text of folded case with ``MARK`` before every operator that is a word (see ``_counts``)."""
     if "\\" in text:
         text = _COMMAND.sub(_meant, text)
     return _SIGN.sub(_marked, text)
 
 
 def _meant(found: re.Match[str]) -> str:
-    """Return what a command of TeX means: an operator, nothing, or itself."""
+    """Return the replacement of a TeX command: an operator, a space, or the command itself."""
     if found[1]:
         return f" {_MEANT[found[1]]} " if found[1] not in ("dfrac", "tfrac", "cfrac") else r"\frac"
     return found[2] if found[2] == "%" else " "
@@ -48,7 +48,7 @@ def _marked(found: re.Match[str]) -> str:
 
 
 def _counts(text: str, sign: str, start: int, end: int) -> bool:
-    """Whether an operator has two operands, or is a sign of the one after it."""
+    """Whether an operator has two operands, or is a sign of the operand after it."""
     left, right = start - 1, end
     while left >= 0 and text[left] in _QUIET:
         left -= 1

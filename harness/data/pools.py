@@ -1,6 +1,6 @@
-"""What a study makes of its sources, in memory on this machine.
+"""Makes a study's pools and training sets from its sources, in memory on this machine.
 
-``partitions`` makes the same in parts, on many machines.
+``partitions`` makes the same pools and training sets in parts, on many machines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.data.rows import Built, pool_digest
 from harness.data.variants import DrawRequest
 from harness.spec import Decontaminate, Source
 
-PerRow = Callable[[pl.DataFrame], Sequence[Any]]  # of each row, as the model sees it
+PerRow = Callable[[pl.DataFrame], Sequence[Any]]  # rows -> one value for each row, as the model sees the row
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class File:
     """A file that holds a table, or one part of it.
 
     Attributes:
-        path: Where it is.
-        sha256: What its bytes must be; None for a file that was made just now.
+        path: Path of the file.
+        sha256: Digest that its bytes must have; None for a file that was just written.
     """
 
     path: Path
@@ -35,7 +35,7 @@ class File:
 
 
 class Stored(Protocol):
-    """Tables that were made before: in memory, or in files that need not be read as a whole."""
+    """Tables of an earlier step: in memory, or in files that need not be read as a whole."""
 
     @property
     def digest(self) -> str:
@@ -45,7 +45,7 @@ class Stored(Protocol):
         """Return a whole table."""
 
     def files(self, name: str) -> list[File] | None:
-        """Return the files that hold a table, its rows in order; None where it is only in memory."""
+        """Return the files that hold a table, its rows in order; None if the table is only in memory."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Pool:
     Attributes:
         digest: ``rows.pool_digest`` of the rows.
         data: Facts for the record.
-        tables: ``rows``, ``drops``, ``overlaps``, those that are in memory.
-        files: The same, those that are in files, which may be moved from where they are.
+        tables: Name -> table, for those of ``rows``, ``drops`` and ``overlaps`` that are in memory.
+        files: Name -> files, for those that are in files; the caller may move the files.
     """
 
     digest: str
@@ -66,7 +66,7 @@ class Pool:
 
 
 class Pools(Protocol):
-    """Makes pools of sources, and training sets of pools. Who makes them, and where, changes nothing in them."""
+    """Makes pools from sources, and training sets from pools; every implementation gives the same results."""
 
     def read(
         self,
@@ -80,14 +80,14 @@ class Pools(Protocol):
         """Read, map and operate on a source's rows (see ``sources.load``)."""
 
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
-        """Take out the rows that overlap an item (see ``decontaminate``)."""
+        """Return a pool without the rows that overlap an item (see ``contamination``)."""
 
     def variant(self, asked: DrawRequest, pools: Mapping[str, Stored]) -> Built:
         """Draw a training set (see ``variants.build``)."""
 
 
 class LocalPools:
-    """Makes them in memory."""
+    """Makes pools and training sets in memory (``Pools``)."""
 
     def read(
         self,
@@ -106,12 +106,12 @@ class LocalPools:
         built = sources.load(name, source, base, tokens, perplexity, untrainable)
         lost = {str(op): int(n) for op, n in built.drops.group_by("operation").len().sort("operation").iter_rows()}
         data = {"rows": built.rows.height, "dropped": built.drops.height, "lost": lost}
-        if source.path is not None:  # what is fetched or made is not begun once more for it
+        if source.path is not None:  # other sources would be fetched or generated a second time
             data |= sources.read_as(source, sources.layout(name, source, base))
         return Pool(pool_digest(built.rows), data, {"rows": built.rows, "drops": built.drops})
 
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
-        """Take out the rows that overlap an item."""
+        """Return a pool without the rows that overlap an item."""
         rows = source.table("rows")
         found = contamination.overlaps(rows, items, rule)
         removed = contamination.removable(found, rule)
@@ -132,7 +132,7 @@ class LocalPools:
 def facts(
     rows: int, dropped: int, kinds: dict[str, int], kept: dict[str, int], removed: pl.DataFrame
 ) -> dict[str, Any]:
-    """Return what the record of a decontaminated pool says."""
+    """Return the facts for the record of a decontaminated pool."""
     return {
         "rows": rows,
         "removed": dropped,

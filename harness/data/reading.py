@@ -1,4 +1,4 @@
-"""What is in a file: its records in order, each with its place or its problem, in batches of bounded size."""
+"""Reads the records of a file in order, each with its place and its columns or its problem, in bounded batches."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class SourceFile:
     """A file of a source.
 
     Attributes:
-        path: Where it is.
-        shown: How messages call it: relative to the study, if the study does.
+        path: Path of the file.
+        shown: Its name in messages: relative to the study, if the study names it so.
         role: Its name among a step's inputs.
     """
 
@@ -39,7 +39,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a file: its columns, or the problem that left it without any."""
+    """One record of a file: its place, and its columns or the problem because of which it has none."""
 
     place: str
     value: dict[str, Any] | None
@@ -51,11 +51,11 @@ class Batch:
     """Records read together.
 
     Attributes:
-        stem: What their places begin with; a place is the stem and the record's number.
-        numbers: The line each is on, or its position counted from 1 (from 0 in a Hub dataset).
-        values: The columns of each; None where there is a problem.
-        problems: What is wrong with it; empty where nothing is.
-        typed: Whether the format tells numbers from text; in CSV every value is text.
+        stem: The place of a record is the stem and the record's number.
+        numbers: The line of each record, or its position counted from 1 (from 0 in a Hub dataset).
+        values: The columns of each record; None if it has a problem.
+        problems: The problem of each record; empty if it has none.
+        typed: Whether the format distinguishes numbers from text; in CSV every value is text.
     """
 
     stem: str
@@ -70,7 +70,7 @@ class Batch:
             yield Record(f"{self.stem}{number}", value, problem)
 
     def chosen(self, positions: list[int]) -> Batch:
-        """Return some of the records."""
+        """Return the records at the given positions."""
         return Batch(
             self.stem,
             [self.numbers[position] for position in positions],
@@ -82,12 +82,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file with one JSON object per line, not looked at yet.
+    """Whole lines of a file with one JSON object per line, not parsed yet.
 
     Attributes:
-        stem: What the places of its records begin with.
-        first: Number of its first line.
-        raw: The lines, each but the file's last with its line break.
+        stem: The place of a record is the stem and the record's line number.
+        first: Number of the first line.
+        raw: The lines with their line breaks, which the file's last line may lack.
     """
 
     stem: str
@@ -115,10 +115,10 @@ def read(file: SourceFile) -> Iterator[Record]:
 
 
 def batches(file: SourceFile) -> Generator[Batch | Block, None, None]:
-    """Yield the records of a file in order, many at a time: memory is bounded by the batch (``.json``: the text).
+    """Yield the records of a file in order, in batches that bound the memory used (``.json``: its text is held whole).
 
     Raises:
-        RequestError: As ``read`` does, after the records before the place were yielded.
+        RequestError: As ``read`` does, after the records before the damage were yielded.
     """
     form = format_of(file.path)
     if form in (".jsonl", ".ndjson"):
@@ -129,7 +129,7 @@ def batches(file: SourceFile) -> Generator[Batch | Block, None, None]:
 
 
 def batched(items: Iterator[Item], stem: str, *, typed: bool = True) -> Generator[Batch, None, None]:
-    """Group records; an error in the middle is raised after the records before it."""
+    """Yield records in batches; an error is raised after the records before it were yielded."""
     failure = None
     held: list[Item] = []
     size = 0
@@ -190,7 +190,7 @@ def _blocks(file: SourceFile) -> Generator[Block, None, None]:
 def _lines(raw: bytes, first: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     scan: Callable[[str, int], tuple[Any, int]] = vars(DECODER)["scan_once"]
     for number, line in enumerate(io.BytesIO(raw), start=first):
-        try:  # what nearly all lines are: one object, and nothing else
+        try:  # nearly all lines are one object, and nothing else
             text = line.rstrip(b"\r\n").decode()
             value, end = scan(text, 0)
             if end == len(text) and type(value) is dict:
@@ -240,7 +240,7 @@ def _json(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
 
 
 def _elements(text: str, at: int, shown: str) -> Iterator[Item]:
-    """Yield the elements of a list one at a time: all of them as objects would take several times the text."""
+    """Yield the elements of a list one at a time: all at once would take several times the memory of the text."""
     number, at = 0, _skip(text, at)
     ended = text[at : at + 1] == "]"
     while not ended:
@@ -263,12 +263,12 @@ def _elements(text: str, at: int, shown: str) -> Iterator[Item]:
 
 
 def _element(text: str, at: int) -> tuple[Any, str, int]:
-    """Return a value, or the problem with it, and where it ends."""
+    """Return the value that begins at a position, or None; the problem with it, if any; and where it ends."""
     try:
         value, end = DECODER.raw_decode(text, at)
     except json.JSONDecodeError:
         raise
-    except ValueError as error:  # JSON all right, but for a key that is there twice, or NaN: one record is bad
+    except ValueError as error:  # valid JSON but for a duplicate key or NaN: only this record is bad
         return None, _not_json(error), PLAIN.raw_decode(text, at)[1]
     return value, "", end
 
@@ -280,14 +280,14 @@ def _skip(text: str, at: int) -> int:
 
 
 def as_object(value: Any, problem: str = "") -> tuple[dict[str, Any] | None, str]:
-    """Return a record's columns, or None and the problem: what it is instead, or what was wrong with it before."""
+    """Return a record's columns, or None and the problem: the given one, or that the value is no object."""
     if not problem and not isinstance(value, dict):
         problem = f"not an object but {_kind(value)}"
     return (None if problem else value), problem
 
 
 def parse(text: str) -> tuple[Any, str]:
-    """Return a JSON value, or None and the problem with it; a key that is there twice is one, NaN another."""
+    """Return a JSON value, or None and the problem with it; duplicate keys and NaN are problems too."""
     try:
         return DECODER.decode(text), ""
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Rows of a file, or in memory, that repeat an earlier one: what ``dedupe`` and its command share."""
+"""Finds rows that repeat an earlier row, in a file or in memory, for ``dedupe`` and its command."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.errors import Asked, RequestError, did_you_mean
 from harness.formats import plural
 from harness.unpacking import printable
 
-SHOWN = 5  # of the largest clusters
+SHOWN = 5  # largest clusters in a summary
 EXCERPT = 80  # characters
-LISTED = 1000  # bad rows in a summary; all are counted
+LISTED = 1000  # bad rows in a summary, which counts all of them
 
 Method = Literal["exact", "near", "semantic"]
-Tell = Callable[[str], Callable[[int, int], None]]  # of a stage: what takes steps done, and steps in all
+Tell = Callable[[str], Callable[[int, int], None]]  # stage -> function to call with (steps done, steps in all)
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Repeats:
     """Which rows repeat which.
 
     Attributes:
-        ids: Of each row that can be compared: its own id, or its place where it has none.
-        texts: What was compared of it.
-        first: The position, among these, of the first row of its cluster.
-        bad: Place and reason of each row that cannot be compared.
-        stays: Of every row, those that cannot be compared included: whether it is the first of its cluster.
+        ids: For each row that can be compared, its own id, or its place if it has none.
+        texts: For each of these rows, the text that was compared.
+        first: For each of these rows, the position among them of the first row of its cluster.
+        bad: Place -> reason, of each row that cannot be compared.
+        stays: For every row, those that cannot be compared included, whether it is the first of its cluster.
         layout: How rows were compared.
-        method: As asked for.
+        method: The method requested.
         threshold: The similarity from which rows repeat each other; None for ``exact``.
     """
 
@@ -79,7 +79,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows are compared: by which fields, and what of them is not."""
+    """How rows are compared: by which fields and templates, and which columns are left out."""
 
     fields: dict[str, str]
     templates: dict[str, Template]
@@ -87,7 +87,7 @@ class Layout:
 
 
 def check(method: str, threshold: float | None, asked: Asked) -> None:
-    """Refuse a threshold that the method has no use for."""
+    """Refuse a threshold for a method that takes none."""
     if threshold == 0 or (threshold is not None and method == "exact"):
         where = f"exact needs none; it goes with {asked('method', 'near')} or semantic"
         raise RequestError(f"{asked('threshold')}: {where if threshold else 'expected more than 0'}")
@@ -149,7 +149,7 @@ def find(
 
 
 def _layout(given: Given, field: str | None, asked: Asked) -> Layout:
-    """Return how a row's text is made: of a column as it is, or of the canonical fields of a layout that is known."""
+    """Return how a row's text is made: from one column, or from the canonical fields of a known layout."""
     places: list[str] = []
 
     def sound() -> Iterator[dict[str, Any]]:
@@ -164,13 +164,13 @@ def _layout(given: Given, field: str | None, asked: Asked) -> Layout:
     values = layouts.columns_of(sample)
     declared: dict[str, str] = {}
     if field in values:
-        some = next((value for value in values[field] if value is not None), None)
-        declared = {"messages" if isinstance(some, list) else "text": field}
+        example = next((value for value in values[field] if value is not None), None)
+        declared = {"messages" if isinstance(example, list) else "text": field}
     try:
         templates = fields.declared("in", declared, list(sample[0]), places[0], sample=sample)
     except RequestError as error:
-        said = str(error).split(" Declare ")[0]
-        raise RequestError(f"{said} Name the column to compare with {asked('field')}.") from error
+        message = str(error).split(" Declare ")[0]
+        raise RequestError(f"{message} Name the column to compare with {asked('field')}.") from error
     if field is not None and not declared:
         if field not in templates:
             hint = did_you_mean(field, {*values, *templates})
@@ -187,22 +187,22 @@ def _text(record: Mapping[str, Any], templates: Mapping[str, Template]) -> str:
         if templates.keys() & {"messages", "rejected"}:
             return row_text(fields.canonical(record, templates))
         return "\n".join(template.render(record) for template in templates.values())
-    except BadRow:  # it need not be a row that can be trained on
+    except BadRow:  # rows that cannot be trained on can be compared all the same
         return fields.compared(record, templates)
 
 
 def sentences(summary: Mapping[str, Any]) -> Sequence[str]:
-    """Return what people are told: what repeats, what was left out, and what was not compared."""
+    """Return a summary as sentences: which rows repeat others, are left out, and which columns are not compared."""
     how = summary["method"] if summary["threshold"] is None else f"{summary['method']}, {summary['threshold']:g}"
-    said = [
+    lines = [
         f"{summary['dropped']:,} of {plural(summary['rows'], 'row')} repeat an earlier one ({how}), in "
         f"{plural(summary['repeated'], 'cluster')}; {summary['kept']:,} stay."
     ]
     if summary["bad"]:
         first = summary["bad_rows"][0]
         lost = f"{plural(summary['bad'], 'row')} left out, which cannot be compared; the first, "
-        said.append(f"{lost}{first['place']}: {first['reason']}")
+        lines.append(f"{lost}{first['place']}: {first['reason']}")
     if summary["left_out"]:
         compared = ", ".join(map(repr, summary["compared"]))
-        said.append(f"Compared: {compared}; not compared: {', '.join(summary['left_out'])}")
-    return said
+        lines.append(f"Compared: {compared}; not compared: {', '.join(summary['left_out'])}")
+    return lines

@@ -1,4 +1,4 @@
-"""How results look where they are shown: a sentence or two, in a terminal and in a notebook."""
+"""Results that show themselves as a sentence or two, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from harness.escaping import visible
 
 
 class Result(ABC):
-    """Something found that says itself in sentences."""
+    """A result that has a summary in sentences."""
 
     @abstractmethod
     def sentences(self) -> Sequence[str]:
-        """Return what it is to people; text from data may be in it."""
+        """Return the summary for people; it may hold text from data."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: " + "\n".join(map(visible, self.sentences()))
 
     def _repr_html_(self) -> str:
-        """Return the same for a notebook; text from data can be no markup."""
+        """Return the summary as HTML for a notebook; text from data is escaped."""
         lines = "<br>".join(html.escape(visible(sentence)) for sentence in self.sentences())
         return f"<p><strong>{type(self).__name__}</strong><br>{lines}</p>"

@@ -1,4 +1,4 @@
-"""The table of rows every part of this package hands to the next, its ledger of drops, and their digests."""
+"""The table of rows that the modules of this package pass on, its ledger of drops, and their digests."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ OVERLAP_SCHEMA = pl.Schema(
 
 @dataclass(frozen=True)
 class Built:
-    """The rows a step kept and the ledger of those it did not: rows in = kept + dropped, always.
+    """The rows that a step kept, and the ledger of those that it dropped: rows in = kept + dropped, always.
 
     Attributes:
-        rows: Columns ``SCHEMA``, in the order the step received them.
-        drops: Columns ``DROP_SCHEMA``, one line per row that is gone.
+        rows: Columns ``SCHEMA``, in the order in which the step received the rows.
+        drops: Columns ``DROP_SCHEMA``, one line per dropped row.
     """
 
     rows: pl.DataFrame
@@ -46,7 +46,7 @@ def row_id(content: Mapping[str, str | None]) -> str:
 
 
 def row_ids(content: pl.DataFrame) -> pl.Series:
-    """Return ``row_id`` of every row of a table that has some of the content columns."""
+    """Return ``row_id`` of every row of a table that has at least one content column."""
     ids = []
     for part in content.select(sorted(set(CONTENT_COLUMNS) & set(content.columns))).iter_slices(SLICE):
         ids += [sha256(text.encode()).hexdigest()[:ID_LENGTH] for text in json_objects(part)]
@@ -56,7 +56,7 @@ def row_ids(content: pl.DataFrame) -> pl.Series:
 def json_objects(texts: pl.DataFrame) -> pl.Series:
     """Return each row of a table of text as a JSON object, without the nulls.
 
-    It is spelled as ``identity.canonical_json`` does, but for the order of the names, which is the table's.
+    The JSON is spelled as in ``identity.canonical_json``, except that the names are in the table's order.
     """
     given = [name for name in texts.columns if texts[name].null_count() < texts.height]
     if not any(texts[name].null_count() for name in given) and given:
@@ -75,17 +75,17 @@ def frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Return a table with exactly ``SCHEMA``: missing columns are null, ``row_id`` is computed.
 
     Raises:
-        ValueError: For a column that rows do not have.
+        ValueError: A column is not in ``SCHEMA``.
     """
     return table({name: [row.get(name) for row in rows] for name in {name for row in rows for name in row}}, len(rows))
 
 
 def table(columns: Mapping[str, Sequence[str | None] | pl.Series | str | None], height: int) -> pl.DataFrame:
-    """Return a table with exactly ``SCHEMA`` from whole columns, or from the one value that a column has everywhere.
+    """Return a table with exactly ``SCHEMA`` from whole columns, or from one value for all rows of a column.
 
     Raises:
-        ValueError: For a column that rows do not have.
-        UnicodeEncodeError: For text that is no UTF-8 (lone surrogates).
+        ValueError: A column is not in ``SCHEMA``.
+        UnicodeEncodeError: A text is no UTF-8 (lone surrogates).
     """
     unknown = set(columns) - set(SCHEMA)
     if unknown:
@@ -115,13 +115,13 @@ def dropped(row: Mapping[str, Any], operation: str, reason: str) -> dict[str, st
 
 
 def place(row: Mapping[str, Any]) -> str | None:
-    """Return where the row was read (``file:line``), if it says so."""
+    """Return where a row was read (``file:line``), or None if ``meta`` has no place."""
     value = json.loads(row["meta"]).get("place") if row.get("meta") else None
     return None if value is None else str(value)
 
 
 def content_digest(rows: pl.DataFrame) -> str:
-    """Return the digest of the rows' content in order: what training depends on."""
+    """Return the digest of the rows' content in order, on which training depends."""
     return sequence_digest(rows["row_id"])
 
 
@@ -142,10 +142,10 @@ def row_digests(rows: pl.DataFrame) -> bytes:
 
 
 def chained(digests: Iterable[bytes]) -> str:
-    """Return ``pool_digest`` from the rows' own digests in order, however they are divided into parts.
+    """Return ``pool_digest`` from the digests of the rows, in order, in any division into parts.
 
-    All are of one length, so nothing has to part them. Rows are digested where they are, in parallel; what is left to
-    do in order is 16 bytes a row.
+    All digests have the same length, so they need no separator. Rows can be digested in parallel; only their digests,
+    16 bytes per row, must be combined in order.
     """
     total = sha256()
     for part in digests:
@@ -154,7 +154,7 @@ def chained(digests: Iterable[bytes]) -> str:
 
 
 def row_text(row: Mapping[str, Any], field: str | None = None) -> str:
-    """Return the text of one content column, or of all that the row has, a line break between the parts."""
+    """Return the text of one content column, or of all content columns of the row, joined by line breaks."""
     parts = []
     for name in CONTENT_COLUMNS if field is None else (field,):
         value = row.get(name)
@@ -170,7 +170,7 @@ def row_text(row: Mapping[str, Any], field: str | None = None) -> str:
 def ranked(rows: pl.DataFrame, *parts: object) -> list[int]:
     """Return the rows' positions in a random order that depends only on the parts and each row's content.
 
-    Rows with the same content are told apart by their occurrence, so a copy is neither always beside its
+    Rows with the same content are distinguished by their occurrence, so a copy is neither always next to its
     original nor always drawn with it. The order of two rows is the same whatever else is in the table.
     """
     order: list[int] = by_rank(rank_table(rows, *parts), *parts).tolist()
@@ -178,9 +178,9 @@ def ranked(rows: pl.DataFrame, *parts: object) -> list[int]:
 
 
 def rank_table(rows: pl.DataFrame, *parts: object) -> pl.DataFrame:
-    """Return what ranks are made of, 16 bytes a row: ``row_id`` as a number, and the key of a row that comes once.
+    """Return the input of ``by_rank``, 16 bytes per row: ``row_id`` as a number, and the key of its first occurrence.
 
-    Nothing in it depends on other rows, so tables of parts of the rows may be put together.
+    A line depends on its row only, so tables of several parts of the rows may be joined.
     """
     ids = np.frombuffer(bytes.fromhex("".join(rows["row_id"])), ">u8").astype(np.uint64)
     keys = rank_keys((f"{row_id}\x1f0" for row_id in rows["row_id"]), *parts)
@@ -188,11 +188,11 @@ def rank_table(rows: pl.DataFrame, *parts: object) -> pl.DataFrame:
 
 
 def by_rank(table: pl.DataFrame, *parts: object) -> NDArray[np.int64]:
-    """Return the positions of a ``rank_table``'s rows by their rank, 40 bytes a row while it works."""
+    """Return the positions of a ``rank_table``'s rows in the order of their ranks; takes 40 bytes of memory per row."""
     ids, keys = table["id"].to_numpy(), table["key"].to_numpy().copy()
     by_id = ids.argsort(kind="stable")
     copies = np.flatnonzero(ids[by_id[1:]] == ids[by_id[:-1]]) + 1
-    if len(copies):  # another copy of a row has another key
+    if len(copies):  # each copy of a row has its own key
         first = np.flatnonzero(np.append(True, ids[by_id[1:]] != ids[by_id[:-1]]))
         occurrence = copies - first[np.searchsorted(first, copies, side="right") - 1]
         named = zip(ids[by_id[copies]].tolist(), occurrence.tolist(), strict=True)
@@ -212,8 +212,8 @@ def rank_keys(texts: Iterable[str], *parts: object) -> NDArray[np.uint64]:
 
 
 def compact(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the same rows in memory of their own.
+    """Return a copy of the rows that shares no memory with other tables.
 
-    Rows taken out of a table point into its text, all of which stays in memory as long as they do.
+    Rows taken from a table point into its text, which then stays in memory as a whole.
     """
     return pl.DataFrame(pl.from_arrow(rows.to_arrow()))

@@ -1,4 +1,4 @@
-"""What writing systems make of words: marks on letters, scripts without spaces, signs raised and lowered."""
+"""How writing systems spell words: marks on letters, scripts without spaces, raised and lowered signs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _LEADING, _TRAILING = "\u0e40-\u0e44\u0ec0-\u0ec4", "\u0e30\u0e32\u0e45\u0eb0\u0
 _STACKED, _FINAL = "\u17d2\u1039", "\u103a"
 UNSPACED = f"{HAN}{_BASES}{_LEADING}{_TRAILING}"
 
-# A mark that has a letter of its own is the same word without it: vowels of Arabic and Hebrew, which most texts leave
-# out, the line that stretches Arabic words, and what encloses a character (keycaps).
+# Marks that are left out of words: vowels of Arabic and Hebrew, which most texts do not write, the line that stretches
+# Arabic words, and marks that enclose a character (keycaps).
 _OPTIONAL = (
     *range(0x591, 0x5BE), 0x5BF, 0x5C1, 0x5C2, 0x5C4, 0x5C5, 0x5C7, *range(0x610, 0x61B), 0x640, *range(0x64B, 0x653),
     *range(0x656, 0x660), 0x670, *range(0x6D6, 0x6DD), *range(0x6DF, 0x6E5), 0x6E7, 0x6E8, *range(0x6EA, 0x6EE),
@@ -28,13 +28,13 @@ _OPTIONAL = (
 )  # fmt: skip
 # Letters that keyboards and habits write in several ways.
 _VARIANTS = dict(zip("ٱأإآىیکٲٳٵıς", "ااااييكاااiσ", strict=True))
-# Soft hyphens, zero-width characters, direction marks and variation selectors are not there at all.
+# Characters that are removed: soft hyphens, zero-width characters, direction marks and variation selectors.
 _INVISIBLE = (
     0xAD, 0x34F, 0x61C, 0x180B, 0x180C, 0x180D, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F),
     *range(0x2060, 0x2070), *range(0xFE00, 0xFE10),
 )  # fmt: skip
 
-# Beyond the first 65,536 characters, whole blocks: a class of many ranges there is slow.
+# Letters beyond the first 65,536 characters, as whole blocks: a class of many ranges there is slow.
 _BEYOND = "\U00010000-\U0001cfff\U0001df00-\U0001efff"
 
 
@@ -74,15 +74,15 @@ def letters() -> str:
 
 
 def spellings() -> dict[str, str]:
-    """Return characters that are written in another way, or not at all, and how; digits of all scripts among them."""
+    """Return character -> its spelling in words (empty: it is removed), for variants, digits and optional marks."""
     return _VARIANTS | _categories()[2] | dict.fromkeys(map(chr, (*_OPTIONAL, *_INVISIBLE)), "")
 
 
 def unit(mark: str) -> str:
-    """Return the expression of a unit of a script without spaces.
+    """Return the regular expression of a unit of a script without spaces.
 
     Args:
-        mark: The expression of a combining mark that stacks nothing.
+        mark: The regular expression of a combining mark that stacks nothing.
     """
     below = f"(?:{mark}|[{_STACKED}][{_BASES}]?)*"
     final = f"(?:[{_BASES}]\u1037?{_FINAL}{mark}*)*"
@@ -103,7 +103,7 @@ def rust_unit() -> str:
 
 
 def _tagged(tag: str, *blocks: tuple[int, int]) -> dict[str, str]:
-    """Return characters of some blocks that are others in some form, and the others."""
+    """Return character -> the plain characters it stands for, for compatibility characters of one form in blocks."""
     found = {}
     for low, high in blocks:
         for code in range(low, high):
@@ -130,9 +130,9 @@ _SQUARED = str.maketrans(_SQUARE)
 
 
 def apart(text: str) -> str:
-    """Return text whose powers, indices and fractions stay apart from the digits beside them.
+    """Return text in which powers, indices and fractions are separated from the digits next to them.
 
-    As compatible characters go, 10² would be 102, 2½ 21/2 and 5① 51.
+    Unicode's compatibility mapping alone would make 10² 102, 2½ 21/2 and 5① 51.
     """
     if not _FORMS.search(text):
         return text

@@ -1,4 +1,4 @@
-"""From a source in a study to its pool of rows, with every row that could not be used in the ledger."""
+"""Reads a source of a study into its pool of rows; every row that cannot be used is in the ledger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HUB_BATCH = 1000
 
 
 def settled(name: str, source: Source, base: Path) -> Source:
-    """Return a source whose paths name the files that they name now: what is digested is what is read.
+    """Return a source whose paths name the files that match now, so that the files digested are the files read.
 
     Raises:
         RequestError: A path names nothing.
@@ -42,7 +42,7 @@ def settled(name: str, source: Source, base: Path) -> Source:
 
 
 def inputs(name: str, source: Source, base: Path) -> dict[str, str]:
-    """Return the content digest of everything a source reads, by role.
+    """Return role -> content digest of everything that a source reads.
 
     Args:
         name: The source's name in the study.
@@ -51,8 +51,8 @@ def inputs(name: str, source: Source, base: Path) -> dict[str, str]:
 
     Returns:
         ``{"files/<path>": sha256}`` for local files, ``{"hub": "owner/name@revision"}`` for a Hub dataset,
-        ``{"generator": "reasoning-gym==version"}`` for a generator: what it makes may change with its version;
-        and what the source's operations read or depend on.
+        ``{"generator": "reasoning-gym==version"}`` for a generator, whose rows may change with its version; and the
+        inputs of the source's operations (``operations.inputs``).
 
     Raises:
         RequestError: A path names nothing.
@@ -87,18 +87,18 @@ def load(
         name: The source's name in the study.
         source: Its spec.
         base: The folder its relative paths start from, and where its functions are.
-        tokens: Counts the tokens of rows as the model sees them, for filters that ask.
-        perplexity: Perplexity of rows under the base model, for filters that ask.
+        tokens: Counts the tokens of rows as the model sees them, for filters that need it.
+        perplexity: Perplexity of rows under the base model, for filters that need it.
         untrainable: Why rows cannot be trained on, or teach nothing when they are cut.
-        read: All that is in it, where that is in memory; default: what the source names.
+        read: The source's records, if they are in memory; default: the records that the source names.
 
     Returns:
-        The pool in the order it was read, and the ledger: rows that could not be used (operation ``read``, when
-        the source says ``on_bad_row: drop``), then what the source's operations dropped, then what cannot be trained
-        on (``encode``, when it says so) and what teaches nothing (``cut``).
+        The pool in the order it was read, and the ledger: rows that cannot be used (operation ``read``, only with
+        ``on_bad_row: drop``), then rows that the source's operations dropped, then rows that cannot be trained on
+        (``encode``, only with ``on_bad_row: drop``) and rows that teach nothing (``cut``).
 
     Raises:
-        RequestError: A row cannot be used, the columns are not what the study says, or nothing is left.
+        RequestError: A row cannot be used, the columns are not those that the study declares, or no row is left.
     """
     given = batches(name, source, base) if read is None else read
     parts = [Built(frame([]), drops([])), *tables(name, source, given)]
@@ -117,12 +117,12 @@ def load(
 
 
 def refuse_none(name: str, lost: pl.DataFrame, count: int) -> NoReturn:
-    """Say why a source has no rows.
+    """Raise an error that explains why a source has no rows.
 
     Args:
         name: The source.
-        lost: The ledger of bad rows, at least the first line of it.
-        count: How many lines it has.
+        lost: The ledger of bad rows, or its first lines.
+        count: Number of lines of the whole ledger.
 
     Raises:
         RequestError: Always.
@@ -136,11 +136,11 @@ def refuse_none(name: str, lost: pl.DataFrame, count: int) -> NoReturn:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a source's records are read, as its first sound one shows.
+    """How a source's records are read, as its first sound record shows.
 
     Attributes:
-        first: That record; None where all are bad, or a bad one that stops all comes before it.
-        templates: From columns to canonical fields.
+        first: That record; None if all records are bad, or a bad record that stops the study comes before it.
+        templates: Canonical field -> template of columns.
         sample: Records that show which columns there are.
     """
 
@@ -150,10 +150,10 @@ class Layout:
 
 
 def layout(name: str, source: Source, base: Path) -> Layout:
-    """Read as far as the first sound record of a source.
+    """Return the layout of a source, reading as far as its first sound record.
 
     Raises:
-        RequestError: Its columns are not what the study says.
+        RequestError: The source's columns are not those that the study declares.
     """
     with closing(batches(name, source, base)) as read:
         for batch in read:
@@ -167,7 +167,7 @@ def layout(name: str, source: Source, base: Path) -> Layout:
 
 
 def read_as(source: Source, found: Layout) -> dict[str, Any]:
-    """Return, for the record, what became of a source's columns: the fields, and which columns are in none of them."""
+    """Return, for the record of the step, the source's fields and the columns that are in none of them."""
     shown = {field: template.written for field, template in found.templates.items()}
     left_out = layouts.left_out(shown, source.columns, layouts.columns_of(found.sample))
     return {"fields": shown, "left_out": left_out}
@@ -176,16 +176,16 @@ def read_as(source: Source, found: Layout) -> dict[str, Any]:
 def tables(
     name: str, source: Source, read: Generator[Batch | Block, None, None], known: Layout | None = None
 ) -> Generator[Built, None, None]:
-    """Yield the rows of batches, and the ledger of the bad ones, until the source has all it asks for.
+    """Yield the rows of batches, and the ledger of bad rows, until the source has the number of rows it declares.
 
     Args:
         name: The source's name in the study.
         source: Its spec.
-        read: All that is in it; or, where ``known`` is given, a part of it.
-        known: The layout of the whole source; default: what the batches show.
+        read: All records of the source; or, if ``known`` is given, a part of them.
+        known: The layout of the whole source; default: the layout that the batches show.
 
     Raises:
-        RequestError: A row cannot be used, or the columns are not what the study says.
+        RequestError: A row cannot be used, or the columns are not those that the study declares.
     """
     first, templates = (known.first, known.templates) if known else (None, {})
     good = 0
@@ -210,17 +210,17 @@ def tables(
 
 
 class BadRecord(RequestError):
-    """A record that cannot be used, in a source that does not say that such are to be dropped.
+    """A record that cannot be used, in a source without ``on_bad_row: drop``.
 
     Args:
         name: The source.
         place: Where the record is.
         reason: What is wrong with it.
-        good: Sound rows before it.
+        good: Number of sound rows before it.
     """
 
     def __init__(self, name: str, place: str, reason: str, good: int) -> None:
-        super().__init__(name, place, reason, good)  # what it is pickled by
+        super().__init__(name, place, reason, good)  # an exception is pickled by these
         self.name, self.place, self.reason, self.good = name, place, reason, good
 
     def __str__(self) -> str:
@@ -229,7 +229,7 @@ class BadRecord(RequestError):
         return f"{self.place}: {_ended(self.reason)} {rows}. {fix}"
 
     def after(self, rows: int) -> BadRecord:
-        """Return the same, when it turns out that more rows come before."""
+        """Return the same error with a number of further sound rows before the record."""
         return BadRecord(self.name, self.place, self.reason, self.good + rows)
 
 
@@ -239,7 +239,7 @@ def _sound(
     """Return the sound records of a batch, up to the source's number of rows, and the ledger's lines for the others.
 
     Raises:
-        RequestError: One is not sound, and the source does not say that such rows are to be dropped.
+        RequestError: A record is not sound, and the source does not drop bad rows.
     """
     kept: list[int] = []
     gone: list[dict[str, str | None]] = []
@@ -279,7 +279,7 @@ def _table(name: str, source: Source, batch: Batch, templates: Mapping[str, Temp
 
     Raises:
         BadRow: One of its records is not sound.
-        UnicodeEncodeError: The same.
+        UnicodeEncodeError: The text of one of its records is no UTF-8.
     """
     records = [value for value in batch.values if value is not None]
     if len(records) < len(batch.values):
@@ -313,17 +313,17 @@ def _ended(sentence: str) -> str:
 
 
 def records(name: str, source: Source, base: Path) -> Generator[Record, None, None]:
-    """Yield a source's records as they are read, before any field is mapped; a broken one with its problem.
+    """Yield a source's records as they are read, before any field is mapped; a broken record with its problem.
 
     Raises:
-        RequestError: As ``load`` does, for what cannot be read at all.
+        RequestError: As ``load`` does, if the source cannot be read at all.
     """
     for batch in batches(name, source, base):
         yield from batch.records()
 
 
 def batches(name: str, source: Source, base: Path) -> Generator[Batch | Block, None, None]:
-    """Yield all that is in a source, in order, many records at a time."""
+    """Yield all records of a source in order, in batches."""
     if source.path is not None:
         for file in files.find(name, source.path, base):
             yield from files.batches(file)
@@ -355,7 +355,7 @@ def _hub(name: str, source: Source) -> Iterator[Item]:
                 str(source.hub), name=source.config, revision=source.revision, cache_dir=cache
             )
             _check_inside(Path(str(source.hub)), builder)
-            # Streaming reads no more than is asked for and fills no disk, but cannot use what was downloaded before.
+            # Streaming reads only the rows needed and fills no disk, but cannot use files downloaded before.
             wanted = source.rows is not None or (builder.info.download_size or 0) > STREAM_FROM
             if wanted and (local or not datasets.config.HF_HUB_OFFLINE):
                 rows = builder.as_streaming_dataset(split=source.split)
@@ -375,7 +375,7 @@ def _hub(name: str, source: Source) -> Iterator[Item]:
 
 @contextmanager
 def _cache(local: bool) -> Iterator[str | None]:
-    """Give the datasets library a cache of its own for a local folder: it knows one by its files' dates only."""
+    """Yield a temporary cache for a local folder: the datasets library recognizes a folder only by its files' dates."""
     import datasets
 
     if not local:
@@ -404,7 +404,7 @@ def _check_inside(folder: Path, builder: Any) -> None:
 
 
 def _first(source: Source, batch: Batch) -> Record | None:
-    """Return the first sound record; None where a bad one that stops all comes before it."""
+    """Return the first sound record; None if there is none, or a bad record that stops the study comes before it."""
     for record in batch.records():
         if record.value is not None or source.on_bad_row == "stop":
             return record if record.value is not None else None
@@ -423,9 +423,9 @@ def _templates(name: str, source: Source, record: Record, sample: Sequence[Mappi
     templates = fields.declared(
         name, declared, list(record.value), record.place, optional=source.optional, sample=sample
     )
-    if source.on_bad_row == "stop":  # the first row would be bad anyway: the declaration is the place to mend
-        asked = [(f"fields.{field}", column) for field in source.fields for _, column in templates[field].parts]
-        for field, column in (*asked, *(("columns", column) for column in source.columns)):
+    if source.on_bad_row == "stop":  # the first row would be bad anyway; the declaration is what the user must change
+        named = [(f"fields.{field}", column) for field in source.fields for _, column in templates[field].parts]
+        for field, column in (*named, *(("columns", column) for column in source.columns)):
             if column is not None and column not in record.value and column not in source.optional:
                 near = did_you_mean(column, map(printable, map(str, record.value)))
                 raise RequestError(f'sources.{name}.{field}: {record.place}: no column "{column}".{near}')

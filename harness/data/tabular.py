@@ -1,4 +1,4 @@
-"""Tables in files: CSV and parquet, row by row; a row that is broken comes with its problem instead of its columns."""
+"""Reads CSV and parquet files row by row; a broken row comes with its problem instead of its columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKS = {
     "\t": "tabs",
     "|": "bars",
     ",": "commas",
-}  # what a header of one cell was meant to be cut at
+}  # separators that a header of one cell may have been meant to have
 Item = tuple[int, int, dict[str, Any] | None, str]  # number (line or row), size, columns, problem
 
 
@@ -30,7 +30,7 @@ def csv_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
         RequestError: The header is broken, or a quote is never closed.
     """
     csv.field_size_limit(LONGEST_CELL)
-    # Broken bytes become lone surrogates: the row they are in is told to be broken, and the reader goes on.
+    # Broken bytes become lone surrogates: their row is reported as broken, and reading goes on.
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         cells = csv.reader(text, delimiter="\t" if format_of(path) == ".tsv" else ",", strict=True)
         try:
@@ -58,7 +58,7 @@ def _check_header(header: list[str], place: str) -> None:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """Return the name that is there more than once; the first in order, if there are several, and None if none."""
+    """Return a name that occurs more than once, the alphabetically first one; None if there is none."""
     return min((name for name, count in Counter(names).items() if count > 1), default=None)
 
 
@@ -91,7 +91,7 @@ def _cells(cells: Any, header: list[str], shown: str) -> Iterator[Item]:
 
 
 def _undecoded(cell: str) -> str:
-    """Say where a cell's bytes were no UTF-8."""
+    """Return the problem with a cell whose bytes are no UTF-8; empty if there is none."""
     try:
         cell.encode()
     except UnicodeEncodeError as error:
@@ -103,7 +103,7 @@ def parquet_rows(stream: IO[bytes], path: Path, shown: str) -> Iterator[Item]:
     """Yield the rows of a parquet file.
 
     Raises:
-        RequestError: It cannot be read, a column is there twice, or it holds far more than rows of text would.
+        RequestError: The file cannot be read, has a column twice, or unpacks to far more than rows of text would.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -157,7 +157,7 @@ def arrow_rows(batch: Any) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
 
 
 def _own_precision(column: Any) -> Any:
-    """Return an Arrow column whose numbers are what they are written as: 44.99 in 32 bits is 44.9900016784668 in 64.
+    """Return an Arrow column in 64 bits, with the shortest decimal of each number: 44.99, not 44.9900016784668.
 
     Lists of numbers stay as they are: no field of a row takes one, and vectors are long.
     """
@@ -172,7 +172,7 @@ def _own_precision(column: Any) -> Any:
 
 
 def _with_single(kind: Any, other: Any) -> Any:
-    """Return an Arrow type with another one in the place of 32-bit numbers that are alone, or in objects."""
+    """Return an Arrow type with 32-bit numbers, alone or in objects, replaced by ``other``."""
     import pyarrow as pa
 
     if pa.types.is_float32(kind):

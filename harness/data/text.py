@@ -1,7 +1,7 @@
-"""Words: what texts have in common when case, spelling of characters, markup and line breaks make no difference.
+"""Words of a text, whatever its case, spelling of characters, markup and line breaks.
 
-The one place that says what a word is: suites are searched for (``words``), rows are told from each other (``keys``)
-and counted (``WORD``, ``counted``) by the same ones.
+Only this module defines what a word is: ``words`` serves the search for items of suites, ``keys`` the comparison of
+rows, ``WORD`` and ``counted`` the counts.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _SIGN = f"(?<={MARK})[{re.escape(SIGNS)}]+"
 _SYMBOLS = r"$€£¥₹₽₩₺₴₫₿¢\u2600-\u27bf\U0001f300-\U0001faff"  # money and pictures
 _PLAIN_WORDS, _ASCII_WORDS, _ASCII_KEYS = map(re.compile, ("[a-z0-9]+", f"{_ASCII}|{_SIGN}", rf"{_ASCII}|{_SIGN}|\$"))
 
-# For counting: what Python's str.split() splits at, Unicode white space and the four ASCII separators, which Rust's \s
-# leaves out; and what a script without spaces has instead.
+# For counting: words are divided where Python's str.split() splits, at Unicode white space and the four ASCII
+# separators, which Rust's \s leaves out; in a script without spaces, units are counted.
 WORD = r"[^\s\x1c-\x1f]+"
 _UNSPACED = rf"[{scripts.UNSPACED}]"
 _STARTS_UNSPACED = re.compile(_UNSPACED)
@@ -60,7 +60,7 @@ def words(text: str) -> Words:
     ``4-1`` equals ``4 - 1`` and differs from ``4 + 1``; a minus sign directly before a number counts as well. ``1,200``
     equals ``1200``, ``don't`` equals ``dont``, ``10²`` equals ``10^2``. Any other punctuation, line breaks, kinds of
     quotes and spaces, invisible characters, vowel marks that a script may leave out, HTML entities and tags, and
-    letters of another script that pass for Latin ones make no difference. Scripts without spaces are cut into units.
+    letters of another script that look like Latin ones make no difference. Scripts without spaces are cut into units.
     """
     if "<" in text:
         text = _RAISED_TAG.sub(r"^\1 ", text)
@@ -75,9 +75,9 @@ def words(text: str) -> Words:
 
 
 def keys(texts: Iterable[str]) -> list[str]:
-    """Return the words of each text, a space between them, or what is there instead where there are none.
+    """Return the words of each text, joined by spaces; of a text without words, its characters.
 
-    These are for telling whether texts are the same: tags are words, and so are a currency sign and a picture.
+    Two texts are the same if their keys are. Here tags, currency signs and pictures count as words.
     """
     found = []
     for text in texts:
@@ -91,7 +91,7 @@ def keys(texts: Iterable[str]) -> list[str]:
 
 
 def joined(text: Sequence[str]) -> str:
-    """Return words as people read them: without spaces inside a script that has none."""
+    """Return words as one text, with spaces between them except in scripts without spaces."""
     parts: list[str] = []
     for word in text:
         if parts and not (unspaced(word) and unspaced(parts[-1])):
@@ -106,7 +106,7 @@ def unspaced(word: str) -> bool:
 
 
 def amount(text: Sequence[str]) -> float:
-    """Return how many words a text has: a unit of a script without spaces is a part of one."""
+    """Return the number of words; a unit of a script without spaces counts as ``1 / UNITS_A_WORD``."""
     units = sum(map(unspaced, text))
     return len(text) - units + units / UNITS_A_WORD
 
@@ -117,9 +117,9 @@ def is_operator(word: str) -> bool:
 
 
 def counted(text: pl.Expr) -> pl.Expr:
-    """Return how many words texts have, as white space divides them.
+    """Return the number of words of each text, divided by white space.
 
-    What a script without spaces writes in one run has a word for every two of its units.
+    A run in a script without spaces has one word for every two of its units.
     """
     units = text.str.count_matches(scripts.rust_unit())
     spaced = text.str.replace_all(_RUN, " ").str.count_matches(WORD)
@@ -154,6 +154,6 @@ def _respelled() -> tuple[re.Pattern[str], dict[str, str]]:
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return what words are in any script, without and with symbols."""
+    """Return the pattern of a word in any script, without and with symbols."""
     word = f"[{scripts.letters()}]+{_DECIMAL}|{scripts.python_unit()}|{_SIGN}"
     return re.compile(word), re.compile(f"{word}|[{_SYMBOLS}]")

@@ -1,4 +1,4 @@
-"""One value of a record: text as rows want it, or why it is none."""
+"""Converts single values of a record to text or scalars, or raises why that is impossible."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def text(value: Any, what: str) -> str:
     """Return text, or a number as text.
 
     Args:
-        value: From a record.
-        what: What messages call it.
+        value: A value of a record.
+        what: What messages call the value.
 
     Raises:
-        BadRow: It is neither, or no UTF-8.
+        BadRow: The value is neither text nor a number, or no UTF-8.
     """
     if isinstance(value, str):
         try:
@@ -42,13 +42,13 @@ def scalar(value: Any, what: str, typed: bool) -> Any:
     """Return a value that a row can carry along: text, a finite number, true, false or null.
 
     Args:
-        value: From a record.
-        what: What messages call it.
-        typed: Whether numbers and text differ. Where all is text (CSV), what is written like a number in JSON is a
-            number, and an empty cell is null.
+        value: A value of a record.
+        what: What messages call the value.
+        typed: Whether numbers and text differ. If not (CSV), text that is a JSON number becomes a number, and an empty
+            cell null.
 
     Raises:
-        BadRow: It is something else.
+        BadRow: The value is something else.
     """
     if isinstance(value, str) and not typed:
         if not value:
@@ -69,14 +69,14 @@ def scalar(value: Any, what: str, typed: bool) -> Any:
 
 
 def kind(value: Any) -> str:
-    """Return what a value is, in words."""
+    """Return what a value is, for a message: its kind, or the value itself."""
     return {"NoneType": "null", "dict": "an object", "list": "a list", "bytes": "bytes"}.get(
         type(value).__name__, str(value)
     )
 
 
 def flag(value: Any) -> bool | None:
-    """Return true or false, also as CSV writes them; None for anything else."""
+    """Return a boolean, which may be text as in CSV ("true", "False"); None for anything else."""
     if isinstance(value, bool):
         return value
     return {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""Training sets: rows drawn from pools by seeded rank, operations on them, one order for all arms."""
+"""Makes training sets: draws rows from pools by seeded rank, does operations on them, and orders them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from harness.errors import RequestError
 from harness.spec import AnyOperation, Variant
 
 RANK = "rank"  # a row's place in its source's draw, while a variant is being built
-PASS = "pass"  # how often the row has come before, where a source too small is repeated
-MOST_REPEATS = 100  # of spec.Variant.max_repeats
+PASS = "pass"  # the number of earlier copies of the row, if a source that is too small is repeated
+MOST_REPEATS = 100  # the largest value of spec.Variant.max_repeats
 FIRST_TOKENS = 256  # rows whose tokens are counted at first; then as many again, and so on
 
 CountTokens = Callable[[pl.DataFrame], Sequence[int]]
@@ -27,11 +27,11 @@ CountTokens = Callable[[pl.DataFrame], Sequence[int]]
 
 @dataclass(frozen=True)
 class DrawRequest:
-    """What is asked of the draw of a training set.
+    """The parameters of the draw of a training set.
 
     Attributes:
-        variant: With a mix.
-        seed: The run's.
+        variant: The variant, with a mix.
+        seed: The run's seed.
         match: With ``rows`` and ``tokens``, operations run over the whole pools before the draw, so that rows
             they drop are replaced and the ledger names only drops among rows ranked above the last one taken.
             Otherwise they run on the rows drawn, and an arm that drops is smaller.
@@ -62,16 +62,16 @@ def build(asked: DrawRequest, pools: Mapping[str, pl.DataFrame]) -> Built:
     A source smaller than its share is repeated in whole passes over its draw, at most ``max_repeats`` times;
     every copy is a row. Operations see each row once, and what they do to it holds for its copies.
 
-    Where counts are tokens, a source gives the prefix of its draw whose tokens come nearest to the count (the
-    shorter of two as near), so it is off by half a row at most.
+    Where counts are tokens, a source gives the prefix of its draw whose tokens come nearest to the count (of two
+    equally near ones the shorter), so it is off by half a row at most.
 
     Args:
-        asked: What is asked for.
+        asked: The parameters of the draw.
         pools: The rows of every source of the mix.
 
     Raises:
-        RequestError: A source has fewer rows or tokens than asked for, an operation cannot be done, or
-            nothing is left.
+        RequestError: A source has fewer rows or tokens than the mix needs, an operation cannot be done, or
+            no row is left.
     """
     heights = {name: pools[name].height for name in asked.variant.counts()}
     return from_draws(asked, InMemory.of(pools, asked.seed if samples(asked.variant, heights) else 0, list(heights)))
@@ -82,20 +82,20 @@ class Draws(Protocol):
 
     @property
     def heights(self) -> Mapping[str, int]:
-        """How many rows each source has."""
+        """Source -> number of its rows."""
 
     def rows(self, name: str, start: int, stop: int) -> pl.DataFrame:
-        """Return some of a source's rows: columns ``rows.SCHEMA``, ``RANK`` and ``PASS`` (0)."""
+        """Return a source's rows from ``start`` to ``stop``: columns ``rows.SCHEMA``, ``RANK`` and ``PASS`` (0)."""
 
     def operated(self, chain: Sequence[AnyOperation], context: operations.Context) -> Draws:
-        """Return what operations on all of them leave.
+        """Return the draws without the rows that operations on all of them drop.
 
         Raises:
             RequestError: As ``operations.apply_all`` does.
         """
 
     def lost(self, name: str, below: int | None) -> pl.DataFrame:
-        """Return the ledger of the operations: a source's rows of a rank below some number, or all of them."""
+        """Return the operations' ledger of a source's rows, of all or of those with a rank below ``below``."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class InMemory:
 
     @classmethod
     def of(cls, pools: Mapping[str, pl.DataFrame], seed: int, names: Sequence[str]) -> InMemory:
-        """Draw all rows of some pools."""
+        """Return the draw of all rows of each named pool."""
         frames = {}
         for name in names:
             pool = pools[name][ranked(pools[name], seed, "draw", name)]
@@ -116,15 +116,15 @@ class InMemory:
 
     @property
     def heights(self) -> Mapping[str, int]:
-        """How many rows each source has."""
+        """Source -> number of its rows."""
         return {name: frame.height for name, frame in self.frames.items()}
 
     def rows(self, name: str, start: int, stop: int) -> pl.DataFrame:
-        """Return some of a source's rows."""
+        """Return a source's rows from ``start`` to ``stop``."""
         return self.frames[name].slice(start, stop - start)
 
     def operated(self, chain: Sequence[AnyOperation], context: operations.Context) -> InMemory:
-        """Return what operations leave."""
+        """Return the draws without the rows that operations drop."""
         rows, lost = _operate(pl.concat(self.frames.values()), chain, context)
         return InMemory({name: rows.filter(source=name) for name in self.frames}, lost)
 
@@ -135,7 +135,7 @@ class InMemory:
 
 
 def from_draws(asked: DrawRequest, drawn: Draws) -> Built:
-    """Take a variant's rows from draws with its seed; all else is as in ``build``.
+    """Build a variant's training set from draws made with its seed (see ``build``).
 
     Raises:
         RequestError: As ``build`` does.
@@ -167,7 +167,7 @@ def from_draws(asked: DrawRequest, drawn: Draws) -> Built:
 def samples(variant: Variant, pools: Mapping[str, int]) -> bool:
     """Return whether the seed matters: a source is not taken whole (or in whole passes), or an operation samples.
 
-    ``pools`` says how many rows each has. True as well where only the operations or the tokens could tell.
+    ``pools`` has the number of rows of each source. True as well if it depends on operations or tokens.
     """
     drawn = {name: count for name, count in variant.counts().items() if count is not None}
     if any(operation.draws for operation in variant.operations):
@@ -178,10 +178,10 @@ def samples(variant: Variant, pools: Mapping[str, int]) -> bool:
 
 
 def random_subset(baseline: pl.DataFrame, keep: int, seed: int) -> Built:
-    """Drop rows at random until ``keep`` are left: the control for an arm that drops as many on purpose.
+    """Drop rows at random until ``keep`` are left: the control for an arm that drops as many rows on purpose.
 
     Raises:
-        RequestError: More rows are to be kept than there are.
+        RequestError: ``keep`` is more than the number of rows.
     """
     if keep > baseline.height:
         raise RequestError(f"random_subset: {keep:,} rows are to be kept of {baseline.height:,}")
@@ -195,11 +195,11 @@ def random_subset(baseline: pl.DataFrame, keep: int, seed: int) -> Built:
 def _operate(
     rows: pl.DataFrame, chain: Sequence[AnyOperation], context: operations.Context
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Do operations on rows that may have copies; return the rows left, and the ledger with ``RANK``."""
+    """Do operations on rows that may have copies; return the remaining rows, and the ledger with ``RANK``."""
     ledger = [drops([]).with_columns(rows[RANK].clear())]
     columns = ledger[0].columns
     for operation in chain:
-        # A sample is of rows, copies included; all else would see a copy as a duplicate, or do its work twice.
+        # A sample draws copies too; any other operation would take a copy for a duplicate, or do its work twice.
         row = ["source", RANK, PASS] if operation.draws else ["source", RANK]
         distinct = rows.unique(row, keep="first", maintain_order=True)
         built = operations.apply(distinct, operation, context)
@@ -217,17 +217,17 @@ def _operate(
 
 
 def _take(variant: Variant, name: str, drawn: Draws, pool: int, tokens: CountTokens | None) -> pl.DataFrame:
-    """Return what a source gives: a prefix of its draw, after whole passes over it where it is too small.
+    """Return the rows taken from a source: a prefix of its draw, after whole passes over it if it is too small.
 
     Args:
-        variant: Says how much, in what, and how often a row may come.
+        variant: Has the count of rows or tokens, and how often a row may be repeated.
         name: The source.
         drawn: Its rows in the order of the draw; after operations, fewer than the pool has.
-        pool: Rows of the pool.
-        tokens: Number of tokens of each row.
+        pool: Number of rows of the pool.
+        tokens: Counts the tokens of each row.
 
     Raises:
-        RequestError: There is not enough, even with the repeats allowed.
+        RequestError: The source has too few rows or tokens, even with the repeats allowed.
     """
     count, height = variant.counts()[name], drawn.heights[name]
     if count is None:
@@ -245,19 +245,19 @@ def _take(variant: Variant, name: str, drawn: Draws, pool: int, tokens: CountTok
         rest = _nearest(sums, rest) or int(not passes)
     needed = passes + bool(rest) if has else None
     if needed is None or needed > variant.max_repeats:
-        said = _short(name, has, height < pool, needed)
-        raise RequestError(f"mix.{name}: {count:,} {unit} are asked for, {said}")
+        lack = _short(name, has, height < pool, needed)
+        raise RequestError(f"mix.{name}: {count:,} {unit} are asked for, {lack}")
     draw = drawn.rows(name, 0, height if passes else rest)
     whole = [draw.with_columns(pl.lit(number, pl.UInt32).alias(PASS)) for number in range(passes)]
     return pl.concat([*whole, draw.head(rest).with_columns(pl.lit(passes, pl.UInt32).alias(PASS))])
 
 
 def _short(name: str, has: int, fewer: bool, needed: int | None) -> str:
-    said = f"{has:,} of {name} are left after the operations" if fewer else f"{name} has {has:,}"
+    held = f"{has:,} of {name} are left after the operations" if fewer else f"{name} has {has:,}"
     if needed is None:
-        return said
+        return held
     enough = f"max_repeats: {needed}" if needed <= MOST_REPEATS else f"not even max_repeats: {MOST_REPEATS}"
-    return f"{said} ({enough} would be enough)"
+    return f"{held} ({enough} would be enough)"
 
 
 def _sums(name: str, drawn: Draws, count: int, tokens: CountTokens | None) -> list[int]:
@@ -274,7 +274,7 @@ def _sums(name: str, drawn: Draws, count: int, tokens: CountTokens | None) -> li
 
 
 def _nearest(sums: Sequence[int], count: int) -> int:
-    """Return how many rows come nearest to a number of tokens; of two as near, the fewer."""
+    """Return the number of rows whose tokens come nearest to a count; of two equally near numbers, the smaller."""
     reached = bisect_left(sums, count)
     if reached == len(sums):
         return reached
@@ -283,7 +283,7 @@ def _nearest(sums: Sequence[int], count: int) -> int:
 
 
 def _missed(taken: pl.DataFrame, count: int | None) -> int | None:
-    """Return below which rank a row that was dropped would have been drawn; None where every row would."""
+    """Return the rank below which a dropped row would have been drawn; None if every row would."""
     if count is None or (taken.height and taken[PASS].max()):
         return None
     return int(taken[RANK].max() or 0)  # type: ignore[arg-type]

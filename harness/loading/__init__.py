@@ -1,4 +1,4 @@
-"""From a study file (YAML, or Python with a pure ``study()``) to a ``Study``; errors name file, line and field."""
+"""Reads a study file (YAML, or Python with a pure ``study()``) as a ``Study``; errors name file, line and field."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Loaded:
 
     @contextlib.contextmanager
     def placing(self) -> Iterator[None]:
-        """Put file and line before an error's message: who finds it knows the field, here is known where that is."""
+        """Put file and line before the message of an error raised within, which starts with a field of the study."""
         try:
             yield
         except RequestError as error:
@@ -67,7 +67,7 @@ def built(study: Study, folder: Path) -> Loaded:
 
     Args:
         study: The study.
-        folder: What relative paths in it start from.
+        folder: The folder from which relative paths in it start.
 
     Raises:
         RequestError: A design does not fit.
@@ -81,10 +81,10 @@ def load_study(path: Path) -> Loaded:
 
     Args:
         path: ``.yaml``/``.yml``, or ``.py`` with a function ``study()`` that returns a ``Study``. Running a Python
-            study runs its code: it is trusted, as any program of the user's is.
+            study runs its code, which is trusted like any program of the user's.
 
     Raises:
-        RequestError: With file, line, field and the nearest valid name.
+        RequestError: The study is not valid; the message has file, line, field and the nearest valid name.
     """
     try:
         return _expanded(_load(path))
@@ -93,15 +93,15 @@ def load_study(path: Path) -> Loaded:
 
 
 def load_part(path: Path, tag: str, kinds: Mapping[str, type[BaseModel]]) -> BaseModel:
-    """Read a YAML file that holds one thing of its own, such as an engine.
+    """Read a YAML file that holds one model that is no study, such as an engine.
 
     Args:
         path: The file.
-        tag: The field that says what it is.
-        kinds: What it may be.
+        tag: The field that holds the kind.
+        kinds: Kind -> model.
 
     Raises:
-        RequestError: With file, line, field and the nearest valid name.
+        RequestError: The file is not valid; the message has file, line, field and the nearest valid name.
     """
     document = parse(path)
     value = document.value
@@ -118,7 +118,7 @@ def load_part(path: Path, tag: str, kinds: Mapping[str, type[BaseModel]]) -> Bas
 
 
 def _one_line(message: str) -> str:
-    """Escape line ends and control characters: what a file says may neither split a message nor steer a terminal."""
+    """Escape line ends and control characters: text from a file may neither split a message nor control a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
@@ -172,10 +172,10 @@ def _python_study(path: Path) -> Loaded:
     assert loader is not None
     assert loader.loader is not None
     module = importlib.util.module_from_spec(loader)
-    # Byte code is not kept: it litters the user's folder, and a file edited twice within a second would be read as old.
+    # No bytecode is written: it litters the user's folder, and of a file edited twice within a second it would be old.
     writes_no_code, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        # Modules beside the study can be imported, and stand in for none that is installed.
+        # Modules beside the study can be imported; installed modules of the same name come first.
         with trusted.apart(), patch.object(sys, "path", [*sys.path, str(path.absolute().parent)]):
             loader.loader.exec_module(module)
             if not callable(getattr(module, "study", None)):
@@ -184,11 +184,11 @@ def _python_study(path: Path) -> Loaded:
     except (RequestError, KeyboardInterrupt):
         raise
     except ValidationError as error:
-        # A part that is wrong is refused where it is made, before there is a study to name its field.
+        # A wrong part is refused where it is made, before there is a study in which it would be a field.
         model: type[BaseModel] = getattr(spec, error.title, Study)
         owner = "" if model is Study else f"{error.title}: "
         raise RequestError(f"{_python_line(path, error)}: {owner}{sentence(model, error)[1]}") from error
-    except BaseException as error:  # it may raise anything, and even end the program: a study there is not
+    except BaseException as error:  # the user's code may raise anything, even SystemExit
         raise RequestError(f"{_python_line(path, error)}: {trusted.said(error)}") from error
     finally:
         sys.dont_write_bytecode = writes_no_code
@@ -239,7 +239,7 @@ def _validate(document: Document, model: type[M]) -> M:
 
 
 def _shown(file: Path) -> Path:
-    """Show a file as the user would type it: relative to where they are, when that is possible."""
+    """Return a file's path as the user would type it: relative to the current folder if it is below that."""
     try:
         return file.relative_to(Path.cwd())
     except ValueError:

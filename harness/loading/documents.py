@@ -1,7 +1,7 @@
-"""YAML as plain values, each with the file and line it is written in; nothing in a file is run or grows in memory.
+"""Reads YAML as plain values, each with its file and line; a file can neither run code nor fill the memory.
 
-Only what a study needs of YAML is read: mappings, lists, text, numbers. Tags are refused (YAML's way to make objects),
-and so is a small file that aliases blow up to millions of values.
+A study may use mappings, lists, text and numbers. Tags, with which YAML makes objects, are refused, and so is a small
+file that becomes millions of values by aliases.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def parse(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        RequestError: It cannot be read, is not YAML, gives a name twice, or uses what studies have no use for.
+        RequestError: The file cannot be read, is not YAML, gives a name twice, or uses a part of YAML that is refused.
     """
     try:
         if path.stat().st_size > LARGEST:
@@ -111,7 +111,7 @@ class _Reader:
 
 
 def _encodable(text: str) -> bool:
-    """Tell whether text can be stored: half of a surrogate pair cannot."""
+    """Return whether text can be stored as UTF-8; half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -120,7 +120,7 @@ def _encodable(text: str) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a path names a file, whatever is written in it."""
+    """Return whether a path names a file; False as well for a path that is no valid name."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file can have
@@ -128,7 +128,7 @@ def is_file(path: Path) -> bool:
 
 
 def siblings(path: Path, *suffixes: str) -> list[str]:
-    """Return the names of the files beside one, by suffix."""
+    """Return the names of the files in a path's folder that have one of the suffixes."""
     try:
         return [p.name for p in path.parent.iterdir() if p.suffix in suffixes]
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""The JSON Schema of a study file: what editors complete and check fields by.
+"""The JSON Schema of a study file, with which editors complete and check fields.
 
-It is made from the models, and adds what loading accepts besides: a recipe, a suite or a source may be the name of a
-file, an operation or a design its name alone or ``{name: {...}}``. Rules that tie fields together (steps or epochs, a
-mix of known sources) are not in it: reading the study says what is wrong with those.
+It is made from the models, and adds the short forms that loading accepts: a recipe, a suite or a source may be the name
+of a file; an operation or a design may be its name alone or ``{name: {...}}``. Rules that connect fields (steps or
+epochs, a mix of known sources) are not in it; they are checked when the study is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.spec import DESIGNS, OPERATIONS, Study
 
 FILE_NAME = "study.schema.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-EXAMPLE = "\n\nExample::\n\n"  # what a docstring's example begins with
+EXAMPLE = "\n\nExample::\n\n"  # the beginning of a docstring's example
 KINDS: dict[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
     "op": ("Operation", OPERATIONS),
     "design": ("Design", DESIGNS),
@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
 
 
 class _Untitled(GenerateJsonSchema):
-    """Fields have no titles: those would be their names again."""
+    """Fields have no titles, which would only repeat their names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -45,13 +45,13 @@ def study_schema() -> dict[str, Any]:
 
 
 def model_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of another file of YAML, such as an engine's."""
+    """Return the JSON Schema of another kind of YAML file, such as an engine's."""
     made: dict[str, Any] = _shortened(model.model_json_schema(schema_generator=_Untitled))
     return made
 
 
 def _shortened(node: Any) -> Any:
-    """Return a schema in which a choice between operations, or designs, refers to one definition of all their forms."""
+    """Return a schema in which every union of operations, or of designs, refers to one definition of all forms."""
     if isinstance(node, list):
         return [_shortened(inner) for inner in node]
     if not isinstance(node, dict):
@@ -94,7 +94,7 @@ def _short_forms(tag: str, what: str, kinds: Mapping[str, type[BaseModel]]) -> d
 
 
 def _bare(model: type[BaseModel]) -> list[dict[str, Any]]:
-    """Return what may stand for the field that a bare value is short for, as in ``use: my_ops:fix``."""
+    """Return the schema of a bare value that stands for one field (``use: my_ops:fix``), in a list; else no schema."""
     short = getattr(model, "short", None)
     return [model_schema(model)["properties"][short]] if short else []
 

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a study, as one sentence: the field, what was expected, the nearest valid name."""
+"""Turns pydantic's errors into one sentence: the field, what was expected, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.errors import did_you_mean
 from harness.loading.documents import Lines, Place
 from harness.spec import DESIGNS, OPERATIONS, Decide, Decontaminate, Lora
 
-# How pydantic's kinds of error are put to people: what was expected.
+# Pydantic's kind of error -> what was expected, in words.
 EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
@@ -33,17 +33,17 @@ EXPECTED = {
 
 
 def sentence(model: type[BaseModel], error: ValidationError, value: Any = None) -> tuple[Place, str]:
-    """Turn the first problem of a validation into (place, sentence).
+    """Return the place of the first problem of a validation, and a sentence about it.
 
     Args:
-        model: What was validated.
-        error: Its problems.
-        value: What it was made from, when that came from a file: decides which parts of a location are fields.
+        model: The model that was validated.
+        error: The error with its problems.
+        value: The input of the validation, if it came from a file: shows which parts of a location are fields.
     """
     problems = [(_place(problem, value), problem) for problem in error.errors()]
-    # A misspelt field also makes the right one "missing": report the misspelling, it explains both.
+    # A misspelt field also makes the right one "missing": report the misspelling, which explains both.
     place, first = next((p for p in problems if p[1]["type"] == "extra_forbidden"), problems[0])
-    # Where a field may be several things, each was tried: the one that went deepest is what was meant.
+    # If a field may have several forms, each was tried: the problem that lies deepest belongs to the form meant.
     same = [p for p in problems if p[0][: len(place)] == place]
     place, first = max(same, key=lambda p: len(p[0])) if first["type"] != "extra_forbidden" else (place, first)
     field = dotted(place)
@@ -88,7 +88,7 @@ def mentioned(message: str, lines: Lines) -> Place | None:
 
 
 def _is_design(place: Place) -> bool:
-    """Tell whether a place is one of the study's designs, rather than something inside one."""
+    """Return whether a place is one of the study's designs, rather than something inside one."""
     return place[:1] == ("designs",) and len(place) == 2
 
 
@@ -97,7 +97,7 @@ def _expected(problem: Any) -> str | None:
 
 
 def _written(value: Any) -> str:
-    """Return a value the way it is written in YAML."""
+    """Return a value as it is written in YAML."""
     if value is None:
         return "empty"
     written = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -105,7 +105,7 @@ def _written(value: Any) -> str:
 
 
 def _place(problem: Any, value: Any) -> Place:
-    """Return where a problem is, without what pydantic puts into a location for the kinds of a union."""
+    """Return the place of a problem, without the names of union members that pydantic puts into a location."""
     location: Place = problem["loc"]
     if value is None:
         return tuple(part for part in location if part not in OPERATIONS and part not in DESIGNS)
@@ -120,7 +120,7 @@ def _place(problem: Any, value: Any) -> Place:
 
 
 def dotted(place: Place) -> str:
-    """Return a place as people write it: ``arms.verified.operations[0]``."""
+    """Return a place as text: ``arms.verified.operations[0]``."""
     text = ""
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -139,7 +139,7 @@ def _noun(owner: type[BaseModel]) -> str:
 
 
 def _model_at(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
-    """Follow a location of an error through the models' fields; None where it leaves them."""
+    """Return the model at a location of an error, found by following the fields of models."""
     current: type[BaseModel] | None = model
     kinds: Mapping[str, type[BaseModel]] = {**OPERATIONS, **DESIGNS}
     for part in place:

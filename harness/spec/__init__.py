@@ -1,7 +1,7 @@
-"""What users write: studies and their nouns (sources, operations, variants, recipes, suites, decision rules).
+"""The models of what users write: studies, sources, operations, variants, recipes, suites and decision rules.
 
-Every field here is part of the identity of the steps it enters (``identity.py``); how something runs (device,
-workers, paths, tracking URI) lives elsewhere and never enters a spec. Unknown fields are refused.
+Every field here is part of the identity of the steps that use it (``identity.py``). How something runs (device,
+workers, paths, tracking URI) is defined elsewhere and never part of a spec. Unknown fields are refused.
 """
 
 from harness.spec.base import COMMIT, NAME, Origin, Spec

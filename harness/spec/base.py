@@ -1,4 +1,4 @@
-"""What all specs share: immutable, every field counts, unknown fields refused."""
+"""The base of all specs: they are immutable, every field is part of their identity, and unknown fields are refused."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 COMMIT = re.compile(r"^[0-9a-f]{40}\Z")  # a revision that cannot move
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # `$` would let a line end through
 NO_NAME = "{!r} is not a name: letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
-# The same for editors, by JSON Schema: of a field that is a name, and of a mapping whose keys are names.
+# The same rule as JSON Schema, for editors: for a field that is a name, and for a mapping whose keys are names.
 A_NAME: dict[str, Any] = {"pattern": NAME.pattern.replace(r"\Z", "$")}
 BY_NAME: dict[str, Any] = {"propertyNames": A_NAME}
 Origin = Literal["production", "annotation", "public", "augmented", "synthetic"]
 
 
 class Spec(BaseModel):
-    """Base of all specs: immutable, unknown fields refused, defaults spelled out in the identity."""
+    """Base of all specs: immutable, without unknown fields, and with defaults written out in the identity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -31,7 +31,7 @@ def named(value: str) -> str:
     """Return the value if it is a name.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The value is no name.
     """
     if not NAME.match(value):
         raise ValueError(NO_NAME.format(value))
@@ -39,22 +39,22 @@ def named(value: str) -> str:
 
 
 def kinds(found: Iterable[Any], base: type[Any], tag: str) -> dict[str, type[Any]]:
-    """Return the specs of one sort by the name that each has in a study.
+    """Return name in a study -> spec, for all specs of one kind.
 
     Args:
-        found: Whatever a module imports; all but specs of this sort is left out.
-        base: What all of the sort are.
-        tag: The field that holds the name, which is its default.
+        found: All values of a module; those that are not specs of this kind are left out.
+        base: The base class of the kind.
+        tag: The field whose default is the name.
     """
     specs: list[type[Any]] = [one for one in found if isinstance(one, type) and issubclass(one, base)]
     return {one.model_fields[tag].default: one for one in specs if not one.model_fields[tag].is_required()}
 
 
 def spelled_out(value: Any, tag: str, short: Mapping[str, str]) -> Any:
-    """Read ``name`` and ``{name: {...}}``, which are short, as ``{tag: name, ...}``; all else as it is.
+    """Return ``{tag: name, ...}`` for the short forms ``name`` and ``{name: {...}}``, and any other value unchanged.
 
     Args:
-        value: What stands in a study.
+        value: The value in a study.
         tag: The field that holds the name.
         short: Name -> the field that a bare value stands for, as in ``use: my_ops:fix``.
     """

@@ -23,12 +23,12 @@ class Source(Spec):
         None, description="jsonl, json, csv or parquet (.gz, .zst); globs; relative to the study"
     )
     hub: str | None = Field(None, description="owner/name of a Hub dataset")
-    revision: str | None = Field(None, description="of a Hub dataset: the commit, 40 hex digits")
-    split: str = Field("train", description="of a Hub dataset")
+    revision: str | None = Field(None, description="commit of the Hub dataset, 40 hex digits")
+    split: str = Field("train", description="split of the Hub dataset")
     generator: Literal["reasoning-gym"] | None = Field(None, description="makes rows instead of reading them")
     task: str | None = Field(None, description="the generator's task, such as chain_sum")
     config: dict[str, Any] | str | None = Field(None, description="the generator's settings, or the Hub configuration")
-    seed: int = Field(0, description="of the generator: another seed makes other rows")
+    seed: int = Field(0, description="seed of the generator: another seed makes other rows")
     rows: int | None = Field(
         None, ge=1, description="rows to generate, or at most this many rows of the pool, from the top"
     )
@@ -40,16 +40,16 @@ class Source(Spec):
     )
     optional: tuple[str, ...] = Field(
         default=(),
-        description="columns of templates that a row may lack: left out there, with the text before them",
+        description="columns of templates that a row may lack; such a row gets neither them nor the text before them",
     )
     columns: tuple[str, ...] = Field(
-        default=(), description="further columns to carry along: scores and labels that operations ask for"
+        default=(), description="further columns to carry along: scores and labels that operations use"
     )
     license: str | None = Field(None, description="licence of rows that name none themselves")
     origin: Origin | None = Field(None, description="where the rows come from")
     cost_per_row: float | None = Field(None, ge=0, description="price of one further row, in any currency")
     on_bad_row: Literal["stop", "drop"] = Field(
-        "stop", description="what a row that cannot be used does: stops the study, or goes to the drop ledger"
+        "stop", description="a row that cannot be used stops the study, or goes to the drop ledger"
     )
     operations: Operations
 
@@ -91,7 +91,7 @@ class Variant(Spec):
     rows: int | None = Field(None, ge=1, description="total rows when the mix gives weights")
     tokens: int | None = Field(None, ge=1, description="total tokens when the mix gives weights, instead of rows")
     unit: Literal["rows", "tokens"] = Field("rows", description="what whole numbers in the mix count")
-    max_repeats: int = Field(1, ge=1, le=100, description="how often a row of a source too small may come")
+    max_repeats: int = Field(1, ge=1, le=100, description="how often a row may be used if its source is too small")
     operations: Operations
     tests: str | None = Field(None, description="the subject: a source's name, or a treatment such as verify(scraped)")
 
@@ -125,13 +125,13 @@ class Variant(Spec):
 
     @property
     def in_tokens(self) -> bool:
-        """Whether ``counts`` are tokens; the rows they come to are known when the rows are drawn."""
+        """Whether ``counts`` are tokens; the number of rows is then known only when the rows are drawn."""
         return self.unit == "tokens" or self.tokens is not None
 
     def counts(self) -> dict[str, int | None]:
-        """Return rows (or tokens, see ``in_tokens``) per source; None means all of it.
+        """Return source -> rows (or tokens, see ``in_tokens``); None means the whole source.
 
-        Weights are rounded so that the total is met exactly.
+        Weights are rounded so that the total is exact.
         """
         assert self.mix is not None
         budget = self.rows if self.rows is not None else self.tokens

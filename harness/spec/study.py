@@ -14,8 +14,8 @@ from harness.spec.training import Recipe, Suite
 
 Control = Literal["aa", "random_subset"]
 Seeds = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})]
-PARAPHRASE = 0.7  # cosine from which a row that says an item's answer asks what the item asks
-FEW = 2000  # items of a suite for which looking for paraphrases costs little
+PARAPHRASE = 0.7  # cosine from which a row that gives an item's answer is a paraphrase of it
+FEW = 2000  # items; in a smaller suite, looking for paraphrases costs little
 
 
 class Decide(Spec):
@@ -25,7 +25,7 @@ class Decide(Spec):
         description="task/metric, such as sums/exact_match", json_schema_extra={"pattern": "^[^/]+/[^/]+$"}
     )
     smallest_effect: float = Field(gt=0, description="effects below this do not matter in practice")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="how often a study without any effect may find one")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="probability that a study without any effect finds one")
 
     @field_validator("metric")
     @classmethod
@@ -38,18 +38,18 @@ class Decide(Spec):
 class Decontaminate(Spec):
     """How rows are matched with suite items, and which matches are removed.
 
-    Always on. Word n-grams after normalization, items shorter than that as a whole, and a fuzzy match for edited
-    copies. Paraphrases in suites of fewer than 2,000 items.
+    Always on. Rows are matched by word n-grams after normalization, with shorter items as a whole, by a fuzzy match for
+    edited copies, and as paraphrases in suites of fewer than 2,000 items.
     """
 
-    ngram: int = Field(13, ge=3, le=50, description="words in a row, shared with an item, that are a match")
+    ngram: int = Field(13, ge=3, le=50, description="consecutive words, shared with an item, that are a match")
     fuzzy: float | None = Field(0.6, gt=0, le=1, description="share of an item that an edited copy keeps; null: off")
     templates: Literal["keep", "drop"] = Field(
         "keep", description="rows that ask the same as an item with other numbers; reported either way"
     )
     semantic: float | Literal["auto"] | None = Field(
         "auto",
-        description="cosine of sentence embeddings from which a row that says an item's answer is a paraphrase of it; "
+        description="cosine of sentence embeddings from which a row that gives an item's answer is a paraphrase of it; "
         f"auto: {PARAPHRASE} for suites of fewer than {FEW:,} items; null: off",
     )
 
@@ -94,15 +94,15 @@ class Study(Spec):
     designs: tuple[Design, ...] = Field(default=(), description="patterns that expand to further arms")
     controls: tuple[Control, ...] = Field(
         ("aa", "random_subset"),
-        description="arms that must show nothing: the baseline under other seeds, and with rows dropped at random",
+        description="arms that must show no effect: the baseline under other seeds, and with rows dropped at random",
     )
     seeds: Seeds | tuple[int, ...] = Field(
         3, description="how often every arm is trained (1 to 100), or the seeds themselves"
     )
     match: Literal["steps", "rows", "tokens", "additive"] = Field(
         "steps",
-        description="what arms have alike: steps of training; rows or tokens (dropped rows are refilled from the "
-        "pool); additive: nothing, smaller arms train for fewer steps",
+        description="what all arms have in common: steps of training; rows or tokens (dropped rows are replaced from "
+        "the pool); additive: nothing, smaller arms train for fewer steps",
     )
     decide: Decide = Field(description="the rule of decision, fixed before the study runs")
     decontaminate: Decontaminate = Field(Decontaminate(), description="how copies of test items are found among rows")
@@ -171,5 +171,5 @@ class Study(Spec):
         return self
 
     def seed_list(self) -> tuple[int, ...]:
-        """Return the seeds every arm is run with."""
+        """Return the seeds with which every arm is trained."""
         return tuple(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else self.seeds

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 18  # shingles hashed at a time: they stay in the processor's cache
 BANDS = 40
-MINIMA = 3  # of 40 bands: texts that share half of their shingles meet with probability .995, a tenth .04
-CROWD = 64  # texts that meet in one place before it is divided by further MinHash values
-DIVISIONS = 32
-NEIGHBOURS = 2  # in a crowd, paired before it is divided
+MINIMA = 3  # values in a band: texts that share half of their shingles share a place with probability .995, a tenth .04
+CROWD = 64  # more texts in one place are a crowd, which is divided by further MinHash values
+DIVISIONS = 32  # the most times that a crowd is divided
+NEIGHBOURS = 2  # each text of a crowd is paired with so many next ones before the crowd is divided
 
 _DIVIDER = re.compile(r"[.:](?=\d)(?<=\d.)")
 
@@ -46,7 +46,7 @@ class _Ragged:
         return len(self.starts) - 1
 
     def take(self, rows: Positions) -> _Ragged:
-        """Return some of the lists."""
+        """Return the lists at the given positions."""
         starts = _starts(np.diff(self.starts)[rows])
         flat = np.empty(starts[-1], np.uint32)
         for low in range(0, len(rows), BATCH):
@@ -60,14 +60,14 @@ def nearly(keys: pl.Series, threshold: float, on_progress: Progress | None = Non
     """Return for each text the position of the first of its cluster.
 
     Args:
-        keys: The words of each text, no two alike.
+        keys: The words of each text, no two texts equal.
         threshold: Similarity from which texts are joined.
         on_progress: Called with (bands done, bands in all).
     """
     every = Texts.of(keys)
     label = np.arange(len(keys))
     while True:
-        # Where a crowd was divided, what was found depends on who else was there: again, without those dropped.
+        # If a crowd was divided, the pairs found depend on the other texts in it: again, without those dropped.
         kept = np.flatnonzero(label == np.arange(len(label)))
         texts = every if len(kept) == len(label) else every.take(kept)
         found, divided = _join(texts, threshold, on_progress)
@@ -81,9 +81,9 @@ class Texts:
     """Texts, cut into words.
 
     Attributes:
-        ids: The words of each, by their number.
-        hashes: Of each word, the same everywhere.
-        twice: Which words count twice.
+        ids: The numbers of each text's words.
+        hashes: For each word, by its number, a hash that is the same on every machine.
+        twice: For each word, by its number, whether it counts twice.
     """
 
     ids: _Ragged
@@ -95,7 +95,7 @@ class Texts:
         """Cut texts into words.
 
         Args:
-            keys: The words of each (``words.normalized``).
+            keys: The words of each text (``words.normalized``).
         """
         return cls(*_cut(keys))
 
@@ -103,31 +103,32 @@ class Texts:
         return len(self.ids)
 
     def take(self, rows: Positions) -> Texts:
-        """Return some of the texts."""
+        """Return the texts at the given positions."""
         return Texts(self.ids.take(rows), self.hashes, self.twice)
 
     def shingles(self) -> _Ragged:
-        """Return 32 bits of each pair of neighbouring words of each text."""
+        """Return a hash of 32 bits of each pair of neighbouring words, for each text."""
         return _shingles(self.ids, self.hashes)
 
 
 def places_of(texts: Texts) -> NDArray[np.uint64]:
-    """Return where texts are in every band, ``[BANDS, texts]``: those that are in the same place meet."""
+    """Return the place of each text in every band, shape ``(BANDS, texts)``: texts in the same place are candidates."""
     shingles = texts.shingles()
     return np.stack([_places(shingles, band) for band in range(BANDS)])
 
 
 def met(texts: Texts, rows: Positions, places: NDArray[np.uint64], threshold: float) -> tuple[Positions, bool]:
-    """Return for each text the first of its cluster, as far as some meetings tell.
+    """Return for each text the first of its cluster, by the given places only.
 
     Args:
-        texts: In their order.
-        rows: Who is in a place: positions of texts, a text as often as it is in some place, in the texts' order.
-        places: Where: places of all bands. All who are in a place are here. They are changed.
+        texts: The texts, in order.
+        rows: For each entry of ``places``, the position of the text in it. A text has an entry for each of its places;
+            entries are in the order of the texts.
+        places: The place of each entry, of all bands. All texts in a place have an entry. The array is changed.
         threshold: Similarity from which texts are joined.
 
     Returns:
-        The first of each text's cluster, and whether a crowd was divided on the way.
+        The first of each text's cluster, and whether a crowd was divided.
     """
     shingles = texts.shingles().take(rows)
     measure, label = _Measure(texts, threshold), np.arange(len(texts))
@@ -138,7 +139,7 @@ def met(texts: Texts, rows: Positions, places: NDArray[np.uint64], threshold: fl
 
 
 def _cut(keys: pl.Series) -> tuple[_Ragged, NDArray[np.uint32], NDArray[np.bool_]]:
-    """Number the words: each text's numbers; and by number a hash, the same everywhere, and whether it counts twice."""
+    """Return the numbers of each text's words, and for each word number its hash and whether the word counts twice."""
     numbers: dict[str, int] = {}
     ids, lengths = [], []
     for start in range(0, len(keys), BATCH):
@@ -147,7 +148,7 @@ def _cut(keys: pl.Series) -> tuple[_Ragged, NDArray[np.uint32], NDArray[np.bool_
         flat = words.explode()
         place = first_place(flat)
         new = place == np.arange(len(place))
-        # What divides a number (3.5, 2:1) is lost where punctuation is; only for `exact` 3.5 is not 35.
+        # The point or colon in a number (3.5, 2:1) is dropped like punctuation; only for `exact` 3.5 differs from 35.
         bare = [_DIVIDER.sub("", word) for word in flat.filter(pl.Series(new))]
         known = [numbers.setdefault(word, len(numbers)) for word in bare]
         ids.append(np.array(known, np.uint32)[(np.cumsum(new) - 1)[place]])
@@ -157,13 +158,13 @@ def _cut(keys: pl.Series) -> tuple[_Ragged, NDArray[np.uint32], NDArray[np.bool_
 
 
 def _join(texts: Texts, threshold: float, on_progress: Progress | None) -> tuple[Positions, bool]:
-    """Return for each text the first of its cluster, and whether a crowd was divided on the way."""
+    """Return for each text the first of its cluster, and whether a crowd was divided."""
     shingles = texts.shingles()
     measure = _Measure(texts, threshold)
     label = np.arange(len(texts))
     divided = False
     workers = min(2, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:  # numpy leaves the interpreter to others while it computes
+    with ThreadPoolExecutor(workers) as pool:  # numpy releases the interpreter's lock while it computes
         for band in range(0, BANDS, workers):
             ahead = range(band, min(band + workers, BANDS))
             for at, places in enumerate(pool.map(lambda b: _places(shingles, b), ahead)):
@@ -177,7 +178,7 @@ def _join(texts: Texts, threshold: float, on_progress: Progress | None) -> tuple
 
 
 def _shingles(ids: _Ragged, hashes: NDArray[np.uint32]) -> _Ragged:
-    """Return 32 bits of each pair of neighbouring words, the text's ends being words too."""
+    """Return a hash of 32 bits of each pair of neighbouring words; the text's two ends count as words."""
     flat = np.empty(len(ids.flat) + len(ids), np.uint32)
     starts = ids.starts + np.arange(len(ids) + 1)
     for low in range(0, len(ids), BATCH):
@@ -191,14 +192,14 @@ def _shingles(ids: _Ragged, hashes: NDArray[np.uint32]) -> _Ragged:
 
 
 def _places(shingles: _Ragged, band: int) -> NDArray[np.uint64]:
-    """Return where each text is in a band: 64 bits of its ``MINIMA`` MinHash values."""
+    """Return the place of each text in a band: a hash of 64 bits of its ``MINIMA`` MinHash values."""
     return _minima(shingles, range(band * MINIMA, (band + 1) * MINIMA))
 
 
 def _minima(shingles: _Ragged, numbers: Iterable[int]) -> NDArray[np.uint64]:
-    """Return 64 bits of several MinHash values of each list; each is the minimum of ``a * shingle + b``."""
-    drawn = [unit_hash("minhash", number) for number in numbers]
-    factors = [(np.uint32(one & 0xFFFFFFFF | 1), np.uint32(one >> 32)) for one in drawn]
+    """Return a hash of 64 bits of several MinHash values of each list; each is the minimum of ``a * shingle + b``."""
+    hashes = [unit_hash("minhash", number) for number in numbers]
+    factors = [(np.uint32(value & 0xFFFFFFFF | 1), np.uint32(value >> 32)) for value in hashes]
     places = np.zeros(len(shingles), np.uint64)
     marks = np.arange(0, len(shingles.flat), CHUNK)
     cuts = np.unique(np.append(np.searchsorted(shingles.starts[:-1], marks), len(shingles)))
@@ -215,11 +216,11 @@ def _minima(shingles: _Ragged, numbers: Iterable[int]) -> NDArray[np.uint64]:
 def _candidates(
     places: NDArray[np.uint64], crowd: Positions, shingles: _Ragged
 ) -> Iterator[tuple[Positions, Positions]]:
-    """Yield pairs of texts that are in the same place: all of them, but for crowds.
+    """Yield pairs of texts that are in the same place: all pairs, except in crowds.
 
-    In a crowd each text is paired with the next ones in the file: where all repeat one text, that joins them all. Then
-    the crowd is divided, as it may as well be rows of one template, which share its shingles: the most similar rows
-    agree on the most further MinHash values.
+    In a crowd each text is paired with the next ones in the file, which joins them all if they repeat one text. Then
+    the crowd is divided by further MinHash values, as its texts may be rows of one template, which share its shingles:
+    the most similar rows agree on the most values.
     """
     if len(crowd):
         yield from _meetings(places, NEIGHBOURS)
@@ -232,14 +233,14 @@ def _candidates(
 
 
 def _crowd(places: NDArray[np.uint64], rows: Positions) -> Positions:
-    """Return those of some rows that are in one place with more than ``CROWD`` others."""
+    """Return those of ``rows`` that are in a place with at least ``CROWD`` other rows."""
     placed = np.sort(places[rows])
     full = placed[CROWD:][placed[CROWD:] == placed[:-CROWD]]
     return rows[np.isin(places[rows], np.unique(full))] if len(full) else rows[:0]
 
 
 def _meetings(places: NDArray[np.uint64], reach: int) -> Iterator[tuple[Positions, Positions]]:
-    """Yield the pairs that are in the same place, fewer than ``reach`` others of it between them in the file."""
+    """Yield pairs in the same place with fewer than ``reach`` other texts of that place between them in the file."""
     order = np.argsort(places, kind="stable")
     placed = places[order]
     at = np.arange(len(order))
@@ -252,7 +253,7 @@ def _meetings(places: NDArray[np.uint64], reach: int) -> Iterator[tuple[Position
 
 
 class _Measure:
-    """Whether pairs of texts are similar enough; see the module for the measure."""
+    """Decides whether pairs of texts are similar enough; the package's docstring defines the measure."""
 
     def __init__(self, texts: Texts, threshold: float) -> None:
         ids, hashes, twice = texts.ids, texts.hashes, texts.twice
@@ -260,8 +261,8 @@ class _Measure:
         self.sizes = np.add.reduceat(counted, ids.starts[:-1], dtype=np.int64)
         self.words = _Ragged(np.repeat(ids.flat, counted), _starts(self.sizes))
         self.threshold = threshold
-        self.failed: set[tuple[int, int]] = set()  # such pairs meet again and again
-        # 256 bits, one set by each word: texts differ in at least as many words as bits.
+        self.failed: set[tuple[int, int]] = set()  # the same pair comes up in many bands
+        # 256 bits per text, one set by each word: texts differ in at least as many words as bits.
         self.bits = np.empty((len(ids), 4), np.uint64)
         for part in range(4):
             ours = (hashes & 3) == part
@@ -272,22 +273,25 @@ class _Measure:
                 self.bits[low : low + BATCH, part] = np.bitwise_or.reduceat(flat, cuts[:-1] - cuts[0])
 
     def joined(self, label: Positions, left: Positions, right: Positions) -> Positions:
-        """Join the clusters of those pairs that reach the threshold; ``label`` is the first text of each cluster."""
+        """Return ``label``, the first text of each text's cluster, with the pairs joined that reach the threshold."""
         apart = label[left] != label[right]
         left, right = left[apart], right[apart]
         close = self(left, right)
         return merged(label, left[close], right[close])
 
     def __call__(self, left: Positions, right: Positions) -> NDArray[np.bool_]:
-        """Return which pairs reach the threshold: those that still can by size and words are compared in order."""
+        """Return which pairs reach the threshold.
+
+        Only pairs whose sizes and words allow it are compared word by word.
+        """
         both = self.sizes[left] + self.sizes[right]
         needed = both * (self.threshold / (1 + self.threshold)) - 1e-9  # words shared
         possible = np.minimum(self.sizes[left], self.sizes[right]) >= needed
         maybe = np.flatnonzero(possible)
         for low in range(0, len(maybe), BATCH):
-            some = maybe[low : low + BATCH]
-            differ = np.bitwise_count(self.bits[left[some]] ^ self.bits[right[some]]).sum(1)
-            possible[some] = both[some] - 2 * needed[some] >= differ
+            batch = maybe[low : low + BATCH]
+            differ = np.bitwise_count(self.bits[left[batch]] ^ self.bits[right[batch]]).sum(1)
+            possible[batch] = both[batch] - 2 * needed[batch] >= differ
         for pair in np.flatnonzero(possible):
             one, other = sorted((int(left[pair]), int(right[pair])))
             if (one, other) in self.failed:
@@ -303,7 +307,7 @@ class _Measure:
 
 
 def _shared(one: list[int], other: list[int]) -> int:
-    """Return the length of the longest common subsequence, a column of the table at a time as bits (Hyyrö 2004)."""
+    """Return the length of the longest common subsequence, with a column of the table as one integer (Hyyrö 2004)."""
     places: dict[int, int] = {}
     bit = 1
     for word in one:

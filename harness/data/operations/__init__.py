@@ -1,4 +1,4 @@
-"""Doing operations on rows that are in memory. Order is kept; every row that goes is recorded."""
+"""Does operations on rows in memory. The order of rows is kept, and every dropped row is recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def label(operation: AnyOperation) -> str:
-    """Return an operation as people read it, such as ``filter(max_words=400)``."""
+    """Return the name of an operation for people, such as ``filter(max_words=400)``."""
     return str(operation)
 
 
@@ -44,16 +44,16 @@ def apply(rows: pl.DataFrame, operation: AnyOperation, context: Context, reasons
     Args:
         rows: Columns ``rows.SCHEMA``; further columns are carried along.
         operation: What to do.
-        context: Whose rows these are, and what the operation may ask for.
-        reasons: Why each row goes, or null, where all rows together have told already (scope ``all``).
+        context: Whose rows these are, and the measures that the operation may need.
+        reasons: For each row, why it is dropped, or null, if that is known already (scope ``all``).
 
     Returns:
-        The rows that stay, in their order, and one line of the ledger for each that goes, under the ``row_id`` it
-        came with. Rows whose content changed have another ``row_id`` and the operation in ``meta.changed``.
+        The remaining rows, in order, and one line of the ledger for each dropped row, under the ``row_id`` that it had
+        before. Rows whose content changed have a new ``row_id`` and the operation in ``meta.changed``.
 
     Raises:
-        RequestError: The rows lack what the operation needs (a field, a verifier, a score, enough of them), or a
-            function, library or model it needs is missing; or the operation's own code does not keep to its scope.
+        RequestError: The rows lack something that the operation needs (a field, a verifier, a score, enough rows); or a
+            function, library or model is missing; or the operation's own code violates its scope.
     """
     after = rows
     if reasons is None and operation.scope == "row":
@@ -65,10 +65,10 @@ def apply(rows: pl.DataFrame, operation: AnyOperation, context: Context, reasons
 
 
 def keys(operation: AnyOperation, rows: pl.DataFrame, context: Context) -> pl.DataFrame:
-    """Return what an operation across rows looks at, of each row.
+    """Return the key of each row for an operation across rows.
 
     Raises:
-        RequestError: As ``key`` does, and where there is not one for each row.
+        RequestError: As ``key`` does, and if ``key`` does not return one line for each row.
     """
     found = operation.key(rows, context)
     if found.height != rows.height:
@@ -83,7 +83,7 @@ def gone_rows(operation: AnyOperation, keys: pl.DataFrame, context: Context) -> 
     """Return the rows that an operation across rows drops.
 
     Raises:
-        RequestError: As ``gone`` does, and where what it returns are no rows, or reasons are missing.
+        RequestError: As ``gone`` does, and if it returns something other than different rows with a reason each.
     """
     gone = operation.gone(keys, context)
     rows = np.asarray(gone.rows, np.int64)
@@ -104,29 +104,35 @@ def gone_rows(operation: AnyOperation, keys: pl.DataFrame, context: Context) -> 
 
 
 def told(gone: Gone, called: Callable[[Sequence[int]], Sequence[str]]) -> list[str]:
-    """Return why each row goes.
+    """Return the reason why each row is dropped.
 
     Args:
-        gone: The rows.
-        called: From numbers of rows to how reasons call them.
+        gone: The rows to drop.
+        called: Returns the names of rows, for reasons, by their numbers.
     """
     why = [gone.why] * len(gone.rows) if isinstance(gone.why, str) else list(gone.why)
     if gone.like is None:
         return why
-    return [f"{one} {name}" for one, name in zip(why, called(gone.like), strict=True)]
+    return [f"{reason} {name}" for reason, name in zip(why, called(gone.like), strict=True)]
 
 
-def reasons_of(height: int, rows: Sequence[int], said: Sequence[str]) -> pl.Series:
-    """Return for each of some rows why it goes, or null, from the numbers of those that go."""
+def reasons_of(height: int, rows: Sequence[int], why: Sequence[str]) -> pl.Series:
+    """Return, for each of ``height`` rows, the reason why it is dropped, or null.
+
+    Args:
+        height: Number of rows.
+        rows: Numbers of the dropped rows.
+        why: The reason of each dropped row.
+    """
     reasons = pl.repeat(None, height, dtype=pl.String, eager=True)
-    return reasons.scatter(rows, pl.Series(said, dtype=pl.String))
+    return reasons.scatter(rows, pl.Series(why, dtype=pl.String))
 
 
 def _done(rows: pl.DataFrame, operation: AnyOperation, context: Context) -> tuple[pl.DataFrame, pl.Series]:
-    """Do an operation to each row; rows that it changed have another id.
+    """Return the rows after an operation of scope ``row``, changed rows with a new id, and the reasons of dropped rows.
 
     Raises:
-        RequestError: What comes back is not one row for each, or other rows are changed than the operation says.
+        RequestError: The operation does not return one row for each, or changes rows without declaring ``changes``.
     """
     done = operation.do(rows, context)
     whose = operation.whose(context)
@@ -151,7 +157,7 @@ def apply_all(rows: pl.DataFrame, chain: Sequence[AnyOperation], context: Contex
     """Do operations one after the other.
 
     Raises:
-        RequestError: As ``apply`` does, and when an operation leaves nothing.
+        RequestError: As ``apply`` does, and if an operation leaves no rows.
     """
     ledger = [drops([])]
     for operation in chain:
@@ -163,7 +169,7 @@ def apply_all(rows: pl.DataFrame, chain: Sequence[AnyOperation], context: Contex
 
 
 def refuse_empty(before: pl.DataFrame, built: Built, operation: AnyOperation, whose: str) -> None:
-    """Say which operation left nothing, and what the rows were like.
+    """Raise an error if an operation left no rows; its message describes the rows before it.
 
     Raises:
         RequestError: No row is left.
@@ -173,7 +179,7 @@ def refuse_empty(before: pl.DataFrame, built: Built, operation: AnyOperation, wh
 
 
 def emptied(before: pl.DataFrame, built: Built, operation: AnyOperation, whose: str) -> Emptied:
-    """Look at rows before an operation that leaves none of them."""
+    """Return facts about the rows before an operation that leaves none of them."""
     if not before.height:
         return Emptied()
     line = built.drops.row(0, named=True)
@@ -186,31 +192,36 @@ def emptied(before: pl.DataFrame, built: Built, operation: AnyOperation, whose: 
 
 
 def refuse(parts: Iterable[Emptied], operation: AnyOperation, whose: str) -> NoReturn:
-    """Say that an operation left nothing of rows, which may be in several parts.
+    """Raise the error that an operation left no rows.
+
+    Args:
+        parts: Facts about the rows before it, which may be in several parts.
+        operation: The operation.
+        whose: Whose rows these are.
 
     Raises:
         RequestError: Always.
     """
-    said = operation.nothing_left([one for one in parts if one.rows])
-    raise RequestError(f"{whose}: {said}. Nothing was started.")
+    message = operation.nothing_left([part for part in parts if part.rows])
+    raise RequestError(f"{whose}: {message}. Nothing was started.")
 
 
 def needs_model(chain: Iterable[AnyOperation]) -> bool:
-    """Return whether an operation asks for tokens or for perplexity."""
+    """Return whether an operation needs tokens or perplexity."""
     return any({"tokens", "perplexity"} & one.needs for one in chain)
 
 
 def needs_embeddings(chain: Iterable[AnyOperation]) -> bool:
-    """Return whether an operation embeds sentences."""
+    """Return whether an operation needs sentence embeddings."""
     return any("embeddings" in one.needs for one in chain)
 
 
 def inputs(chain: Sequence[AnyOperation], folder: Path | None) -> dict[str, str]:
-    """Return what else the operations' outcome depends on, by role.
+    """Return role -> digest or version of what the operations' results depend on besides rows.
 
     Args:
         chain: The operations.
-        folder: Where the modules of ``function`` are.
+        folder: Folder with the modules of ``function``.
 
     Returns:
         ``{"function/<module>": sha256 of the file}``, and ``{"library/<name>": version}`` of the libraries whose
@@ -226,18 +237,18 @@ def inputs(chain: Sequence[AnyOperation], folder: Path | None) -> dict[str, str]
 
 
 def changed(rows: pl.DataFrame) -> dict[str, int]:
-    """Return how many of these rows each operation changed (``clean``, ``pii``), by its name."""
+    """Return operation (``clean``, ``pii``) -> number of these rows that it changed."""
     marked = rows["meta"].filter(rows["meta"].str.contains('"changed"', literal=True))
     return dict(Counter(name for meta in marked for name in json.loads(meta).get("changed", [])))
 
 
 def ledger(rows: pl.DataFrame, operation: str, reasons: pl.Series) -> pl.DataFrame:
-    """Return a line for every row that has a reason to go."""
+    """Return the ledger's line of every row that has a reason."""
     gone = rows.select("row_id", "source", "meta").with_columns(reasons.alias("reason")).filter(reasons.is_not_null())
     read = pl.col("meta").str.json_path_match("$.place").alias("place")
     return gone.with_columns(read, pl.lit(operation).alias("operation")).select(DROP_SCHEMA.names())
 
 
 def names(rows: pl.DataFrame) -> list[str]:
-    """Return how reasons call rows: by where they were read, else by their id."""
+    """Return the names of rows in reasons: where a row was read, else its id."""
     return [place(row) or row["row_id"] for row in rows.select("row_id", "meta").iter_rows(named=True)]

@@ -11,13 +11,13 @@ from harness.data.operations.content import rewrite
 from harness.errors import RequestError
 from harness.records import CONTENT_COLUMNS
 
-# Only these can be changed: ftfy touches nothing in printable ASCII but entities, which begin with "&".
+# Only text that matches can change: in printable ASCII ftfy changes nothing but entities, which begin with "&".
 SUSPECT = r"[^\t\n -%'-~]|[ \t]\n|\s$"
 LINE_END = re.compile("\r\n|[\r\v\f\x1c\x1d\x1e\u2028\u2029]")
 # Besides C0 and C1: deprecated format characters, the byte order mark, interlinear annotation, non-characters.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\ufffc\ufffe\uffff]")
-END_OF_LINE = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n)")  # from where the space begins, else long runs take n * n steps
-# Something to see: not white space, and not zero-width (soft hyphen, joiners, direction marks).
+END_OF_LINE = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n)")  # from the start of the space, else long runs take n * n steps
+# A visible character: neither white space nor zero-width (soft hyphen, joiners, direction marks).
 VISIBLE = r"[^\s\x1c-\x1f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
 PASSES = 10
 
@@ -31,7 +31,7 @@ def cleaned(rows: pl.DataFrame, repair: bool) -> pl.DataFrame:
     """
 
     def edit(field: str, text: str) -> str:
-        # White space at the end of a prompt is what parts it from the completion.
+        # White space at the end of a prompt separates it from the completion.
         end = text[len(text.rstrip()) :] if field == "prompt" else ""
         end = CONTROL.sub("", LINE_END.sub("\n", end))
         return clean_text(text.rstrip(), repair) + end
@@ -43,7 +43,7 @@ def clean_text(text: str, repair: bool) -> str:
     """Return text without mojibake, entities (both with ``repair``), control characters and trailing white space.
 
     Line breaks of every kind become ``\\n``. Quotation marks, ligatures and full-width characters stay: they are no
-    damage. Cleaning twice is cleaning once.
+    damage. Cleaning a text twice gives the same as cleaning it once.
     """
     for _ in range(PASSES):
         before = text
@@ -56,7 +56,7 @@ def clean_text(text: str, repair: bool) -> str:
 
 
 def broken(rows: pl.DataFrame) -> pl.Series:
-    """Return, for each row, which field that must say something is empty, or null."""
+    """Return, for each row, the reason why it is broken (which required field is empty), or null."""
     empty = [
         pl.when(pl.col(name).is_not_null() & ~pl.col(name).str.contains(VISIBLE)).then(pl.lit(f"{name} is empty"))
         for name in CONTENT_COLUMNS

@@ -1,4 +1,4 @@
-"""Reading and rewriting what the model will see of every row."""
+"""Reads and rewrites the text of rows that the model will see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.records import CONTENT_COLUMNS
 
 
 def texts(rows: pl.DataFrame, field: str | None, whose: str) -> pl.Series:
-    """Return the text of one content column of every row, or of all its content, a line break between the parts.
+    """Return the text of one content column of every row, or of all its content columns, joined by line breaks.
 
     Args:
         rows: Columns ``rows.SCHEMA``.
@@ -50,8 +50,10 @@ def rewrite(
     Args:
         rows: Columns ``rows.SCHEMA``; further columns are carried along.
         operation: Name of the operation.
-        edit: From the name of the content column (``message`` for a message's content) and its text to new text.
-        suspect: From a column to whether ``edit`` could change its text; texts it clears are not looked at again.
+        edit: Called with the name of a content column (``message`` for a message's content) and its text; returns the
+            new text.
+        suspect: Returns, for a column, the expression of whether ``edit`` could change its text; ``edit`` is called
+            only for these texts.
     """
     changes: dict[str, dict[int, str]] = {}
     for name in _used(rows, None):
@@ -75,10 +77,10 @@ def rewrite(
 
 
 def renamed(before: pl.DataFrame, after: pl.DataFrame, operation: str) -> tuple[pl.DataFrame, pl.Series]:
-    """Give rows whose content is another than before another ``row_id``, and note the operation that changed them.
+    """Give rows whose content changed a new ``row_id``, and note the operation that changed them.
 
     Returns:
-        The rows, and the numbers of those that were given one: not those that have another ``row_id`` already.
+        The rows, and the numbers of those that got a new ``row_id``; rows whose ``row_id`` had changed already keep it.
     """
     other = reduce(or_, (before[name].ne_missing(after[name]) for name in CONTENT_COLUMNS))
     changed = (other & (before["row_id"] == after["row_id"])).arg_true()

@@ -1,4 +1,4 @@
-"""What an operation is told besides its own parameters."""
+"""What an operation gets besides rows and its own parameters."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import polars as pl
 
 from harness.data.rows import place
 
-# Rows, and ``encode`` or ``cut`` -> why each cannot be trained on, or teaches nothing when cut; null where it can.
+# Rows, and ``encode`` or ``cut`` -> for each row, why it cannot be trained on, or teaches nothing when cut, or null.
 Untrainable = Callable[[pl.DataFrame, str], pl.Series]
 
 
 @dataclass(frozen=True)
 class Context:
-    """Whose rows an operation works on, and what it may ask for.
+    """Whose rows an operation works on, and the measures that it may need.
 
     Attributes:
         place: Whose rows these are (``sources.sums``, or the mix ``a + b``), for messages.
         seed: Seed of a sample; nothing else is random.
-        folder: Where the modules of ``function`` are: beside the study. None where there is no study.
+        folder: Folder with the modules of ``function``, that of the study. None if there is no study.
         tokens: Number of tokens of each row as the model sees it; None until the model is ready.
-        perplexity: Perplexity of what the loss counts in each row, under the base model; None until it is ready.
+        perplexity: Perplexity of the tokens that the loss counts in each row, under the base model; None until the
+            model is ready.
         untrainable: Why rows cannot be trained on; None until the model is ready.
     """
 

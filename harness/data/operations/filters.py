@@ -1,4 +1,4 @@
-"""Bounds that a row must pass, each with the reason it gives for a row that does not."""
+"""The bounds of a filter; each returns the reason for every row that does not pass it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from harness.data.operations.context import Context, which
 from harness.data.text import counted
 from harness.errors import RequestError, did_you_mean
 
-Bound = Callable[[pl.DataFrame, pl.Series], pl.Series]  # rows and the text that counts -> why each goes, or null
+Bound = Callable[[pl.DataFrame, pl.Series], pl.Series]  # rows, and the text to check -> each row's reason, or null
 
 
 def refused(rows: pl.DataFrame, texts: pl.Series, bounds: Iterable[Bound]) -> pl.Series:
-    """Return, for each row, the first bound it does not pass, in words, or null.
+    """Return, for each row, the reason of the first bound that it does not pass, or null.
 
     Args:
         rows: Columns ``rows.SCHEMA``.
-        texts: Of each row, the text that counts.
-        bounds: In the order in which they are tried.
+        texts: The text to check of each row.
+        bounds: The bounds, in the order in which they are tried.
 
     Raises:
-        RequestError: Rows lack what a bound needs, or the model it needs is not ready.
+        RequestError: Rows lack something that a bound needs, or the model is not ready.
     """
     reasons = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
     for bound in bounds:
@@ -44,7 +44,10 @@ def words(texts: pl.Series) -> pl.Series:
 
 
 def outside(values: Iterable[float], unit: str, low: float | None, high: float | None) -> pl.Series:
-    """Say which numbers are out of bounds; whole numbers are counts (``3 words``), others have a name before them."""
+    """Return, for each number, why it is out of bounds, or null.
+
+    Whole numbers are shown as counts (``3 words``), others with their name first (``perplexity 3.5``).
+    """
     reasons: list[str | None] = []
     for value in values:
         if low is not None and value < low:
@@ -65,7 +68,7 @@ def _short(value: float) -> str:
 
 
 def listed(column: pl.Series, what: str, allowed: Sequence[str] | None, denied: Sequence[str] | None) -> pl.Series:
-    """Say which names are not on the list to keep, or on the one to drop; case does not count."""
+    """Return, for each name, why it is dropped (not among ``allowed``, or in ``denied``), or null; case is ignored."""
     keep = None if allowed is None else {name.casefold() for name in allowed}
     drop = {name.casefold() for name in denied or ()}
 
@@ -81,7 +84,7 @@ def listed(column: pl.Series, what: str, allowed: Sequence[str] | None, denied: 
 
 
 def carried(rows: pl.DataFrame, name: str, whose: str) -> Iterator[float]:
-    """Return a number that every row carries in its ``columns``."""
+    """Yield the number that each row carries under a name in its ``columns``."""
     for index, text in enumerate(rows["columns"]):
         columns = {} if text is None else json.loads(text)
         value = columns.get(name)
@@ -97,8 +100,8 @@ def carried(rows: pl.DataFrame, name: str, whose: str) -> Iterator[float]:
 
 
 def matched(texts: pl.Series, pattern: str | None, exclude: str | None) -> pl.Series:
-    """Say which texts do not match one expression, or match the other."""
-    # Python's own expressions: Rust's know no look-around and no back references.
+    """Return, for each text, why it is dropped (does not match ``pattern``, or matches ``exclude``), or null."""
+    # Python's regular expressions: Rust's have no look-around and no back references.
     wanted = None if pattern is None else re.compile(pattern)
     unwanted = None if exclude is None else re.compile(exclude)
     reasons: list[str | None] = []
@@ -113,7 +116,7 @@ def matched(texts: pl.Series, pattern: str | None, exclude: str | None) -> pl.Se
 
 
 def asked(measure: Callable[[pl.DataFrame], Sequence[Any]] | None, rows: pl.DataFrame, whose: str) -> list[Any]:
-    """Return what the model says of every row."""
+    """Return the model's measure of every row."""
     if measure is None:
         raise RequestError(f"{whose}: the model is not ready, and without it rows have no tokens and no perplexity")
     values = list(measure(rows))
@@ -124,10 +127,10 @@ def asked(measure: Callable[[pl.DataFrame], Sequence[Any]] | None, rows: pl.Data
 
 
 def refused_by(function: str, rows: pl.DataFrame, context: Context, whose: str) -> pl.Series:
-    """Say which rows a function of the user's own refuses."""
-    said = functions.answers(function, rows, context.folder, whose)
+    """Return, for each row, the reason if the user's function refuses it, or null."""
+    answers = functions.answers(function, rows, context.folder, whose)
     passed = [
         functions.verdict(value, row, function, whose)
-        for value, row in zip(said, rows.iter_rows(named=True), strict=True)
+        for value, row in zip(answers, rows.iter_rows(named=True), strict=True)
     ]
-    return pl.Series([None if one else f"{function} says no" for one in passed], dtype=pl.String)
+    return pl.Series([None if verdict else f"{function} says no" for verdict in passed], dtype=pl.String)

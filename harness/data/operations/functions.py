@@ -43,17 +43,17 @@ def held(named: str, folder: Path | None, whose: str) -> dict[str, str]:
     """Return ``{"function/<module>": sha256}`` of the file that holds a function.
 
     Raises:
-        RequestError: There is none.
+        RequestError: There is no such file.
     """
     file = path(named, folder, whose)
     return {f"function/{file.stem}": outside.digest(file)}
 
 
 def version_of(library: str, whose: str) -> str:
-    """Return the version of a distribution that is installed.
+    """Return the version of an installed distribution.
 
     Raises:
-        RequestError: It is not.
+        RequestError: It is not installed.
     """
     try:
         return version(library)
@@ -62,18 +62,18 @@ def version_of(library: str, whose: str) -> str:
 
 
 def answers(named: str, rows: pl.DataFrame, folder: Path | None, whose: str) -> list[Any]:
-    """Run a file's function on every row and return what it says.
+    """Call a file's function for every row, and return its answers.
 
     The function gets a dict of the row's columns (``messages``, ``columns``, ``verifier`` and ``meta`` as lists and
     dicts), which it may change without effect. Its file must stand alone: modules beside it cannot be imported, since
     a step's key holds the digest of this file only.
 
     Raises:
-        RequestError: There is no such file or function, or it fails; names its line and the row.
+        RequestError: There is no such file or function, or it fails; the message names its line and the row.
     """
     file = path(named, folder, whose)
     function = _load(file, named.partition(":")[2], whose)
-    said = []
+    found = []
     with trusted.apart():
         for record in rows.select(SCHEMA.names()).iter_rows(named=True):
             row = {
@@ -81,20 +81,20 @@ def answers(named: str, rows: pl.DataFrame, folder: Path | None, whose: str) -> 
                 for name, value in record.items()
             }
             try:
-                said.append(function(row))
+                found.append(function(row))
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # sys.exit(0) among them: the row has no answer
+            except BaseException as error:  # even sys.exit(0) leaves the row without an answer
                 place = f"{trusted.line_in(error, file)}: {which(record)}"
                 raise RequestError(f"{whose}: {place}: {trusted.said(error)}") from error
-    return said
+    return found
 
 
 def verdict(value: Any, record: Mapping[str, Any], named: str, whose: str) -> bool:
-    """Return a filter function's answer.
+    """Return the answer of a filter's function as a bool.
 
     Raises:
-        RequestError: It is not a bool.
+        RequestError: The answer is no bool.
     """
     if type(value).__name__ not in ("bool", "bool_"):  # bool_: numpy's
         raise RequestError(f"{whose}: {named} must return True or False; {which(record)} got {value!r}")
@@ -102,10 +102,10 @@ def verdict(value: Any, record: Mapping[str, Any], named: str, whose: str) -> bo
 
 
 def grade(value: Any, record: Mapping[str, Any], named: str, whose: str) -> float:
-    """Return a verify function's answer.
+    """Return the answer of a ``verify`` function as a score.
 
     Raises:
-        RequestError: It is not a number from 0 to 1.
+        RequestError: The answer is no number from 0 to 1.
     """
     try:
         number = float(value)
@@ -119,7 +119,7 @@ def grade(value: Any, record: Mapping[str, Any], named: str, whose: str) -> floa
 def _load(file: Path, name: str, whose: str) -> Function:
     module = ModuleType(f"function_{file.stem}")
     module.__file__ = str(file)
-    # Dataclasses look their module up here. It is not imported, so no bytecode is written, and no stale one is used.
+    # Dataclasses look up their module here. The module is not imported, so bytecode is neither written nor reused.
     sys.modules[module.__name__] = module
     try:
         with trusted.apart():

@@ -12,17 +12,17 @@ NO_LANGUAGE = "zxx"  # ISO 639-2: no linguistic content
 
 
 def foreign(texts: pl.Series, languages: Sequence[str], whose: str) -> pl.Series:
-    """Return, for each text, the language that is not among those to keep, or null.
+    """Return, for each text, its language as the reason if that is not among those to keep, or null.
 
-    A text that shows no language (numbers, a formula, a lone name) passes: nothing in it is foreign.
+    A text that shows no language (numbers, a formula, a lone name) passes.
 
     Args:
-        texts: All the text of each row.
-        languages: ISO 639-1 codes.
+        texts: The whole text of each row.
+        languages: The languages to keep, as ISO 639-1 codes.
         whose: Place and operation, for messages.
 
     Raises:
-        RequestError: The model knows no such language, or the library is not installed.
+        RequestError: The model does not know one of the languages, or the library is not installed.
     """
     try:
         from py3langid import langid

@@ -2,7 +2,7 @@
 
 Maths problems, code and release notes are full of numbers, so a number counts only with evidence: a checksum (cards), a
 ``+`` or a layout that only phone numbers have, or a word such as "call" before it; and never as part of a calculation
-or of a version. Not seen: names, postal addresses, numbers spelled in words, addresses written as "bob at example".
+or of a version. Not found: names, postal addresses, numbers spelled in words, addresses written as "bob at example".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAMES = {"email": "e-mail address", "ip": "IP address", "card": "card number", "
 DENSE = re.compile(r"\d(?:[ ./()-]{0,2}\d){6}")
 SUSPECT = "@|" + DENSE.pattern + r"|\d\.\d{1,3}\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:"
 
-# What a find may not stand in: a word. Scripts without spaces write a number in the middle of their words.
+# A find may not be inside a word; scripts without spaces, though, write numbers next to their words.
 INSIDE = f"[^\\W{UNSPACED}]"
 EMAIL = re.compile(
     rf"(?<!{INSIDE})(?<![.+%-])[A-Za-z0-9_](?:{INSIDE}|[.+%'-]){{0,63}}@"
@@ -52,7 +52,7 @@ VERSIONED = re.compile(
     re.IGNORECASE,
 )
 RELEASED = re.compile(rf"\s*(?:{VERSION_UNSPACED}|发布|發布|正式|をリリース|公開|出시|출시)")
-# What has one digit in each place is a version, unless it is plain that it is an address.
+# Four numbers of one digit each are a version, unless the text around them shows that they are an address.
 ADDRESSED = re.compile(
     r"(?:://|@|\b(?:ip|ips|ipv4|dns|host|server|ping|traceroute|ssh|gateway|router|address|adresse|dirección|адрес|сервер)\b"
     r"|地址|服务器|伺服器|サーバー?|アドレス|주소|서버).{0,12}$",
@@ -80,7 +80,7 @@ PHONE = re.compile(
     r"|(?P<trunk>\(0\d{1,4}\)[ ./-]?\d{3,4}[ ./-]?\d{3,5}|0\d{1,4}[ /-]\d{3,4}[ -]?\d{3,5}|0[1-9](?:[ .]\d{2}){4})"
     rf")(?!{INSIDE}|[.,]\d|[ /-]\d)"
 )
-# Words before a number: what has one, what is done with one. By itself, "reach 12000000 people" is no call.
+# Words before a phone number: things that have one, and verbs. A verb alone is no evidence: "reach 12000000 people".
 OWNED = (
     r"(?:tele)?phone|tel|t[ée]l[ée]phone|t[ée]l|mobile|cell(?:phone)?|fax|whatsapp|hotline|tel[eé]fono|telefone|telefon"
     r"|handy|celular|m[óo]vil|cellulare|telepon|điện thoại|тел|телефон|моб|мобильный|τηλέφωνο|هاتف|جوال|موبايل|تلفن"
@@ -155,7 +155,7 @@ def found(rows: pl.DataFrame, kinds: Sequence[str]) -> pl.Series:
 
 
 def mask(text: str, kinds: Sequence[str]) -> str:
-    """Return text with every find of these kinds replaced by its mask; masking twice is masking once."""
+    """Return text with every find of these kinds replaced by its mask, repeated until none is left."""
     while True:
         before = text
         for kind, sign in MASKS.items():
@@ -230,7 +230,7 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _balanced(text: str, start: int, stop: int) -> tuple[int, int]:
-    """Return a find without a bracket that opens or closes outside of it."""
+    """Return start and end of a find without brackets whose other half is outside of it."""
     number = text[start:stop]
     if number.startswith("(") and ")" not in number:
         return start + 1, stop
@@ -244,7 +244,7 @@ def _balanced(text: str, start: int, stop: int) -> tuple[int, int]:
 
 
 def _is_called(found: re.Match[str]) -> bool:
-    """Whether a word says that the number after it is a phone number, not only how many there are of something."""
+    """Whether the word before a number shows that it is a phone number, and not a count."""
     number, link = found["number"], found["link"]
     if DATE.fullmatch(number):
         return False
@@ -260,7 +260,7 @@ def _is_called(found: re.Match[str]) -> bool:
 
 
 def _is_mobile(found: re.Match[str]) -> bool:
-    """Whether somebody may be reached under a number that has the form of a mobile number."""
+    """Whether the text around a number in the form of a mobile number shows that it is one."""
     text, start, end = found.string, *found.span()
     before = text[max(0, start - BEFORE) : start]
     if not ENDED.match(text, end) or COUNTED.match(text, end):

@@ -1,4 +1,4 @@
-"""Quality filters of datatrove, by name. Only those that need nothing from the network.
+"""Quality filters of datatrove, by name; only those that need no network.
 
 A filter decides about a row as a whole: ``c4_quality``, which in datatrove also deletes lines, only drops rows here.
 """
@@ -55,11 +55,11 @@ def poor(rows: pl.DataFrame, texts: pl.Series, name: str, settings: Mapping[str,
                 reasons.append(f"{name}: empty")
                 continue
             try:
-                said = judge.filter(document(text=text, id=str(position)))
-            except Exception as error:  # whatever a setting that it cannot use makes of its arithmetic
+                answer = judge.filter(document(text=text, id=str(position)))
+            except Exception as error:  # a setting that does not fit may raise anything
                 row = which(rows.row(position, named=True))
                 raise RequestError(f"{whose}: {row}: {name} fails ({type(error).__name__}: {error})") from error
-            passed, why = said if isinstance(said, tuple) else (said, None)
+            passed, why = answer if isinstance(answer, tuple) else (answer, None)
             reasons.append(None if passed else f"{name}: {why or 'refused'}")
     return pl.Series(reasons, dtype=pl.String)
 
@@ -108,9 +108,9 @@ def _tuples(value: Any) -> Any:
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
-    """Keep torch out of this process: thinc, which spacy is built on, imports it wherever it is installed.
+    """Keep torch from being imported: thinc, on which spacy is built, imports it if it is installed.
 
-    The tokenizer of spacy's blank models does not use it, and planning a study must not pay for it.
+    The tokenizer of spacy's blank models does not use torch, and planning a study must not wait for it.
     """
     if "torch" in sys.modules:
         yield

@@ -1,4 +1,4 @@
-"""``use``: rows as a function of the user's own returns them, checked before anything is made of them."""
+"""``use``: rewrites rows with a function of the user's, and checks the rows that it returns."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from harness.data.rows import SCHEMA
 from harness.errors import RequestError, did_you_mean
 from harness.records import CONTENT_COLUMNS
 
-FIXED = ("row_id", "source", "meta")  # what a row is and where it is from
+FIXED = ("row_id", "source", "meta")  # columns that a function may not change: identity and origin of the row
 WRITTEN = tuple(name for name in SCHEMA.names() if name not in FIXED)
-OBJECTS = {"columns", "verifier"}  # written as a JSON object
+OBJECTS = {"columns", "verifier"}  # stored as a JSON object
 
 
 def rewritten(rows: pl.DataFrame, named: str, folder: Path | None, whose: str) -> tuple[pl.DataFrame, pl.Series]:
-    """Return rows as a function returns them, and why each goes, or null.
+    """Return the rows that a function returns, and for each why it is dropped, or null.
 
     Args:
         rows: Columns ``rows.SCHEMA``; further columns are carried along.
         named: The function, ``module:function``.
-        folder: Where its module is.
+        folder: Folder of its module.
         whose: Place and operation, for messages.
 
     Raises:
-        RequestError: The function fails, or returns neither a row nor None; names the row.
+        RequestError: The function fails, or returns neither a row nor None; the message names the row.
     """
     records = rows.select(SCHEMA.names()).iter_rows(named=True)
-    said = functions.answers(named, rows, folder, whose)
+    answers = functions.answers(named, rows, folder, whose)
     written: dict[str, list[str | None]] = {name: [] for name in WRITTEN}
     reasons = []
-    for value, record in zip(said, records, strict=True):
+    for value, record in zip(answers, records, strict=True):
         row = record if value is None else _row(value, record, f"{whose}: {named}: {which(record)}")
         reasons.append(f"{named} returns None" if value is None else None)
         for name in WRITTEN:
@@ -47,10 +47,10 @@ def rewritten(rows: pl.DataFrame, named: str, folder: Path | None, whose: str) -
 
 
 def _row(value: Any, record: Mapping[str, Any], whose: str) -> Mapping[str, str | None]:
-    """Return what a function makes of a row as the table holds it.
+    """Return the row that a function returned, in the form of the table.
 
     Raises:
-        RequestError: It is no row.
+        RequestError: The function did not return a row.
     """
     if not isinstance(value, Mapping):
         raise RequestError(f"{whose}: expected the row (a dict) or None, and got {value!r:.80}")
@@ -94,10 +94,10 @@ def _cell(value: Any, before: str | None, name: str, whose: str) -> str | None:
 
 
 def _refuse_messages(value: Any, whose: str) -> None:
-    """Refuse what is no conversation as rows hold it.
+    """Refuse a value that is no list of messages ``{role, content}``.
 
     Raises:
-        RequestError: With the message, and what was expected.
+        RequestError: The value is something else; the message names the first wrong entry.
     """
     if not isinstance(value, list) or not value:
         raise RequestError(f"{whose}: messages is {value!r:.80}, not a list of messages")

@@ -1,6 +1,6 @@
-"""What is done to every source behind all else: out with the rows that a model cannot learn from.
+"""The last operations of every source: they drop the rows that a model cannot learn from.
 
-The same behind the operations of a training set, where these change rows.
+They also follow the operations of a training set, if these change rows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ ENCODE, CUT = Trainable(op="encode"), Trainable(op="cut")
 
 
 def of_source(chain: Sequence[Operation], context: Context) -> tuple[AnyOperation, ...]:
-    """Return a source's operations with those that leave only rows to learn from, where the model can be asked.
+    """Return a source's operations and ``encode`` and ``cut``, once the model is ready.
 
-    Operations that ask the model themselves are given only rows that it can read.
+    If an operation needs the model, ``encode`` (and, for perplexity, ``cut``) come before all operations as well, so
+    that the model gets only rows that it can read.
     """
     if context.untrainable is None:
         return tuple(chain)
@@ -29,25 +30,25 @@ def of_source(chain: Sequence[Operation], context: Context) -> tuple[AnyOperatio
 
 
 def of_variant(chain: Sequence[Operation], context: Context) -> tuple[AnyOperation, ...]:
-    """Return a training set's operations; the rows of its sources can be learned from until one changes them."""
+    """Return a training set's operations, and ``encode`` and ``cut`` if one of them changes rows."""
     return (*chain, ENCODE, CUT) if context.untrainable is not None and changes(chain) else tuple(chain)
 
 
 def changes(chain: Sequence[Operation]) -> bool:
-    """Tell whether an operation changes rows, rather than only dropping some."""
+    """Return whether an operation changes rows, rather than only dropping some."""
     return any(one.changes for one in chain)
 
 
 def refuse(name: str, first: pl.DataFrame, count: int) -> None:
-    """Refuse a source's rows that cannot be trained on, where it does not say that such are to be dropped.
+    """Refuse rows that cannot be trained on, for a source without ``on_bad_row: drop``.
 
     Args:
         name: The source.
-        first: Lines of the ledger of ``encode``, at least the first of them, if any.
-        count: How many there are.
+        first: The ledger of ``encode``, or its first lines.
+        count: Number of lines of the whole ledger.
 
     Raises:
-        RequestError: There is one.
+        RequestError: ``count`` is not 0.
     """
     if count:
         line = first.row(0, named=True)

@@ -1,4 +1,4 @@
-"""``verify``: how right completions are, by their row's verifier or by a function of the user's."""
+"""``verify``: scores completions by their row's verifier or by a function of the user's."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from harness.identity import canonical_json
 
 
 def scores(rows: pl.DataFrame, function: str | None, folder: Path | None, whose: str) -> list[float]:
-    """Return how right each row's completion is, 0 to 1.
+    """Return the score of each row's completion, from 0 (wrong) to 1 (right).
 
     Raises:
-        RequestError: A row has no verifier or nothing that could be checked, or the function fails.
+        RequestError: A row has no verifier or no completion, or the function fails.
     """
     records = rows.select("row_id", "source", "meta", "completion", "messages", "verifier").iter_rows(named=True)
     if function is None:
         return [_score(record, whose) for record in records]
-    said = functions.answers(function, rows, folder, whose)
-    return [functions.grade(value, row, function, whose) for value, row in zip(said, records, strict=True)]
+    answers = functions.answers(function, rows, folder, whose)
+    return [functions.grade(value, row, function, whose) for value, row in zip(answers, records, strict=True)]
 
 
 def refused(values: list[float], least: float, keep: str) -> pl.Series:
-    """Return, for each score, why its row goes, or null.
+    """Return, for each score, why its row is dropped, or null.
 
     Args:
         values: The scores.
-        least: A completion is right from this score on.
+        least: The lowest score of a right completion.
         keep: ``right``, ``wrong`` or ``all``.
     """
     reasons: list[str | None] = []
@@ -53,7 +53,7 @@ def labelled(rows: pl.DataFrame, values: list[float], label: str, whose: str) ->
     """Write each row's score into its ``columns``.
 
     Raises:
-        RequestError: A row carries something else under that name.
+        RequestError: A row carries another value under that name.
     """
     labels = []
     for record, value in zip(rows.select("row_id", "meta", "columns").iter_rows(named=True), values, strict=True):

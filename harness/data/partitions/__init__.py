@@ -2,7 +2,7 @@
 
 A part is a file of some thousand rows in a folder that all machines see. A machine holds one part in memory at a time.
 An operation of scope ``row`` runs on each part by itself. For an operation of scope ``all`` the driver collects a key
-of every row, decides which rows go, and tells the parts.
+of every row, decides which rows are dropped, and sends each part the numbers of its dropped rows.
 
 So the driver holds numbers: at most 40 bytes per row while it ranks rows or compares words, else 16 (the digest of each
 row), and 16 more for each row that repeats another. It holds text only of rows that are drawn, bad records, overlaps
@@ -38,7 +38,7 @@ class PartitionedPools:
     """Makes pools in parts (``pools.Pools``).
 
     Args:
-        machines: Do the work.
+        machines: The machines that do the work.
         scratch: A folder that all machines see, for this process alone; it is removed with this object.
     """
 
@@ -48,7 +48,7 @@ class PartitionedPools:
         self._remove = weakref.finalize(self, _removed, scratch)
 
     def close(self) -> None:
-        """Remove what was not taken from the folder."""
+        """Remove the folder, with the files that were not moved out of it."""
         self._remove()
 
     def read(
@@ -98,17 +98,17 @@ class PartitionedPools:
         return Pool(chained(done.digests), data, {}, {"rows": rows, "drops": [joined(lost, work.folder)]})
 
     def decontaminated(self, source: Stored, items: pl.DataFrame, rule: Decontaminate) -> Pool:
-        """Take out the rows that overlap an item."""
+        """Return a pool without the rows that overlap an item."""
         return decontaminated(self.machines, self._parts(source), items, rule, self._folder())
 
     def variant(self, asked: DrawRequest, pools: Mapping[str, Stored]) -> Built:
-        """Draw a training set; it has to fit into memory, the pools have not.
+        """Draw a training set, which must fit into memory; the pools need not.
 
         Raises:
             RequestError: As ``variants.build`` does.
         """
         parts = {name: self._parts(pools[name]) for name in asked.variant.counts()}
-        heights = {name: sum(part.rows for part in some) for name, some in parts.items()}
+        heights = {name: sum(part.rows for part in of_source) for name, of_source in parts.items()}
         work = self._folder()
         seed = asked.seed if variants.samples(asked.variant, heights) else 0
         drawn = PartitionedDraws.of(self.machines, work, parts, seed)
@@ -131,5 +131,5 @@ class PartitionedPools:
 
 def _removed(scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another's is still there
+    with contextlib.suppress(OSError):  # the folder of another process is still in it
         scratch.parent.rmdir()

@@ -1,8 +1,8 @@
 """Operations on rows in parts, with the same outcome as on rows in memory.
 
 An operation of scope ``row`` needs one row at a time: a machine reads a part, runs such operations one after the other
-and writes the rows that are left. An operation of scope ``all`` needs every row: the driver first compares a key of
-each, and the rows it drops leave their parts when the next operations run.
+and writes the remaining rows. An operation of scope ``all`` needs every row: the driver first compares the keys of all
+rows, and the rows to drop are removed from their parts when the next operations run.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from harness.spec.operations.base import Emptied, Gone
 
 @dataclass(frozen=True)
 class Remainder:
-    """What is left of a part after some operations.
+    """A part after some operations; operations are given by their numbers in the chain.
 
     Attributes:
-        part: The rows.
-        rows: How many each operation left.
+        part: The remaining rows.
+        rows: Operation -> number of rows that it left.
         lost: Operation -> file with its lines of the ledger.
-        emptied: Operation -> what rows were like of which it left none.
-        failed: An operation that could not be done, and why.
-        digests: Of the rows, where they were asked for.
+        emptied: Operation that left no rows -> facts about the rows before it.
+        failed: The operation that could not be done, and the error.
+        digests: Digests of the rows, if requested.
     """
 
     part: Part | None = None
@@ -52,10 +52,10 @@ class Input:
     """A part to work on.
 
     Attributes:
-        number: Its place among the parts.
-        part: Where it is.
-        gone: Which of its rows the first operation drops, where only all rows together tell.
-        at: Where its rows are in the order of all, where that is to be another one than they are in.
+        number: The part's place among the parts.
+        part: The part.
+        gone: The rows that the first operation drops, if its scope is ``all``.
+        at: The place of each of its rows in the order of all rows, if the rows are to be sorted by it.
     """
 
     number: int
@@ -71,10 +71,10 @@ class Work:
     Attributes:
         chain: The whole chain.
         start: Number of the first operation to do.
-        stop: Number of the one after the last.
-        context: Whose rows these are.
-        folder: Takes the files.
-        digests: Whether digests of the rows are asked for.
+        stop: Number after that of the last operation to do.
+        context: The context of the operations.
+        folder: Folder for the files.
+        digests: Whether to compute digests of the rows.
         held: Files of functions, which must be the same on all machines.
     """
 
@@ -90,7 +90,7 @@ class Work:
         """Do the operations on a part.
 
         Raises:
-            Changed: A function's file is not the same here.
+            Changed: A function's file differs on this machine.
         """
         with outside.same(self.held):
             return self._done(item)
@@ -102,17 +102,17 @@ class Work:
         return self.done(f"{item.number:06}", rows, item.gone)
 
     def done(self, name: str, rows: pl.DataFrame, gone: Gone | None = None) -> Remainder:
-        """Do the operations on rows, and write what is left and what is lost."""
+        """Do the operations on rows, and write the remaining rows and the ledger of the others."""
         counts: dict[int, int] = {}
         lost: dict[int, Part] = {}
         emptied: dict[int, Emptied] = {}
         for number in range(self.start, self.stop):
             operation = self.chain[number]
             try:
-                told = None
+                reasons = None
                 if gone is not None and number == self.start:
-                    told = operations.reasons_of(rows.height, gone.rows, gone.why)
-                built = operations.apply(rows, operation, self.context, told)
+                    reasons = operations.reasons_of(rows.height, gone.rows, gone.why)
+                built = operations.apply(rows, operation, self.context, reasons)
                 if not built.rows.height:
                     emptied[number] = operations.emptied(rows, built, operation, operation.whose(self.context))
             except RequestError as error:
@@ -132,12 +132,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Operated:
-    """What a chain left.
+    """The rows after a chain of operations.
 
     Attributes:
-        parts: The rows.
+        parts: The remaining rows.
         lost: For every operation, its lines of the ledger in parts.
-        digests: Of the rows, part by part.
+        digests: Digests of the rows, part by part.
     """
 
     parts: list[Part]
@@ -146,19 +146,19 @@ class Operated:
 
 
 def stages(chain: Sequence[AnyOperation]) -> list[tuple[int, int]]:
-    """Cut a chain so that all operations of a stage but the first look at one row at a time.
+    """Cut a chain into stages, each (start, stop), whose operations have scope ``row``, except the first of a stage.
 
-    The first stage has such operations only, and may have none.
+    The first stage has operations of scope ``row`` only, and may be empty.
     """
     cuts = [0, *(number for number, one in enumerate(chain) if one.scope == "all"), len(chain)]
     return list(pairwise(cuts))
 
 
 def refuse_whole_only(chain: Sequence[AnyOperation], whose: str) -> None:
-    """Refuse what is only done in memory.
+    """Refuse operations that are only possible with all rows in memory.
 
     Raises:
-        RequestError: With the operation, and what to do.
+        RequestError: The chain has such an operation; the message names it and what to do.
     """
     for operation in chain:
         if {"perplexity", "embeddings"} & operation.needs:
@@ -169,10 +169,10 @@ def refuse_whole_only(chain: Sequence[AnyOperation], whose: str) -> None:
 
 
 def settle(remainders: Sequence[Remainder], work: Work) -> None:
-    """Raise what the operations would have raised on all rows together.
+    """Raise the error that the operations would have raised on all rows together.
 
     Raises:
-        RequestError: An operation could not be done, or left nothing.
+        RequestError: An operation could not be done, or left no rows.
     """
     for number in range(work.start, work.stop):
         for left in remainders:
@@ -183,13 +183,13 @@ def settle(remainders: Sequence[Remainder], work: Work) -> None:
 
 
 def operate(machines: Machines, remainders: list[Remainder], first: Work, *, digests: bool = False) -> Operated:
-    """Do the rest of a chain.
+    """Do the stages of a chain after the first.
 
     Args:
-        machines: Do the work.
-        remainders: What the first stage left of every part.
+        machines: The machines that do the work.
+        remainders: Every part after the first stage.
         first: The work of the first stage.
-        digests: Whether digests of the rows are asked for; the first stage has given them where it is the only one.
+        digests: Whether to return digests of the rows; if there is only one stage, ``first`` has computed them.
 
     Raises:
         RequestError: As ``operations.apply_all`` does.

@@ -1,4 +1,4 @@
-"""Taking the suite's items out of rows in parts: each is searched by itself, then all that was found is weighed."""
+"""Decontaminates rows in parts: searches each part alone, then decides on the hits of all parts together."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from harness.spec import Decontaminate
 
 @dataclass(frozen=True)
 class Wanted:
-    """What rows are searched for; every machine reads it once.
+    """The items that rows are searched for; every machine reads them once.
 
     Attributes:
         file: The items, as parquet.
-        rule: What counts, as JSON.
+        rule: Which overlaps count (``Decontaminate``), as JSON.
     """
 
     file: Path
     rule: str
 
     def search(self) -> Search:
-        """Return what searches rows, with none in it."""
+        """Return the search for the items, with no rows added yet."""
         return _search(self)
 
 
@@ -43,7 +43,7 @@ def _search(suite: Wanted) -> Search:
 
 @dataclass(frozen=True)
 class Clean:
-    """What is left of a part without the rows that overlap an item."""
+    """A part without the rows that overlap an item, and the ledger of these rows."""
 
     part: Part
     lost: Part
@@ -55,16 +55,16 @@ class Clean:
 def decontaminated(
     machines: Machines, parts: Sequence[Part], items: pl.DataFrame, rule: Decontaminate, folder: Path
 ) -> Pool:
-    """Take out the rows that overlap an item (see ``decontaminate``).
+    """Return a pool without the rows that overlap an item (see ``data.contamination``).
 
-    What was found is in memory in one place: a line for every row and item that overlap.
+    This process holds a line for every row and item that overlap.
 
     Args:
-        machines: Do the work.
+        machines: The machines that do the work.
         parts: The rows of one source, in order.
         items: Columns ``records.ITEM_COLUMNS``.
-        rule: What counts.
-        folder: Takes the files.
+        rule: Which overlaps count.
+        folder: Folder for the files.
     """
     rule = rule.settled(items.height)
     suite = Wanted(write(items, folder / "items.parquet"), rule.model_dump_json())
@@ -96,13 +96,13 @@ def _overlaps(
     """Return all overlaps, and the ids of the rows of every part that may have some."""
     before = starts(parts)
     hits: list[Hit] = []
-    first: dict[str, int] = {}  # row id -> the first row that has it: copies of a row are searched, and count once
+    first: dict[str, int] = {}  # row id -> its first row: copies of a row are searched, and count once
     where: dict[int, tuple[str, str]] = {}
     holders: list[set[str]] = [set() for _ in parts]
 
     def take(found: Sequence[tuple[list[Hit], pl.DataFrame]]) -> None:
-        for number, (some, ids) in enumerate(found):
-            for hit, (row_id, source) in zip(some, ids.iter_rows(), strict=True):
+        for number, (of_part, ids) in enumerate(found):
+            for hit, (row_id, source) in zip(of_part, ids.iter_rows(), strict=True):
                 row = int(before[number]) + hit.row
                 holders[number].add(row_id)
                 if first.setdefault(row_id, row) == row:
@@ -122,7 +122,7 @@ def _overlaps(
 
 
 def _searched(part: Part, suite: Wanted) -> tuple[list[Hit], pl.DataFrame]:
-    """Return the items in a part's rows, and ``row_id`` and ``source`` of the row of each."""
+    """Return the hits in a part's rows, and ``row_id`` and ``source`` of each hit's row."""
     search, rows = suite.search(), part.read()
     for start in range(0, rows.height, BATCH):
         search.add(rows.slice(start, BATCH))
@@ -148,7 +148,7 @@ def _wrapped(part: Part, wrappers: set[Frame], suite: Wanted) -> tuple[list[Hit]
 
 
 def _removed(item: tuple[int, Part, pl.DataFrame], rule: Decontaminate, folder: Path) -> Clean:
-    """Take rows out of a part."""
+    """Write a part without its overlapping rows, and the ledger of these."""
     number, part, found = item
     rows = part.read()
     built = contamination.remove(rows, found, rule)

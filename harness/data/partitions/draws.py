@@ -1,4 +1,4 @@
-"""Drawing rows from pools in parts: ranks are computed where the rows are, and only rows that are taken are moved."""
+"""Draws rows from pools in parts: each machine ranks the rows of its parts, and only drawn rows leave it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Draw:
     """A source's rows in the order of its draw.
 
     Attributes:
-        parts: Where they are.
-        order: Their numbers through all parts, in the order of the draw.
-        ranks: The rank of each in the whole pool; None where nothing was taken out.
+        parts: The rows, in parts.
+        order: The rows' numbers through all parts, in the order of the draw.
+        ranks: The rank of each row in the whole pool; None if no row was dropped.
     """
 
     parts: Sequence[Part]
@@ -39,11 +39,11 @@ class PartitionedDraws:
     """The rows of every source of a mix (``variants.Draws``), in parts.
 
     Attributes:
-        machines: Do the work.
-        folder: For files, until rows and ledger have been read.
-        draws: By source.
-        ledger: Of operations done on all sources together: for each, its lines in parts.
-        first: Where each source begins in the order of all, then.
+        machines: The machines that do the work.
+        folder: Folder for files, needed until rows and ledger have been read.
+        draws: Source -> draw.
+        ledger: For each operation done on all sources together, its lines of the ledger in parts.
+        first: Source -> place of its first row in the order of all sources' rows, if operations were done.
     """
 
     machines: Machines
@@ -54,7 +54,7 @@ class PartitionedDraws:
 
     @classmethod
     def of(cls, machines: Machines, folder: Path, pools: Mapping[str, Sequence[Part]], seed: int) -> PartitionedDraws:
-        """Draw all rows of some pools."""
+        """Return the draw of all rows of each pool."""
         draws = {name: Draw(parts, ranks(machines, parts, seed, "draw", name)) for name, parts in pools.items()}
         return cls(machines, folder, draws)
 
@@ -77,7 +77,7 @@ class PartitionedDraws:
         return rows.select(pl.Series(RANK, rank, pl.UInt32), pl.all(), pl.lit(0, pl.UInt32).alias(PASS))
 
     def operated(self, chain: Sequence[AnyOperation], context: Context) -> PartitionedDraws:
-        """Return what operations leave of all rows, in the order of the draw.
+        """Return the draws without the rows that operations drop.
 
         Raises:
             RequestError: As ``operations.apply_all`` does.
@@ -92,7 +92,7 @@ class PartitionedDraws:
             at = np.empty(len(draw.order), np.int64)
             at[draw.order] = np.arange(first[name], first[name] + len(at))
             cuts = np.split(at, starts(draw.parts)[1:-1])
-            items += [Input(0, part, None, some) for part, some in zip(draw.parts, cuts, strict=True)]
+            items += [Input(0, part, None, of_part) for part, of_part in zip(draw.parts, cuts, strict=True)]
         items = [replace(item, number=number) for number, item in enumerate(items)]
         work = Work(tuple(chain), *stages(chain)[0], context, self.folder, False)
         done = operate(self.machines, self.machines.map(work, items), work)
@@ -109,7 +109,7 @@ class PartitionedDraws:
         return found
 
     def lost(self, name: str, below: int | None) -> pl.DataFrame:
-        """Return the ledger of the operations: a source's rows of a rank below some number, or all of them."""
+        """Return the operations' ledger of a source's rows, of all or of those with a rank below ``below``."""
         work = partial(_lines, name=name, stop=None if below is None else self.first.get(name, 0) + below)
         lines = [drops([])]
         for parts in self.ledger:

@@ -1,4 +1,4 @@
-"""Rows that an operation drops, where only all rows together tell: keys are made beside the rows and compared here."""
+"""Finds the rows that an operation of scope ``all`` drops: machines compute keys of rows, the driver compares them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from harness.data.rows import by_rank, rank_table
 from harness.spec import AnyOperation
 from harness.spec.operations.base import Gone
 
-# What an operation's ``join`` names: the same rows go as its ``gone`` says, found without their text in one place.
+# An operation's ``join`` -> a function that finds the rows its ``gone`` would return, without all text in one place.
 JOINS: dict[str, Callable[..., Gone]] = {"near": nearly_repeated}
 
 
 def gone_rows(
     machines: Machines, parts: Sequence[Part], operation: AnyOperation, context: Context, folder: Path
 ) -> dict[int, Gone]:
-    """Return the rows that an operation drops, by the number of their part; ``folder`` takes files on the way.
+    """Return part number -> the rows of the part that an operation drops; ``folder`` is for temporary files.
 
     Raises:
         RequestError: The rows lack what the operation needs.
@@ -35,9 +35,9 @@ def gone_rows(
         keys, order = together(machines, parts, partial(_keys, operation=operation, context=context))
         gone = operations.gone_rows(operation, keys, context)
         gone = Gone(order[gone.rows], gone.why, None if gone.like is None else order[gone.like])
-    said = operations.told(gone, lambda numbers: _names(machines, parts, numbers))
+    reasons = operations.told(gone, lambda numbers: _names(machines, parts, numbers))
     return {
-        part: Gone(rows, [said[at] for at in which.tolist()])
+        part: Gone(rows, [reasons[at] for at in which.tolist()])
         for part, which, rows in places(parts, np.asarray(gone.rows, np.int64))
     }
 
@@ -57,7 +57,7 @@ def _ranked(part: Part, seed: Sequence[object]) -> pl.DataFrame:
 
 
 def _names(machines: Machines, parts: Sequence[Part], numbers: Sequence[int] | RowNumbers) -> list[str]:
-    """Return how reasons call some rows."""
+    """Return the names by which reasons refer to rows."""
     distinct, back = np.unique(np.asarray(numbers, np.int64), return_inverse=True)
     where = places(parts, distinct)
     called = machines.map(_named, [(parts[part], rows) for part, _, rows in where])

@@ -1,4 +1,4 @@
-"""Reading a source into parts, a file at a time on each machine, with the first operations on the way."""
+"""Reads a source into parts, a file at a time on each machine, and does the first operations on each part."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from harness.spec import Source
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a source that is read by itself.
+    """A piece of a source that one machine reads.
 
     Attributes:
-        number: Its place among them.
-        file: The file; None for all of the source.
+        number: The piece's place among the pieces.
+        file: The file; None for the whole source.
     """
 
     number: int
@@ -34,13 +34,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Read:
-    """What came of reading a piece.
+    """The result of reading a piece.
 
     Attributes:
-        left: Of every part of it, what the first operations left.
-        good: Sound rows.
-        bad: The ledger of the others.
-        failed: Why it could not be read to the end.
+        left: Every part of the piece after the first operations.
+        good: Number of sound rows.
+        bad: The ledger of the other rows.
+        failed: The error that ended the reading early.
     """
 
     left: list[Remainder]
@@ -102,10 +102,10 @@ class Reader:
 def read(machines: Machines, reader: Reader) -> tuple[list[Remainder], list[Part]]:
     """Read a source.
 
-    Its files are read side by side; a part of a source, a generator and a dataset of the Hub are read in one piece.
+    Files are read in parallel. A source with a limit of rows, a generator or a Hub dataset is read in one piece.
 
     Returns:
-        What the first operations left of every part, and the ledger of bad rows.
+        Every part after the first operations, and the ledger of bad rows.
 
     Raises:
         RequestError: A row cannot be used, or there is none.

@@ -1,7 +1,7 @@
-"""Near repeats among rows whose words no machine can hold at once.
+"""Finds near repeats among rows whose words no machine can hold at once.
 
 Two joins find them. The first brings together the numbers of rows that share a MinHash bucket; most rows share none.
-The second brings together the words of the rows that do, and computes how similar they are. The outcome is that of
+The second brings together the words of rows that share one, and computes how similar they are. The outcome is that of
 ``dedupe`` on all rows in memory, because whether two rows are compared, and their similarity, depends on these two rows
 alone.
 """
@@ -26,8 +26,8 @@ from harness.spec import Dedupe
 from harness.spec.operations.base import Gone
 from harness.spec.operations.dedupe import REPEATS
 
-BUCKET = 1 << 20  # lines that are brought together at a time: where rows are, in all bands
-WORDS = 1 << 17  # the same, with their words
+BUCKET = 1 << 20  # lines (row, place in a band) that are brought together at a time
+WORDS = 1 << 17  # lines with the row's words that are brought together at a time
 SALT = np.uint64(0x9E3779B97F4A7C15)
 MET = {"place": pl.UInt64, "number": pl.Int64}
 FOUND = {"number": pl.Int64, AT: pl.Int64, "first": pl.Int64, "first_at": pl.Int64, "divided": pl.Boolean}
@@ -35,13 +35,13 @@ FOUND = {"number": pl.Int64, AT: pl.Int64, "first": pl.Int64, "first_at": pl.Int
 
 @dataclass(frozen=True)
 class Rule:
-    """What is looked at, and how.
+    """Which text of rows is compared, and how.
 
     Attributes:
-        field: Of a row; all of it where there is none.
-        threshold: Similarity from which rows are the same.
-        whose: Whose rule this is, for messages.
-        folder: Takes files on the way.
+        field: The field compared; None for all text of a row.
+        threshold: Similarity from which rows repeat each other.
+        whose: Place and operation, for messages.
+        folder: Folder for temporary files.
     """
 
     field: str | None
@@ -60,12 +60,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class PartRows:
-    """Some rows of a part.
+    """The rows of a part, without some.
 
     Attributes:
-        part: Where they are.
-        before: How many rows come before the part.
-        without: Which of its rows are left out, by their numbers within it.
+        part: The part.
+        before: Number of rows in the parts before it.
+        without: Numbers, within the part, of the rows left out.
     """
 
     part: Part
@@ -80,17 +80,17 @@ class PartRows:
 def nearly_repeated(
     machines: Machines, parts: Sequence[Part], operation: Dedupe, context: Context, folder: Path
 ) -> Gone:
-    """Return the rows that ``Dedupe.gone`` says: those that repeat an earlier one exactly, and those that nearly do.
+    """Return the rows that ``Dedupe.gone`` would return: exact and near repeats of an earlier row.
 
     Raises:
-        RequestError: A row lacks the field that is looked at.
+        RequestError: A row lacks the field that is compared.
     """
     threshold = duplicates.THRESHOLDS["near"] if operation.threshold is None else operation.threshold
     rule = Rule(operation.field, threshold, operation.whose(context), folder)
     digests, order = together(machines, parts, partial(_digests, rule=rule))
     exact, exact_first = (order[numbers] for numbers in duplicates.later(digests))
     numbers, first = nearly(machines, parts, rule, np.sort(exact))
-    # What repeats a row exactly that nearly repeats another repeats that one.
+    # An exact repeat of a row that is itself a near repeat is a repeat of the first row of the cluster.
     now = dict(zip(numbers.tolist(), first.tolist(), strict=True))
     like = [now.get(one, one) for one in exact_first.tolist()]
     return Gone(np.concatenate([exact, numbers]), REPEATS["near"], np.concatenate([np.array(like, np.int64), first]))
@@ -101,16 +101,16 @@ def _digests(part: Part, rule: Rule) -> pl.DataFrame:
 
 
 def nearly(machines: Machines, parts: Sequence[Part], rule: Rule, without: RowNumbers) -> tuple[RowNumbers, RowNumbers]:
-    """Return the rows that nearly repeat an earlier one, and the first that each repeats, by their numbers.
+    """Return the numbers of rows that nearly repeat an earlier one, and for each the first row of its cluster.
 
     Args:
-        machines: Do the work.
+        machines: The machines that do the work.
         parts: All rows.
-        rule: What is looked at, and how.
-        without: Rows that are left out, by number: those that repeat an earlier one exactly.
+        rule: Which text of rows is compared, and how.
+        without: Numbers of the rows left out: exact repeats of an earlier row.
 
     Raises:
-        RequestError: A row lacks the field that is looked at.
+        RequestError: A row lacks the field that is compared.
     """
     before = starts(parts)
     found = pl.DataFrame(schema=FOUND)
@@ -121,14 +121,14 @@ def nearly(machines: Machines, parts: Sequence[Part], rule: Rule, without: RowNu
         count = int(before[-1]) - len(without)
         pairs = _round(machines, [item for item in items if len(item.without) < item.part.rows], rule, count)
         found = pl.concat([found, pairs.drop_nulls("number")])
-        # As in memory: where a crowd was divided, once more, without those that go.
+        # As in memory: if a crowd was divided, search again without the repeats found so far.
         if not pairs.height or not pairs["divided"].any() or not pairs["number"].count():
             return _firsts(found)
         without = np.union1d(without, _firsts(found)[0])
 
 
 def _round(machines: Machines, items: Sequence[PartRows], rule: Rule, count: int) -> pl.DataFrame:
-    """Return pairs of rows that are nearly the same: one for each row that is not the first where it met others."""
+    """Return pairs of near repeats: in each bucket, one pair for each row that is not the first of its cluster."""
     if not items:
         return pl.DataFrame(schema=FOUND)
     buckets = count * BANDS // BUCKET + 1
@@ -144,43 +144,43 @@ def _round(machines: Machines, items: Sequence[PartRows], rule: Rule, count: int
     )
 
 
-def _where(some: PartRows, rule: Rule, buckets: int) -> Path:
-    """Write the MinHash buckets of rows, one for each band; return the file."""
-    rows = some.rows()
-    found = places_of(Texts.of(rule.words(some.part, rows)))
+def _where(kept: PartRows, rule: Rule, buckets: int) -> Path:
+    """Write the place of each row in every band; return the file."""
+    rows = kept.rows()
+    found = places_of(Texts.of(rule.words(kept.part, rows)))
     band = np.arange(BANDS, dtype=np.uint64)[:, None]
     found = (found ^ band * SALT) * SALT  # places of different bands are different places
     lines = pl.DataFrame(
-        {"place": found.ravel(), "number": np.tile(rows + some.before, BANDS)}, schema=MET
+        {"place": found.ravel(), "number": np.tile(rows + kept.before, BANDS)}, schema=MET
     ).with_columns(bucket=(pl.col("place") % buckets).cast(pl.Int64))
-    return write(lines, rule.folder / f"places-{some.before:012}.parquet")
+    return write(lines, rule.folder / f"places-{kept.before:012}.parquet")
 
 
 def _meetings(lines: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """Write the rows that share a bucket with other rows; return the file."""
+    """Write the rows that share a place with other rows; return the file and its number of lines."""
     met_others = lines.filter(pl.len().over("place") > 1).select("place", "number").sort("number", "place")
     bucket = lines["bucket"][0] if lines.height else 0
     file = write(met_others, folder / f"meetings-{bucket:06}.parquet")
     return pl.DataFrame({"file": [str(file)], "lines": [met_others.height]})
 
 
-def _words(some: PartRows, rule: Rule, meetings: Sequence[str], buckets: int) -> Path | None:
-    """Write the words of rows that share buckets, once for each bucket; return the file."""
-    inside = pl.col("number").is_between(some.before, some.before + some.part.rows, closed="left")
+def _words(kept: PartRows, rule: Rule, meetings: Sequence[str], buckets: int) -> Path | None:
+    """Write the words of rows that share places, once for each place; return the file."""
+    inside = pl.col("number").is_between(kept.before, kept.before + kept.part.rows, closed="left")
     lines = pl.scan_parquet(list(meetings), glob=False).filter(inside).collect()
     if not lines.height:
         return None
-    rows = lines["number"].unique().sort().to_numpy() - some.before
+    rows = lines["number"].unique().sort().to_numpy() - kept.before
     known = pl.DataFrame(
-        {"number": rows + some.before, AT: some.part.at()[rows], "words": rule.words(some.part, rows)},
+        {"number": rows + kept.before, AT: kept.part.at()[rows], "words": rule.words(kept.part, rows)},
         schema={"number": pl.Int64, AT: pl.Int64, "words": pl.String},
     )
     lines = lines.join(known, on="number", how="inner").with_columns(bucket=(pl.col("place") % buckets).cast(pl.Int64))
-    return write(lines, rule.folder / f"words-{some.before:012}.parquet")
+    return write(lines, rule.folder / f"words-{kept.before:012}.parquet")
 
 
 def _measured(lines: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Return pairs of near repeats among the rows of some buckets, and whether a large bucket was divided."""
+    """Return pairs of near repeats among the rows of a bucket; a last line states whether a crowd was divided."""
     rows = lines.unique("number").sort(AT)
     numbered = rows.select("number").with_row_index("row")
     lines = lines.join(numbered, on="number", how="inner").sort("row", "place")
@@ -198,12 +198,12 @@ def _measured(lines: pl.DataFrame, threshold: float) -> pl.DataFrame:
         },
         schema=FOUND,
     )
-    told = pl.DataFrame({name: [divided if name == "divided" else None] for name in FOUND}, schema=FOUND)
-    return pl.concat([pairs, told])
+    last = pl.DataFrame({name: [divided if name == "divided" else None] for name in FOUND}, schema=FOUND)
+    return pl.concat([pairs, last])
 
 
 def _firsts(pairs: pl.DataFrame) -> tuple[RowNumbers, RowNumbers]:
-    """Return the rows of all pairs that are not the first of their cluster, in their order by number, and the first."""
+    """Return the numbers of rows that are not the first of their cluster, in order, and for each the first row."""
     ends = pl.concat(
         [pairs.select("number", AT), pairs.select(pl.col("first").alias("number"), pl.col("first_at").alias(AT))]
     )

@@ -1,7 +1,7 @@
 """Tables in parts: files of some thousand rows each, in order, of which a machine holds one at a time.
 
-A part is what a task reads, and what it leaves. Tasks may be done twice (a machine was lost): a part's name says what
-is in it, and it arrives by rename.
+A task reads one part and writes another. A task may run twice (after the loss of a machine), so a part's file name
+states its content, and the file is written under another name and then renamed.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from harness.errors import StepError
 from harness.identity import file_digest
 
 ROWS, BYTES = 1 << 16, 64 << 20  # a part is full at so many rows, or so many bytes of text in memory
-AT = "at"  # column: where a row is in the order of all rows, in parts that are not in that order
+AT = "at"  # column: the place of a row in the order of all rows, in parts that are not in that order
 RowNumbers = NDArray[np.int64]
 
 
 class Machines(Protocol):
-    """Does work on many machines. What it takes and gives is small, or is in files that all of them see."""
+    """Does work on many machines. Items and results are small, or are files that all machines see."""
 
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Return what some work gives for each item, in their order."""
+        """Return ``work(item)`` of each item, in the order of the items."""
 
     def meet(self, files: Sequence[Path], buckets: int, settle: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        """Bring together what belongs together.
+        """Bring together all lines of a bucket, and call a function with them.
 
         Args:
-            files: Hold lines with a column ``bucket``.
-            buckets: How many there are: 0, 1 and so on.
-            settle: Gets all lines of a bucket, in any order.
+            files: Parquet files of lines with a column ``bucket``.
+            buckets: Number of buckets, which are called 0, 1 and so on.
+            settle: Called with all lines of one bucket, in any order.
 
         Returns:
-            What ``settle`` returned, of all buckets, in any order.
+            The tables that ``settle`` returned for all buckets, joined in any order.
         """
 
 
@@ -50,9 +50,9 @@ class Part:
     """A part of a table.
 
     Attributes:
-        file: Where it is.
-        rows: How many rows it has.
-        first: Where its first row is in the order of all; None where every row says so itself (column ``AT``).
+        file: Its file.
+        rows: Number of its rows.
+        first: Place of its first row in the order of all rows; None if column ``AT`` holds the place of every row.
     """
 
     file: File
@@ -63,14 +63,14 @@ class Part:
         """Return its rows, or some of their columns.
 
         Raises:
-            StepError: The file is not what it was; it is compared with its digest where all of it is read.
+            StepError: The file has changed; its digest is compared if all columns are read.
         """
         if columns is None and self.file.sha256 is not None and file_digest(self.file.path) != self.file.sha256:
             raise StepError(f"{self.file.path} is damaged: delete its artifact's folder and run again")
         return pl.read_parquet(self.file.path, columns=None if columns is None else list(columns), glob=False)
 
     def at(self) -> RowNumbers:
-        """Return where each row is in the order of all."""
+        """Return the place of each row in the order of all rows."""
         if self.first is None:
             return self.read([AT])[AT].to_numpy()
         return np.arange(self.first, self.first + self.rows)
@@ -84,7 +84,7 @@ def of_files(files: Sequence[File]) -> list[Part]:
 
 
 def numbered(parts: Sequence[Part]) -> list[Part]:
-    """Return parts without the empty ones, each with the place of its first row (unless its rows say theirs)."""
+    """Return the parts without empty ones, each with the place of its first row unless its rows hold their places."""
     found, first = [], 0
     for part in parts:
         if part.rows:
@@ -94,7 +94,7 @@ def numbered(parts: Sequence[Part]) -> list[Part]:
 
 
 def write(rows: pl.DataFrame, file: Path) -> Path:
-    """Write a file so that it is there whole or not at all."""
+    """Write a parquet file, all or nothing, and return its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
     passing = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
     rows.write_parquet(passing)
@@ -102,7 +102,7 @@ def write(rows: pl.DataFrame, file: Path) -> Path:
 
 
 def joined(parts: Sequence[Part], folder: Path) -> Path:
-    """Put parts of a ledger into one file, one after the other; return where it is."""
+    """Write the parts of a ledger, in order, to one file; return its path."""
     import pyarrow.parquet as pq
 
     file = folder / "drops.parquet"
@@ -113,7 +113,7 @@ def joined(parts: Sequence[Part], folder: Path) -> Path:
 
 
 def filled(tables: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Put tables together, or cut them, so that a part is full at ``ROWS`` rows or a little over ``BYTES`` bytes."""
+    """Yield the rows of tables in parts of at most ``ROWS`` rows or a little over ``BYTES`` bytes."""
     held: list[pl.DataFrame] = []
     rows = size = 0
     for piece in (piece for table in tables for piece in table.iter_slices(ROWS)):
@@ -127,14 +127,14 @@ def filled(tables: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def starts(parts: Sequence[Part]) -> RowNumbers:
-    """Return how many rows come before each part, and how many there are in all."""
+    """Return the number of rows before each part, and as the last entry the number of all rows."""
     return np.cumsum([0, *(part.rows for part in parts)])
 
 
 def together(
     machines: Machines, parts: Sequence[Part], work: Callable[[Part], pl.DataFrame]
 ) -> tuple[pl.DataFrame, RowNumbers]:
-    """Return a table of something small of all rows, in their order, and the number of each through all parts."""
+    """Return ``work`` of all parts as one table in the order of the rows, and each row's number through all parts."""
     table = pl.concat(machines.map(work, parts))
     if all(part.first is not None for part in parts):
         return table, np.arange(table.height)
@@ -143,18 +143,19 @@ def together(
 
 
 def places(parts: Sequence[Part], numbers: RowNumbers) -> list[tuple[int, RowNumbers, RowNumbers]]:
-    """Say in which parts some rows are.
+    """Return in which parts rows are.
 
     Args:
-        parts: All of a table.
-        numbers: Rows, counted through all parts.
+        parts: All parts of a table.
+        numbers: Numbers of rows, counted through all parts.
 
     Returns:
-        For every part that has some of them: which part, which of ``numbers``, and their rows within the part.
+        For every part with some of the rows: the part's number, the positions of these rows in ``numbers``, and the
+        rows' numbers within the part.
     """
     before = starts(parts)
     of_part = np.searchsorted(before, numbers, side="right") - 1
     order = np.argsort(of_part, kind="stable")
     cuts = np.flatnonzero(np.diff(of_part[order])) + 1
-    found = [(int(of_part[some[0]]), some) for some in np.split(order, cuts) if len(some)]
-    return [(part, some, numbers[some] - before[part]) for part, some in found]
+    found = [(int(of_part[which[0]]), which) for which in np.split(order, cuts) if len(which)]
+    return [(part, which, numbers[which] - before[part]) for part, which in found]

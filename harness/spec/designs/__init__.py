@@ -1,4 +1,4 @@
-"""Designs: patterns that expand to arms, a module each. A line here makes one known to studies."""
+"""Designs: patterns that expand to arms, one module each. An import here makes a design available to studies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from harness.spec.base import kinds, spelled_out
 
-# The union, a line for each; its members are what is imported here and has a name.
+# The union of designs, one line for each; its members are the imported classes that have a name in a study.
 from harness.spec.designs.add_one_in import AddOneIn as AddOneIn
 from harness.spec.designs.base import BaseDesign
 from harness.spec.designs.filter_factorial import FilterFactorial as FilterFactorial

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class AddOneIn(BaseDesign):
-    """One arm per source that the baseline lacks: with ``rows`` rows of it beside, or instead of, the baseline's.
+    """One arm per source that the baseline lacks: ``rows`` rows of it, added to the baseline's or in place of some.
 
     Example::
 
@@ -40,7 +40,7 @@ class AddOneIn(BaseDesign):
     replace: bool = Field(False, description="take as many rows away from the baseline's sources, in proportion")
 
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
-        """Yield the baseline with rows of each other source beside its own, or instead of as many of them."""
+        """Yield, for each other source, the baseline with rows of it added, or in place of as many of its own."""
         place = f"designs[{index}]"
         held = baseline_counts(study)
         refuse_tokens(study, f"{place}.rows", "")

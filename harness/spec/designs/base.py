@@ -1,4 +1,4 @@
-"""What every design says about itself: its fields, the arms it stands for, and what these are to answer.
+"""The base of all designs: a design defines its fields, the arms it stands for, and the question these answer.
 
 A design is one module of this folder and one line in ``__init__``.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.spec.study import Study
 
 SIZE = "size"  # the treatment that the rungs of a ladder over all sources test
-Counts = Mapping[str, int | None]  # source -> rows or tokens; None for all of it
+Counts = Mapping[str, int | None]  # source -> rows or tokens; None for the whole source
 Arm = tuple[str, Variant]
 
 
@@ -26,10 +26,10 @@ class Contrast(NamedTuple):
     """A question that all arms of a design answer together: the mean of ``plus`` minus the mean of ``minus``.
 
     Attributes:
-        subject: What it is about, a treatment.
-        plus: The variants with it.
-        minus: The variants without.
-        note: What cannot be told apart from the effect; empty where nothing is.
+        subject: The treatment that the question is about.
+        plus: The variants with the treatment.
+        minus: The variants without it.
+        note: Other effects that the design cannot separate from this one, as a sentence; empty if there are none.
     """
 
     subject: str
@@ -43,7 +43,7 @@ class BaseDesign(Spec):
 
     Attributes:
         design: Its name in a study.
-        balanced: Whether every arm is made, even where the study has the same one under another name.
+        balanced: Whether every arm is made, even if the study has the same arm under another name.
     """
 
     design: str
@@ -51,10 +51,10 @@ class BaseDesign(Spec):
 
     @abstractmethod
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
-        """Yield the arms, each with its name; each says in ``tests`` what it is about.
+        """Yield the arms, each with its name; ``tests`` of each arm names its subject.
 
         Args:
-            study: The study. An arm that it has already under another name is left out unless ``balanced``.
+            study: The study. An arm that it already has under another name is left out unless ``balanced``.
             index: The design's position in ``study.designs``.
 
         Raises:
@@ -62,23 +62,23 @@ class BaseDesign(Spec):
         """
 
     def contrasts(self) -> list[Contrast]:
-        """Return what its arms answer together; none where each arm is compared with the baseline by itself."""
+        """Return the questions that its arms answer together; empty if each arm is only compared with the baseline."""
         return []
 
     def controlled(self, rows: Mapping[str, float]) -> Collection[str]:
-        """Return the arms that get a control (as many rows dropped at random), of those that could.
+        """Return the arms that get a control (as many rows dropped at random), of those that may have one.
 
         Args:
-            rows: Variant -> rows, of all arms of the study that only drop rows of the baseline.
+            rows: Variant -> number of rows, for all arms of the study that only drop rows of the baseline.
         """
         return rows
 
     def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
-        """Return the mixtures to learn from which to try next: variant -> source -> rows; none where it makes none.
+        """Return variant -> source -> rows, of the mixtures from which the next one is proposed; empty if it has none.
 
         Args:
             study: The study.
-            arms: Those of this design.
+            arms: The arms of this design.
         """
         return {}
 
@@ -90,11 +90,11 @@ def apportion(counts: Mapping[str, int], total: int) -> dict[str, int]:
     """Divide ``total`` in proportion to ``counts`` by whole numbers that add up to it (Sainte-Lague).
 
     Unlike rounding by largest remainders, a larger total never gives a source fewer rows, so ladders are nested
-    (Balinski and Young 2001). Of equal claims the first name goes first. Sources that get nothing are left out.
+    (Balinski and Young 2001). Of equal claims the first name comes first. Sources that get nothing are left out.
     """
     claims = {name: count for name, count in counts.items() if count}
     whole, start = sum(claims.values()), max(0, total - len(claims))
-    # So many each has however the rest is given out: the rounded share of a total that is a little too small.
+    # Each source gets at least the rounded share of a total that is a little too small; then the rest is given out.
     shares = {name: -((whole - 2 * count * start) // (2 * whole)) for name, count in claims.items()}
     for _ in range(total - sum(shares.values())):
         shares[min(claims, key=lambda name: (Fraction(2 * shares[name] + 1, claims[name]), name))] += 1
@@ -102,15 +102,15 @@ def apportion(counts: Mapping[str, int], total: int) -> dict[str, int]:
 
 
 def baseline_counts(study: Study) -> dict[str, int | None]:
-    """Return what the baseline holds of each source (rows or tokens; None for all of it), empty shares left out."""
+    """Return source -> rows or tokens of the baseline (None: the whole source), without empty shares."""
     return {name: count for name, count in study.baseline.counts().items() if count != 0}
 
 
 def known_counts(counts: Mapping[str, int | None], place: str) -> dict[str, int]:
-    """Return the counts where all of them are numbers.
+    """Return the counts if all of them are numbers.
 
     Raises:
-        RequestError: One is ``all``.
+        RequestError: A count is ``all``.
     """
     known = {name: count for name, count in counts.items() if count is not None}
     unknown = [name for name in counts if name not in known]
@@ -123,10 +123,15 @@ def known_counts(counts: Mapping[str, int | None], place: str) -> dict[str, int]
 
 
 def refuse_tokens(study: Study, place: str, instead: str) -> None:
-    """Refuse a baseline that counts tokens, where arms are counted in rows.
+    """Refuse a baseline that counts tokens, for a design whose arms are counted in rows.
+
+    Args:
+        study: The study.
+        place: The field, for the message.
+        instead: What to do instead, as the end of the message.
 
     Raises:
-        RequestError: It does; ``instead`` says what would do.
+        RequestError: The baseline counts tokens.
     """
     if study.baseline.in_tokens:
         raise RequestError(f"{place}: the baseline counts tokens, and arms counted in rows are not its match{instead}")
@@ -135,7 +140,7 @@ def refuse_tokens(study: Study, place: str, instead: str) -> None:
 def chosen(
     study: Study, asked: tuple[str, ...] | None, fitting: Collection[str], place: str, unfit: str
 ) -> Collection[str]:
-    """Return the sources a design names, else all that fit."""
+    """Return the sources that a design names; if it names none, all that fit."""
     for index, name in enumerate(asked or ()):
         if name not in study.sources:
             near = did_you_mean(name, fitting)
@@ -146,7 +151,7 @@ def chosen(
 
 
 def mixed(study: Study, counts: Mapping[str, int | None], tests: str) -> Variant:
-    """Return the baseline with other rows: its operations and all else stay."""
+    """Return the baseline with another mix; its operations and other fields stay."""
     unit: Literal["rows", "tokens"] = "tokens" if study.baseline.in_tokens else "rows"
     mix = {name: "all" if count is None else count for name, count in counts.items()}
     changes = {"mix": mix, "rows": None, "tokens": None, "unit": unit, "tests": tests}

@@ -33,7 +33,7 @@ class FilterFactorial(BaseDesign):
         min_length=2, max_length=7, description="name -> the operation, or operations, switched on and off together"
     )
     fraction: Literal["full", "half"] = Field(
-        "full", description="all combinations, or half of them: then some effects cannot be told apart"
+        "full", description="all combinations, or half of them, which cannot separate some effects"
     )
 
     balanced = True  # main effects need every combination
@@ -47,7 +47,7 @@ class FilterFactorial(BaseDesign):
         return {name: [operation(item) for item in chain] for name, chain in listed.items()}
 
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
-        """Yield an arm for every combination of the factors; their operations come in the order the factors have."""
+        """Yield an arm for every combination of factors; its operations are in the order of the factors."""
         place = f"designs[{index}]"
         taken = {one.subject for earlier in study.designs[:index] for one in earlier.contrasts()}
         seen: list[tuple[object, str]] = []
@@ -82,17 +82,17 @@ class FilterFactorial(BaseDesign):
         return found
 
     def controlled(self, rows: Mapping[str, float]) -> Collection[str]:
-        """Return all arms of others, and of its own the one that drops most: one for each would double the study."""
+        """Return all arms of others, and of its own only the one that drops most: more would double the study."""
         own = [name for name in rows if name in self.combinations()]
         kept = min(own, key=lambda name: (rows[name], name), default=None)
         return [name for name in rows if name not in own or name == kept]
 
     def combinations(self) -> dict[str, tuple[str, ...]]:
-        """Return the factors that are on in each variant of a factorial; the baseline, with none, comes first.
+        """Return variant -> the factors that are on in it; the baseline, with none, comes first.
 
-        A half fraction takes the combinations with an even number of factors on. Its defining relation is the product
-        of all factors, the longest there can be, so that main effects are mixed up with nothing smaller than what all
-        other factors do together (Box, Hunter and Hunter 2005, chapter 6), and it holds the baseline.
+        A half fraction takes the combinations with an even number of factors on, which include the baseline. Its
+        defining relation is the product of all factors, the longest possible, so that a main effect is confounded only
+        with the interaction of all other factors (Box, Hunter and Hunter 2005, chapter 6).
         """
         chosen: dict[str, tuple[str, ...]] = {"baseline": ()}
         for number in range(1, len(self.factors) + 1):
@@ -102,7 +102,7 @@ class FilterFactorial(BaseDesign):
         return chosen
 
     def aliases(self) -> dict[str, str]:
-        """Return for each factor what the design cannot tell from its main effect, in words; nothing if it is full."""
+        """Return factor -> the effect that the design cannot separate from its main effect, as a sentence, or empty."""
         if self.fraction == "full":
             return dict.fromkeys(self.factors, "")
         words = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LeaveOneOut(BaseDesign):
-    """One arm per source of the baseline: without it. With ``match: rows`` the rest is refilled to the same size.
+    """One arm per source of the baseline, without that source. With ``match: rows`` the others fill up its rows.
 
     Example::
 
@@ -30,8 +30,8 @@ class LeaveOneOut(BaseDesign):
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
         """Yield the baseline without each source; the others take its place in proportion unless ``match`` is additive.
 
-        Where the baseline takes whole pools there is nothing to refill from. With ``match: steps`` such an arm trains
-        as long as the baseline all the same, on the rest.
+        If the baseline takes whole pools, the others have no further rows. With ``match: steps`` such an arm still
+        trains for as many steps as the baseline, on fewer rows.
         """
         place = f"designs[{index}]"
         held = baseline_counts(study)

@@ -28,9 +28,9 @@ class MixtureDirichlet(BaseDesign):
     design: Literal["mixture_dirichlet"] = "mixture_dirichlet"
     draws: int = Field(ge=1, le=512, description="random mixtures, each an arm")
     rows: int = Field(ge=1, description="total rows of every mixture")
-    prior: dict[str, float] | None = Field(None, description="weights; default: every source alike")
+    prior: dict[str, float] | None = Field(None, description="weights of the sources; default: equal weights")
     concentration: float = Field(5.0, gt=0, description="large: draws stay near the prior")
-    seed: int = Field(0, description="of the random mixtures")
+    seed: int = Field(0, description="seed of the random mixtures")
 
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
         """Yield the prior and ``draws`` different mixtures from Dirichlet(concentration x prior), all of ``rows`` rows.
@@ -58,7 +58,7 @@ class MixtureDirichlet(BaseDesign):
         tried = [first]
         if first != baseline_counts(study):
             yield "mix-prior", mixed(study, first, "mix-prior")
-        # Draws of few rows may round to a mixture that is there already; run twice, it would pass for agreement.
+        # Draws of few rows may round to a mixture that exists already, which would then be trained twice.
         for _ in range(100 * self.draws):
             if len(tried) > self.draws:
                 break
@@ -74,7 +74,7 @@ class MixtureDirichlet(BaseDesign):
             )
 
     def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
-        """Return its mixtures, the prior included; where the prior is the baseline's mix, the baseline."""
+        """Return its mixtures and the prior, under the name of the baseline if that has the prior's mix."""
         found: dict[str, Counts] = {name: arm.counts() for name, arm in arms.items()}
         return found if "mix-prior" in found else {"baseline": baseline_counts(study), **found}
 

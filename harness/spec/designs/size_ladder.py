@@ -55,7 +55,7 @@ class SizeLadder(BaseDesign):
         return self
 
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
-        """Yield the rungs from the smallest up, without the one that is the baseline."""
+        """Yield the rungs from the smallest to the largest, without the one that equals the baseline."""
         place = f"designs[{index}]"
         held, source = baseline_counts(study), self.source
         if source is None and None in held.values():
@@ -99,7 +99,7 @@ class SizeLadder(BaseDesign):
         return [(label, rows) for rows, label in rungs.items()]
 
     def _sampled(self, study: Study, place: str) -> Iterator[Arm]:
-        """Yield rungs of a baseline that takes whole pools: fractions, sampled, because the sizes are not known yet."""
+        """Yield rungs of a baseline that takes whole pools: sampled fractions, because the sizes are not known yet."""
         if self.rows is not None or max(self.fractions or ()) > 1:
             raise RequestError(
                 f"{place}: the baseline takes all rows of a source, so its ladder needs fractions, and at most 1"

@@ -1,4 +1,4 @@
-"""Operations: one step on rows each, a module each. A line here makes one known to studies."""
+"""Operations: one step on rows each, one module each. An import here makes an operation available to studies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from harness.spec.base import kinds, spelled_out
 from harness.spec.operations.base import BaseOperation
 
-# The union, a line for each; its members are what is imported here and has a name.
+# The union of operations, one line for each; its members are the imported classes that have a name in a study.
 from harness.spec.operations.clean import Clean as Clean
 from harness.spec.operations.dedupe import Dedupe as Dedupe
 from harness.spec.operations.filter import Filter as Filter
@@ -30,7 +30,7 @@ else:
 
 
 def operation(value: Any) -> Any:
-    """Read ``verify``, ``{filter: {...}}`` and ``{use: my_ops:fix}`` as ``{op: ..., ...}``."""
+    """Return ``{op: ..., ...}`` for the short forms ``verify``, ``{filter: {...}}`` and ``{use: my_ops:fix}``."""
     return spelled_out(value, "op", SHORT)
 
 

@@ -1,8 +1,8 @@
-"""What every operation says about itself: its fields, what it does to rows, and what it needs for that.
+"""The base of all operations: an operation defines its fields, what it does to rows, and what it needs for that.
 
-An operation is one module of this folder and one line in ``__init__``. Rows that are all in memory and rows in parts
-on many machines are worked on by the same few methods. A study is read without any of what these import when they are
-called (polars, the data code), so they import it themselves.
+An operation is one module of this folder and one line in ``__init__``. The same few methods work on rows in memory and
+on rows in parts on many machines. Reading a study must not import polars or the data code, so these methods import it
+when they are called.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from harness.data.operations.context import Context
 
 Need = Literal["tokens", "perplexity", "embeddings"]
-HOOKS = {"row": ("do",), "all": ("key", "gone")}  # what an operation of each scope defines
+HOOKS = {"row": ("do",), "all": ("key", "gone")}  # scope -> the methods that an operation defines
 
 
 class Done(NamedTuple):
-    """What an operation of scope ``row`` makes of rows.
+    """The result of an operation of scope ``row``.
 
     Attributes:
-        rows: All of them, in their order, as they are afterwards.
-        reasons: Text for each: why it goes; null where it stays. None where all stay.
+        rows: All rows after the operation, in their order, dropped ones included.
+        reasons: For each row, why it is dropped; null if it stays. None if all stay.
     """
 
     rows: pl.DataFrame
@@ -39,9 +39,9 @@ class Gone(NamedTuple):
     """The rows that an operation of scope ``all`` drops.
 
     Attributes:
-        rows: Their numbers, 0 for the first of all rows.
-        why: The reason of each, or the one of all of them.
-        like: For each, the number of a row that its reason names at the end; None where reasons name none.
+        rows: Numbers of the rows, 0 for the first of all rows.
+        why: The reason of each row, or one reason for all.
+        like: For each row, the number of another row that its reason names at the end; None if reasons name no row.
     """
 
     rows: Sequence[int] | Any
@@ -51,13 +51,13 @@ class Gone(NamedTuple):
 
 @dataclass(frozen=True)
 class Emptied:
-    """What rows were like of which an operation left none.
+    """Facts about rows of which an operation left none.
 
     Attributes:
-        rows: How many there were.
-        first: The first of them and why it went.
-        most: Words and characters of the largest, where the operation looks at text.
-        fewest: The same of the smallest.
+        rows: Number of rows.
+        first: The first row and why it was dropped.
+        most: Words and characters of the largest row, if the operation looks at text.
+        fewest: Words and characters of the smallest row, if the operation looks at text.
     """
 
     rows: int = 0
@@ -71,9 +71,10 @@ class BaseOperation(Spec):
 
     Attributes:
         op: Its name in a study.
-        scope: ``row``: what becomes of a row depends on that row alone. ``all``: on the other rows, too. It has to be
-            said: rows of a cluster are on many machines, and only ``row`` may be done on each machine by itself.
-        draws: Whether the seed decides which rows stay, copies of a row each for itself.
+        scope: ``row``: the result for a row depends on that row alone. ``all``: it depends on the other rows, too. The
+            scope must be declared: in a cluster, rows are on many machines, and only an operation of scope ``row`` can
+            be done on each machine independently.
+        draws: Whether the seed decides which rows stay, separately for each copy of a row.
         short: The field that a bare value stands for, as in ``use: my_ops:fix``.
     """
 
@@ -84,10 +85,10 @@ class BaseOperation(Spec):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse an operation that does not say its scope, or lacks what goes with it.
+        """Refuse an operation that does not declare its scope, or does not define the methods of its scope.
 
         Raises:
-            TypeError: With what is expected.
+            TypeError: The operation is refused; the message says what is expected.
         """
         super().__pydantic_init_subclass__(**kwargs)
         scope = getattr(cls, "scope", None)
@@ -104,63 +105,63 @@ class BaseOperation(Spec):
                     raise TypeError(f'{cls.__module__}.{cls.__name__} has scope "{scope}" and {wrong} {name}()')
 
     def __str__(self) -> str:
-        """Return the operation as people read it, such as ``filter(max_words=400)``."""
+        """Return the operation's name for people, such as ``filter(max_words=400)``."""
         given = self.model_dump(exclude_defaults=True, exclude={"op"})
         return self.op + (f"({', '.join(f'{name}={value}' for name, value in given.items())})" if given else "")
 
     def whose(self, context: Context) -> str:
-        """Return whose rows are worked on and by what, as messages begin."""
+        """Return the beginning of messages: whose rows these are, and the operation."""
         return f"{context.place}: {self}"
 
     # ------------------------------------------------------------------------------------------ what it does to rows
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Scope ``row``: return the rows afterwards, and why some go.
+        """Scope ``row``: return the rows after the operation, and why some are dropped.
 
-        A row whose content is another afterwards gets another ``row_id`` if it has not got one.
+        The caller gives a row whose content changed a new ``row_id`` unless this method has.
 
         Args:
             rows: Columns ``harness.data.rows.SCHEMA``; further columns are carried along.
-            context: Whose rows these are, and what may be asked for.
+            context: Whose rows these are, and the measures that the operation may need.
 
         Raises:
-            RequestError: The rows lack what the operation needs.
+            RequestError: The rows lack something that the operation needs.
         """
         raise NotImplementedError
 
     def key(self, rows: pl.DataFrame, context: Context) -> pl.DataFrame:
-        """Scope ``all``: return something small of every row, from that row alone.
+        """Scope ``all``: return a small key of every row, computed from that row alone.
 
-        Where rows are in parts, this is done to each part where it is; the keys of all rows are brought together.
+        If rows are in parts, each machine computes the keys of its parts; the driver collects the keys of all rows.
 
         Raises:
-            RequestError: The rows lack what the operation needs.
+            RequestError: The rows lack something that the operation needs.
         """
         raise NotImplementedError
 
     def gone(self, keys: pl.DataFrame, context: Context) -> Gone:
-        """Scope ``all``: return the rows that go, from the keys of all rows in their order.
+        """Scope ``all``: return the rows to drop, from the keys of all rows in their order.
 
         Raises:
-            RequestError: The rows are not what the operation needs.
+            RequestError: The rows do not meet the needs of the operation, for example too few.
         """
         raise NotImplementedError
 
     @property
     def join(self) -> str | None:
-        """Scope ``all``: how rows in parts are compared without their text; see ``data.partitions.gone``."""
+        """Scope ``all``: the join that replaces ``gone`` for rows in parts, if any (see ``data.partitions.gone``)."""
         return None
 
     # ------------------------------------------------------------------------------------------------ what it needs
 
     @property
     def changes(self) -> bool:
-        """Whether rows may have another content afterwards, rather than only fewer of them be there."""
+        """Whether the operation may change the content of rows, rather than only drop rows."""
         return False
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it asks a model for."""
+        """The measures of a model that it needs."""
         return frozenset()
 
     @property
@@ -169,10 +170,10 @@ class BaseOperation(Spec):
         return ()
 
     def inputs(self, folder: Path | None) -> dict[str, str]:
-        """Return what else the outcome depends on, by role; it enters the key of what is made.
+        """Return role -> digest or version of what the result depends on besides rows; it is part of the step's key.
 
         Args:
-            folder: Where the modules of ``function`` are.
+            folder: Folder with the modules of ``function``.
 
         Returns:
             ``{"library/<name>": version}`` of ``libraries``, ``{"function/<module>": sha256 of its file}`` of the field
@@ -191,13 +192,13 @@ class BaseOperation(Spec):
     # ------------------------------------------------------------------------------------- when it leaves nothing
 
     def looks_at(self, rows: pl.DataFrame, whose: str) -> pl.Series | None:
-        """Return the text of rows that counts, where their size may be why none is left."""
+        """Return the text that the operation checks, if its size may be the reason why no row is left; else None."""
         return None
 
     def nothing_left(self, parts: Sequence[Emptied]) -> str:
-        """Return what is said when no row is left of any part."""
+        """Return the message for the case that no row is left of any part."""
         return f"0 of {sum(one.rows for one in parts):,} rows are left after {self}{self.hint(parts)}"
 
     def hint(self, parts: Sequence[Emptied]) -> str:
-        """Return what helps to see why; ``parts`` are those that had rows."""
+        """Return the end of that message, which shows the cause; ``parts`` are those that had rows."""
         return f"; {parts[0].first}" if parts else ""

@@ -18,7 +18,7 @@ class Clean(BaseOperation):
     """Repair text and drop rows that are empty or broken.
 
     Mojibake and HTML entities are repaired (ftfy), control characters removed, white space at the end of lines cut.
-    A row is broken when a field that must say something (prompt, completion, a message) is empty afterwards.
+    A row is broken if a required text (prompt, completion, a message) is empty after that.
 
     Example::
 
@@ -34,7 +34,7 @@ class Clean(BaseOperation):
 
     @property
     def changes(self) -> bool:
-        """Whether rows may have another content afterwards."""
+        """Whether the operation may change the content of rows."""
         return True
 
     @property
@@ -43,7 +43,7 @@ class Clean(BaseOperation):
         return ("ftfy",) if self.repair else ()
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Clean rows; those that are broken go."""
+        """Clean rows, and drop those that are broken."""
         from harness.data.operations import clean
 
         cleaned = clean.cleaned(rows, self.repair)

@@ -19,10 +19,10 @@ REPEATS = {"exact": "repeats", "near": "near-duplicate of", "semantic": "near-du
 class Dedupe(BaseOperation):
     """Drop rows whose text repeats an earlier row's.
 
-    ``exact``: after normalization of case, white space, punctuation and Unicode form; what calculates or compares
-    counts. ``near``: rows whose words in order are as similar as ``threshold`` are clustered (MinHash-LSH for
-    candidates, then measured). ``semantic``: by cosine of sentence
-    embeddings. Of each cluster the first row stays.
+    ``exact``: the same after normalization of case, white space, punctuation and Unicode form; operators that
+    calculate or compare count as words. ``near``: rows whose words, in order, have at least the similarity
+    ``threshold`` (MinHash-LSH finds candidates, which are then measured). ``semantic``: by cosine of sentence
+    embeddings. Of each cluster of repeats the first row stays.
 
     Example::
 
@@ -33,7 +33,7 @@ class Dedupe(BaseOperation):
 
     op: Literal["dedupe"] = "dedupe"
     method: Literal["exact", "near", "semantic"] = Field("exact", description="what counts as a repeat")
-    threshold: float | None = Field(None, gt=0, le=1, description="near: 0.7, semantic: 0.9 unless given")
+    threshold: float | None = Field(None, gt=0, le=1, description="least similarity; default: near 0.7, semantic 0.9")
     field: str | None = Field(None, description="prompt, completion, text, ...; default: all of the row's text")
 
     scope = "all"
@@ -46,16 +46,16 @@ class Dedupe(BaseOperation):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it asks a model for."""
+        """The measures of a model that it needs."""
         return frozenset({"embeddings"} if self.method == "semantic" else ())
 
     @property
     def join(self) -> str | None:
-        """How rows in parts are compared: those that are nearly the same meet by some of their words."""
+        """The name of the join that compares rows in parts; only for ``near``."""
         return "near" if self.method == "near" else None
 
     def key(self, rows: pl.DataFrame, context: Context) -> pl.DataFrame:
-        """Return a digest of each row's words; its text, where words are to be compared."""
+        """Return a digest of each row's words for ``exact``, else its text."""
         from harness.data import duplicates
         from harness.data.operations.content import texts
 

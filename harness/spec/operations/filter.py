@@ -1,4 +1,4 @@
-"""``filter``: the bounds a row must pass, cheap ones first; a bound sees only rows that passed those before it."""
+"""``filter``: bounds that a row must pass, cheap ones first; a bound is computed only for rows that passed before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Filter(BaseOperation):
     """Keep rows that pass every bound given.
 
-    Text is prompt and completion together unless ``field`` says otherwise.
+    Bounds on text apply to all text of a row (such as prompt and completion), or to ``field`` alone.
 
     Example::
 
@@ -32,12 +32,12 @@ class Filter(BaseOperation):
 
     op: Literal["filter"] = "filter"
     field: str | None = Field(None, description="prompt, completion, text, ...; default: all of the row's text")
-    min_chars: int | None = Field(None, ge=0, description="characters a row needs")
-    max_chars: int | None = Field(None, ge=0, description="characters a row may have")
-    min_words: int | None = Field(None, ge=0, description="words a row needs")
-    max_words: int | None = Field(None, ge=0, description="words a row may have")
-    min_tokens: int | None = Field(None, ge=0, description="tokens of the row as the model sees it")
-    max_tokens: int | None = Field(None, ge=0, description="the same, at most")
+    min_chars: int | None = Field(None, ge=0, description="least number of characters")
+    max_chars: int | None = Field(None, ge=0, description="highest number of characters")
+    min_words: int | None = Field(None, ge=0, description="least number of words")
+    max_words: int | None = Field(None, ge=0, description="highest number of words")
+    min_tokens: int | None = Field(None, ge=0, description="least number of tokens of the row as the model sees it")
+    max_tokens: int | None = Field(None, ge=0, description="highest number of tokens of the row as the model sees it")
     pattern: str | None = Field(None, description="Python regular expression; rows that match are kept")
     exclude: str | None = Field(None, description="Python regular expression; rows that match are dropped")
     languages: tuple[str, ...] | None = Field(None, min_length=1, description="ISO 639-1 codes to keep, such as en")
@@ -48,8 +48,12 @@ class Filter(BaseOperation):
     score: str | None = Field(None, description="a number that the rows carry (see sources.<name>.columns)")
     min_score: float | None = Field(None, description="least score to keep")
     max_score: float | None = Field(None, description="highest score to keep")
-    min_perplexity: float | None = Field(None, ge=1, description="of what the loss counts, under the base model")
-    max_perplexity: float | None = Field(None, ge=1, description="the same, at most")
+    min_perplexity: float | None = Field(
+        None, ge=1, description="least perplexity, under the base model, of the tokens that the loss counts"
+    )
+    max_perplexity: float | None = Field(
+        None, ge=1, description="highest perplexity, under the base model, of the tokens that the loss counts"
+    )
     datatrove: str | None = Field(None, description="a filter of datatrove: gopher_quality, c4_quality, ...")
     settings: dict[str, Any] = Field(default={}, description="settings of the datatrove filter")
     function: Function | None = Field(
@@ -81,12 +85,12 @@ class Filter(BaseOperation):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it asks a model for."""
-        asked: dict[Need, tuple[float | None, ...]] = {
+        """The measures of a model that it needs."""
+        bounded: dict[Need, tuple[float | None, ...]] = {
             "tokens": (self.min_tokens, self.max_tokens),
             "perplexity": (self.min_perplexity, self.max_perplexity),
         }
-        return frozenset(need for need, bounds in asked.items() if any(bound is not None for bound in bounds))
+        return frozenset(need for need, bounds in bounded.items() if any(bound is not None for bound in bounds))
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -94,20 +98,20 @@ class Filter(BaseOperation):
         return (("py3langid",) if self.languages else ()) + (("datatrove", "spacy") if self.datatrove else ())
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Let rows go with the first bound that they do not pass."""
+        """Drop rows, with the first bound that they do not pass as the reason."""
         from harness.data.operations import filters
 
         whose = self.whose(context)
         return Done(rows, filters.refused(rows, self.looks_at(rows, whose), self._bounds(context, whose)))
 
     def looks_at(self, rows: pl.DataFrame, whose: str) -> pl.Series:
-        """Return the text that counts."""
+        """Return the text that bounds on text apply to."""
         from harness.data.operations.content import texts
 
         return texts(rows, self.field, whose)
 
     def hint(self, parts: Sequence[Emptied]) -> str:
-        """Return how large rows are, where size is asked for."""
+        """Return the size of the largest or smallest row, if the filter bounds the size."""
         if parts and (self.min_words is not None or self.min_chars is not None):
             words, chars = (max(one.most[at] for one in parts) for at in range(2))
             return f"; the largest row has {words:,} words ({chars:,} characters)"

@@ -34,11 +34,11 @@ class Pii(BaseOperation):
 
     @property
     def changes(self) -> bool:
-        """Whether rows may have another content afterwards."""
+        """Whether the operation may change the content of rows."""
         return self.action == "mask"
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Mask personal data, or let the rows go that hold some."""
+        """Mask personal data, or drop the rows that hold some."""
         from harness.data.operations import pii
 
         return Done(pii.masked(rows, self.kinds)) if self.changes else Done(rows, pii.found(rows, self.kinds))

@@ -22,12 +22,12 @@ class Sample(BaseOperation):
 
         operations:
           - sample: {rows: 1000}
-          - sample: {fraction: 0.5} # half of those
+          - sample: {fraction: 0.5} # half of these 1000
     """
 
     op: Literal["sample"] = "sample"
-    rows: int | None = Field(None, ge=1, description="how many rows stay; or give fraction")
-    fraction: float | None = Field(None, gt=0, le=1, description="which share of the rows stays")
+    rows: int | None = Field(None, ge=1, description="number of rows that stay; or give fraction")
+    fraction: float | None = Field(None, gt=0, le=1, description="share of the rows that stays")
 
     scope = "all"
     draws = True
@@ -39,7 +39,7 @@ class Sample(BaseOperation):
         return self
 
     def key(self, rows: pl.DataFrame, context: Context) -> pl.DataFrame:
-        """Return what ranks are made of."""
+        """Return the table from which ranks are computed (``rows.rank_table``)."""
         from harness.data.rows import rank_table
 
         return rank_table(rows, context.seed, self.op)
@@ -51,5 +51,5 @@ class Sample(BaseOperation):
         size = self.rows if self.rows is not None else round((self.fraction or 0) * keys.height)
         if size > keys.height:
             raise RequestError(f"{self.whose(context)}: only {keys.height:,} rows to sample from")
-        unlucky = by_rank(keys, context.seed, self.op)[size:]
-        return Gone(unlucky, [f"rank {rank + 1:,} of {keys.height:,}" for rank in range(size, keys.height)])
+        beyond = by_rank(keys, context.seed, self.op)[size:]
+        return Gone(beyond, [f"rank {rank + 1:,} of {keys.height:,}" for rank in range(size, keys.height)])

@@ -1,4 +1,4 @@
-"""``encode`` and ``cut``: what is done to every source behind all else."""
+"""``encode`` and ``cut``: the last operations of every source."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Trainable(BaseOperation):
-    """Keep rows that can be trained on (``encode``), or of which something is learned when they are cut (``cut``).
+    """Keep rows that can be trained on (``encode``), or rows that teach something although they are cut (``cut``).
 
-    Not for people to write: it is done to every source, as its last operations.
+    A study cannot name these operations; they are added to every source as its last ones.
     """
 
     op: Literal["encode", "cut"]
@@ -24,11 +24,11 @@ class Trainable(BaseOperation):
     scope = "row"
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Let rows go that teach nothing."""
+        """Drop rows that cannot be trained on, or teach nothing."""
         assert context.untrainable is not None
         return Done(rows, context.untrainable(rows, self.op))
 
     def nothing_left(self, parts: Sequence[Emptied]) -> str:
-        """Return what is said when no row is left."""
+        """Return the message for the case that no row is left."""
         first = f"; the first, {parts[0].first}" if parts else ""
         return f"none of {sum(one.rows for one in parts):,} rows can be trained on{first}"

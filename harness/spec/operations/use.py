@@ -19,9 +19,10 @@ class Use(BaseOperation):
     """Rewrite rows by a function of your own, in a Python file beside the study.
 
     The function gets a row (a dict; ``messages``, ``columns`` and ``verifier`` as lists and dicts) and returns it,
-    changed or not, or None: then the row is dropped, and the ledger says so. It may change all but ``row_id``,
-    ``source`` and ``meta``; the content columns that a row has stay the same ones. A changed row gets another
-    ``row_id``. Each row is seen by itself, on any machine. The file must stand alone; its digest is in the key.
+    changed or not. If it returns None, the row is dropped and recorded in the ledger. It may change all columns but
+    ``row_id``, ``source`` and ``meta``, and may neither add nor remove content columns. A changed row gets a new
+    ``row_id``. Rows are passed one by one, on any machine. The file must not import files beside it; its digest is in
+    the key.
 
     Example::
 
@@ -42,11 +43,11 @@ class Use(BaseOperation):
 
     @property
     def changes(self) -> bool:
-        """Whether rows may have another content afterwards."""
+        """Whether the operation may change the content of rows."""
         return True
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Rewrite rows; those go for which the function returns None."""
+        """Rewrite rows, and drop those for which the function returns None."""
         from harness.data.operations import rewriting
 
         return Done(*rewriting.rewritten(rows, self.function, context.folder, self.whose(context)))

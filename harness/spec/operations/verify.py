@@ -21,13 +21,13 @@ class Verify(BaseOperation):
     Example::
 
         operations:
-          - verify # wrong answers go
-          - verify: {keep: all, label: right} # all stay, with a score that a later filter can ask for
+          - verify # wrong answers are dropped
+          - verify: {keep: all, label: right} # all stay, with a score that a later filter can use
     """
 
     op: Literal["verify"] = "verify"
     min_score: float = Field(1.0, ge=0, le=1, description="partial credit below this counts as wrong")
-    keep: Literal["right", "wrong", "all"] = Field("right", description="all: only label rows")
+    keep: Literal["right", "wrong", "all"] = Field("right", description="rows that stay; all: rows are only labelled")
     label: str | None = Field(None, description="carry the score along under this name, for later filters")
     function: Function | None = Field(
         None, description="module:function of a Python file beside the study: row -> 0..1"
@@ -47,7 +47,7 @@ class Verify(BaseOperation):
         return ("reasoning-gym",) if self.function is None else ()
 
     def do(self, rows: pl.DataFrame, context: Context) -> Done:
-        """Score completions; rows go by their score."""
+        """Score completions, and drop rows by their score."""
         from harness.data.operations import verify
 
         whose = self.whose(context)
