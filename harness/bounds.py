@@ -1,7 +1,7 @@
-"""How much text, and how many turns, a chat template may take: a program of strangers, that runs once for every row.
+"""Limits the text and the loop turns of a chat template, which is code of strangers that runs once for every row.
 
-What a template makes is bounded before it is made, where one step can make much of little (``'x'.center(10 ** 12)``),
-and else when it is made. What is counted is the same on every machine, so that the same rows are refused everywhere.
+The size of a result is checked before it is made if one step can make much of little (``'x'.center(10 ** 12)``), and
+otherwise after. The counts are the same on every machine, so that the same rows are refused everywhere.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-# Characters of one text, or so many times those of the row; numbers in ranges; all that is made, in longest texts.
+# Limits: characters of one text, or TIMES the characters of the row if that is more; numbers in all ranges; characters
+# made in all, as a multiple of the limit of one text.
 LONGEST, TIMES, TURNS, TEXTS = 1 << 24, 8, 1_000_000, 8
 TURN, ELEMENT = 64, 8  # characters that a step and an element of a list count as
-READ = 2  # characters that are looked through as fast as one is made
-BITS = 1 << 14  # of a number; a few more digits than Python writes out
-DEEPEST = 100  # lists in lists
+READ = 2  # characters read that count as one made
+BITS = 1 << 14  # bits of a number; a few more digits than Python prints
+DEEPEST = 100  # levels of lists in lists
 WIDTH, NESTED = re.compile(r"\d+"), re.compile(r"\{[^{}]*\{|%[-#0 +]*\*|\.\*")
 
 
 class TooMuch(Exception):
-    """A template takes more than it may."""
+    """A template exceeds a limit."""
 
 
 class Meter:
-    """What one use of a template takes.
+    """Counts the work of one use of a template, and raises ``TooMuch`` beyond the limits.
 
     Args:
-        row: What the template is given; it may be as long as it is.
+        row: The messages that the template renders; the limits grow with their length.
     """
 
     def __init__(self, row: Sequence[Any] = ()) -> None:
@@ -38,30 +39,30 @@ class Meter:
         self._numbers = 0
 
     def spend(self, made: int) -> None:
-        """Count what was made or done.
+        """Count characters that were made, or work that counts as so many.
 
         Raises:
-            TooMuch: It was too much, all together.
+            TooMuch: The sum of all counts exceeds its limit.
         """
         self._left -= made
         if self._left < 0 and (not self._measured() or self._left < 0):
             raise TooMuch(f"makes more than {TEXTS * self._most:,} characters on the way to those of a row")
 
     def room(self, made: int) -> int:
-        """Return the size of something that is to be made, where there is room for it.
+        """Return the size of a value that is to be made, if it is within the limit of one text.
 
         Raises:
-            TooMuch: There is none.
+            TooMuch: The size exceeds the limit.
         """
         if made > self._most and (not self._measured() or made > self._most):
             raise TooMuch(f"makes more than {self._most:,} characters of a row")
         return made
 
     def text(self, written: int) -> None:
-        """Count a text that was put together of two or three.
+        """Count a text that was joined from two or three.
 
         Raises:
-            TooMuch: It is too long, or too much together with all the others.
+            TooMuch: The text exceeds the limit of one text, or the sum of all counts exceeds its limit.
         """
         self._left -= written
         if written > self._most or self._left < 0:
@@ -69,16 +70,16 @@ class Meter:
             self.spend(0)
 
     def made(self, value: Any) -> Any:
-        """Count something that was made, and return it."""
+        """Count a value that was made, and return it."""
         self.spend(self.room(size(value)) + TURN)
         return value
 
     def read(self, values: Iterable[Any]) -> None:
-        """Count what is looked through."""
+        """Count values that a step reads."""
         self.spend(reading(values) + TURN)
 
     def turns(self, values: Any) -> Any:
-        """Count the turns of a loop, and return what it is over."""
+        """Count the turns of a loop over values, and return the values."""
         try:
             self.spend(TURN * len(values))
         except TypeError:
@@ -86,13 +87,17 @@ class Meter:
         return values
 
     def pulled(self, values: Any) -> Any:
-        """Return what has elements one after the other so that each is counted when it is taken; else as it is."""
+        """Return an iterator that counts each element when it is taken; any other value is returned unchanged."""
         return self._pull(values) if hasattr(values, "__next__") and hasattr(values, "__iter__") else values
 
     def range(self, *bounds: int) -> range:
-        """Return ``range``, for so many numbers in all."""
+        """Return ``range(*bounds)``, and count its numbers.
+
+        Raises:
+            TooMuch: The ranges of this use have more numbers than ``TURNS``.
+        """
         numbers = range(*bounds)
-        # Not len(): there are ranges whose length is no number that it can return.
+        # Not len(), which fails for ranges with a length beyond sys.maxsize.
         self._numbers += max(0, (numbers.stop - numbers.start) // numbers.step)
         if self._numbers > TURNS:
             raise TooMuch(f"counts through more than {TURNS:,} numbers for a row")
@@ -107,7 +112,7 @@ class Meter:
             yield value
 
     def _measured(self) -> bool:
-        """Let a long row be long; tell whether that is news."""
+        """Raise the limits if the row is long; return False if this was done before."""
         row, self._row = self._row, None
         if row is None:
             return False
@@ -121,10 +126,10 @@ _HOLDERS: Any = (list, tuple, dict, set, frozenset, type({}.keys()), type({}.val
 
 
 def size(value: Any) -> int:
-    """Return how many characters a value is, about as it would be written out: what it holds twice counts twice.
+    """Return about how many characters a value has when it is written out; a value held twice counts twice.
 
     Raises:
-        TooMuch: It holds more than any row's text has, lies too deep in itself, or is too large a number.
+        TooMuch: The value holds too much, is nested too deep, or is too large a number.
     """
     kind = type(value)
     if kind is str:
@@ -154,18 +159,19 @@ def size(value: Any) -> int:
 
 
 def reading(values: Iterable[Any]) -> int:
-    """Return what looking through all of this counts as."""
+    """Return the number of characters that reading all values counts as."""
     return sum(len(one) // READ if type(one) is str else size(one) for one in values)
 
 
 def before(name: str, values: Sequence[Any], table: Mapping[str, Growth], plain: frozenset[str]) -> int:
-    """Return the most characters that a function makes of what it is given.
+    """Return the most characters that a function can make of its arguments.
 
     Args:
-        name: The function's.
-        values: What it is given.
-        table: Functions that make much of little, and how much.
-        plain: Functions that make about as much as they are given; the others are thought capable of all.
+        name: Name of the function.
+        values: Its arguments.
+        table: Name -> estimate, for functions that can make much of little.
+        plain: Names of functions whose result is about as large as their arguments. A function in neither is assumed
+            to make the product of its arguments.
     """
     if name in plain:
         return sum(map(size, values))
@@ -176,18 +182,18 @@ Growth = Callable[[Sequence[Any]], int]
 
 
 def product(values: Sequence[Any]) -> int:
-    """Each with each, and numbers as many times."""
+    """Return the product of the sizes of all arguments, with numbers as factors."""
     most: int = math.prod(1 + max(size(one), _number(one)) for one in values)
     return most
 
 
 def padded(values: Sequence[Any]) -> int:
-    """As wide as is asked for."""
+    """Return the size of a result that is padded to a width among the arguments."""
     return sum(map(size, values)) + ELEMENT * sum(map(_number, values))
 
 
 def replaced(values: Sequence[Any]) -> int:
-    """The new text in every place of the old one."""
+    """Return the size of a text in which a new text replaces every occurrence of an old one."""
     if not 3 <= len(values) <= 4 or not all(isinstance(one, str) for one in values[:3]):
         return product(values)
     text, old, new = map(str, values[:3])
@@ -195,13 +201,13 @@ def replaced(values: Sequence[Any]) -> int:
 
 
 def joined(separator: Any, values: Any, *_: Any) -> int:
-    """The separator between all."""
+    """Return the size of values joined by a separator."""
     count: int = len(values) if hasattr(values, "__len__") else 1
     return size(values) + count * size(separator)
 
 
 def formatted(values: Sequence[Any]) -> int:
-    """Each field as wide as it says, or as what is put in."""
+    """Return the size of a formatted text: each field counts the largest width in the format and all arguments."""
     form, *given = values
     form = form if isinstance(form, str) else str(form)
     fields = form.count("%") + form.count("{")
@@ -213,25 +219,29 @@ def formatted(values: Sequence[Any]) -> int:
 
 
 def parted(values: Sequence[Any]) -> int:
-    """A list of pieces of a text."""
+    """Return the size of a list of pieces of a text."""
     return size(values[0]) * (ELEMENT if isinstance(values[0], str | bytes) else 1) + sum(map(size, values[1:]))
 
 
 def summed(values: Sequence[Any]) -> int:
-    """A sum of lists is put together anew for each of them."""
+    """Return the size of all intermediate results of a sum; adding a list copies the sum so far."""
     lists = any(isinstance(one, list | tuple) for one in values[1:])
     return size(values[0]) * (len(values[0]) if lists else 1) + sum(map(size, values[1:]))
 
 
 def power(left: Any, right: Any) -> Any:
-    """Raise to a power, as long as the number stays one to work with."""
+    """Return a power.
+
+    Raises:
+        TooMuch: The result would have more than ``BITS`` bits.
+    """
     if isinstance(left, int) and isinstance(right, int) and left.bit_length() * max(0, right) > BITS and abs(left) > 1:
         raise TooMuch(f"makes a number of more than {BITS:,} bits")
     return left**right
 
 
 def times(left: Any, right: Any) -> int:
-    """Text or a list so many times."""
+    """Return the size of a product, in which text or a list may be repeated."""
     for one, many in ((left, right), (right, left)):
         if isinstance(one, str | bytes | list | tuple) and isinstance(many, int):
             most: int = (size(one) + 1) * int(max(0, many))
@@ -240,7 +250,7 @@ def times(left: Any, right: Any) -> int:
 
 
 def _other(value: Any) -> int:
-    """Return the size of what is neither text nor holds other things."""
+    """Return the size of a value that holds no other values."""
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, range):
@@ -266,7 +276,7 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
             yield one
 
 
-# What Python's text, lists and numbers can do, and jinja's filters, by how much they make of what they are given.
+# Methods of Python's text, lists and numbers, and jinja's filters, by the size of their results.
 METHODS: dict[str, Growth] = {
     **dict.fromkeys(("center", "ljust", "rjust", "zfill", "to_bytes", "expandtabs"), padded),
     "replace": replaced,

@@ -1,21 +1,21 @@
-"""Clusters: items of a task that stand or fall together, found in what they ask.
+"""Finds clusters: items of a task whose answers depend on each other, by their questions.
 
-Items are taken for independent draws, and those that share a passage or a template are not: an arm that is good at one
-is good at the others. Four things make a cluster, and whatever is connected is one:
+Statistics assume independent items. Items that share a passage or a template are not: an arm that is good at one is
+good at the others. Items are connected by any of four things, and all items that are connected are one cluster:
 
 - a **document**: the same value in a field of the items that names or holds their source (``DOCUMENT_FIELDS``);
-- a **passage**: 20 words in a row in common;
+- a **passage**: 20 consecutive words in common;
 - a **context**: the same sentences at the beginning, 8 words or more and at least half of one of the items;
-- a **wording**: the same words but for numbers and names, or, of items as long as each other with 12 words or more, all
-  words but one in eight (in many scripts spelling tells no names).
+- a **wording**: the same words except numbers and names; or, for items of equal length with 12 words or more, all
+  words except one in eight (in many scripts names cannot be recognized by their spelling).
 
-What nearly all items of a task share (nine in ten), or of one of the lm-eval tasks it is made of, is what the task is
-about, and makes no cluster: sums of one template remain as many items as they are. Clusters are what divides a task.
-Two templates with half of the items each are therefore two clusters, and little can be inferred from them.
+Text that nearly all items (nine in ten) of a task share, or of one of the lm-eval tasks it consists of, is the subject
+of the task and makes no cluster: sums of one template stay separate items. Two templates with half of the items each
+are two clusters, from which little can be inferred.
 
-A number is a number and a name a name, whatever it says: neither the order of items nor another name changes a cluster.
-Two habits of languages are known: German capitalizes every noun, so there capitals make no names, and English spells
-small numbers out. In scripts without spaces a character stands for half a word, or a quarter.
+All numbers count as equal, and so do all names: neither the order of items nor another name changes a cluster. Two
+rules are for single languages: German capitalizes every noun, so there capitals make no names, and English writes
+small numbers as words. In scripts without spaces a character counts as half a word, or a quarter.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-NEARLY_ALL = 0.9  # of a task's items: what they share is the task
-LEAST_PART = 10  # items of an lm-eval task from which on it has a wording of its own
-PASSAGE, CONTEXT = 20, 8  # words in a row
-WORDING = 4  # words, beside numbers and names, that make a template; "Q: 3 + 4 =" has none
-ALIKE, LEAST_ALIKE = 8, 12  # one word in so many may differ in texts of at least so many words
-CROWD = 100  # texts with a stretch in common, from which on another is asked for
-TITLED = 0.6  # of its words capitalized, a text is a title, and capitals make no names
-# Fields that name the source of an item, as letters only; those that hold it count when it is as long as a context.
+NEARLY_ALL = 0.9  # share of a task's items: text that so many share is the subject of the task
+LEAST_PART = 10  # items; a smaller lm-eval task has no wording of its own
+PASSAGE, CONTEXT = 20, 8  # consecutive words
+WORDING = 4  # words, not counting numbers and names, that make a template; "Q: 3 + 4 =" has none
+ALIKE, LEAST_ALIKE = 8, 12  # one word in 8 may differ in texts of at least 12 words
+CROWD = 100  # if more texts share a stretch, two must share a second stretch to be compared
+TITLED = 0.6  # share of capitalized words from which a text is a title, where capitals make no names
+# Fields that name the source of an item, as letters only; fields that hold its text count from the length of a context.
 DOCUMENT_FIELDS = frozenset((
     "documentid", "docid", "document", "documenttitle", "passageid", "passage", "articleid", "article", "articletitle",
     "storyid", "story", "contextid", "context", "paragraphid", "paragraph", "title", "pageid", "pagetitle", "sourceid",
@@ -53,7 +53,7 @@ _ENGLISH_NUMBERS = frozenset((
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty", "fifty",
     "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million",
 ))  # fmt: skip
-_PERSONS = frozenset(("he", "she", "him", "her", "his", "hers", "himself", "herself"))  # they go with the name
+_PERSONS = frozenset(("he", "she", "him", "her", "his", "hers", "himself", "herself"))  # they change with the name
 _GERMAN = frozenset((
     "der", "das", "und", "ist", "ein", "eine", "einen", "den", "dem", "des", "von", "mit", "für", "wie", "viele",
     "welche", "welcher", "nicht", "sich",
@@ -67,13 +67,13 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Asked:
-    """What an item asks.
+    """The text of an item by which clusters are found.
 
     Attributes:
-        item: Its name.
+        item: The item's name.
         part: The lm-eval task it belongs to.
-        question: Its question, as it is worded.
-        options: Its answer's options, or its answer: what it is told by where the question says nothing.
+        question: Its question, word by word.
+        options: The options of its answer, or its answer; used if the question has only numbers and names.
         documents: Names of its sources.
     """
 
@@ -86,7 +86,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class _Text:
-    """Words in order, numbers and names masked; where sentences end; how many words of its script make one."""
+    """A text in words.
+
+    Attributes:
+        words: The words in order, numbers and names masked.
+        ends: Positions at which sentences end.
+        width: Number of entries of ``words`` that count as one word; more than 1 in scripts without spaces.
+    """
 
     words: tuple[str, ...]
     ends: tuple[int, ...] = ()
@@ -97,14 +103,14 @@ class _Text:
         ends = tuple(end - head for end in self.ends if head < end <= stop)
         return _Text(self.words[head:stop], ends, self.width)
 
-    def told(self, start: int = 0, stop: int | None = None) -> int:
+    def wording(self, start: int = 0, stop: int | None = None) -> int:
         """Return how many words are neither numbers nor names."""
         words = self.words[start:stop]
         return len(words) - words.count(NAME) - words.count(NUMBER)
 
 
 def documents(fields: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the names of an item's sources: the values of those of its fields that name or hold one."""
+    """Return the names of an item's sources: the values of its fields that name or hold a source."""
     found = []
     for name, value in fields.items():
         plain = re.sub(r"[^a-z]", "", name.lower())
@@ -117,9 +123,9 @@ def documents(fields: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def clusters(items: Sequence[Asked]) -> dict[str, str]:
-    """Return the cluster of every item of a task that shares one; items that stand alone are not in it.
+    """Return item -> cluster for the items of a task that share a cluster; items that stand alone are left out.
 
-    A cluster is named after the smallest name among its items, so that the name depends on nothing else.
+    A cluster is named after the smallest name of its items, so its name depends only on its items.
     """
     texts = _texts(items)
     parts = _Parts([one.part for one in items])
@@ -147,9 +153,9 @@ def clusters(items: Sequence[Asked]) -> dict[str, str]:
 
 
 def _texts(items: Sequence[Asked]) -> list[_Text]:
-    """Return what each item asks without the words that nearly all of its part, or of the task, begin or end with."""
+    """Return each item's text without words that nearly all items of its part, or of the task, begin or end with."""
     found = _unframed([_read(one.question) for one in items], [one.part for one in items])
-    silent = [index for index, text in enumerate(found) if text.told() == 0]  # all is in what may be answered
+    silent = [index for index, text in enumerate(found) if text.wording() == 0]  # the options distinguish these items
     others = [_read("\n".join(sorted(items[index].options))) for index in silent]
     for index, text in zip(silent, _unframed(others, [items[index].part for index in silent]), strict=True):
         found[index] = text
@@ -171,16 +177,16 @@ def _read(text: str) -> _Text:
             if len(words) > start:
                 ends.append(len(words))
             continue
-        said = _said(kind, word, names)
-        if not (said in (NAME, NUMBER) and len(words) > start and words[-1] == said):
-            words.append(said)
+        masked = _masked(kind, word, names)
+        if not (masked in (NAME, NUMBER) and len(words) > start and words[-1] == masked):
+            words.append(masked)
     scripts = Counter(kind for kind, _ in raw if kind != "end")
     width = 4 if scripts["quarter"] > len(words) / 2 else 2 if scripts["half"] > len(words) / 2 else 1
     return _Text(tuple(words), tuple(ends), width)
 
 
 @lru_cache(2**16)
-def _said(kind: str, word: str, names: bool) -> str:
+def _masked(kind: str, word: str, names: bool) -> str:
     small = word.casefold()
     if kind == "number" or small in _ENGLISH_NUMBERS:
         return NUMBER
@@ -191,7 +197,7 @@ def _said(kind: str, word: str, names: bool) -> str:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    """Return what splits a text: numbers, words with their marks, characters of unspaced scripts, ends of sentences."""
+    """Return the pattern of a text's parts: numbers, words, characters of unspaced scripts, and ends of sentences."""
     marks = "".join(chr(c) for c in range(0x300, 0x1F000) if unicodedata.category(chr(c))[0] == "M")
     marks += "\u200c\u200d"
     return re.compile(
@@ -201,7 +207,7 @@ def _pattern() -> re.Pattern[str]:
 
 
 def _unframed(texts: list[_Text], parts: Sequence[str]) -> list[_Text]:
-    """Cut off what nearly all texts of a part begin or end with, and then what nearly all of the task do."""
+    """Return the texts without words that nearly all texts of their part, then of the task, begin or end with."""
     for of in (parts, [""] * len(texts)):
         members = defaultdict(list)
         for index, part in enumerate(of):
@@ -216,7 +222,7 @@ def _unframed(texts: list[_Text], parts: Sequence[str]) -> list[_Text]:
 
 
 def _frame(texts: list[tuple[str, ...]]) -> list[int]:
-    """Return how many words each text has in common with nearly all at its beginning."""
+    """Return, for each text, the number of its first words that nearly all texts begin with."""
     lengths = [0] * len(texts)
     alive = list(range(len(texts)))
     while True:
@@ -234,17 +240,17 @@ def _frame(texts: list[tuple[str, ...]]) -> list[int]:
 
 
 def _contexts(text: _Text) -> Iterator[tuple[str, ...]]:
-    """Yield the beginnings of a text that may be a context: whole sentences."""
+    """Yield the beginnings of a text, in whole sentences, that may be a context."""
     for end in text.ends:
-        if end >= CONTEXT * text.width and 2 * text.told(0, end) >= end:
+        if end >= CONTEXT * text.width and 2 * text.wording(0, end) >= end:
             yield text.words[:end]
 
 
 def _wordings(texts: list[_Text]) -> Iterator[set[int]]:
-    """Yield the texts that have their words in common but for numbers and names, and those that nearly do."""
+    """Yield sets of texts with the same, or nearly the same, words except numbers and names."""
     same: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, text in enumerate(texts):
-        if text.told() >= max(WORDING * text.width, len(text.words) / 2):
+        if text.wording() >= max(WORDING * text.width, len(text.words) / 2):
             same[text.words].append(index)
     wordings = sorted(same)
     joined = _Joined(len(wordings))
@@ -256,10 +262,11 @@ def _wordings(texts: list[_Text]) -> Iterator[set[int]]:
 
 
 def _alike(wordings: list[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of different wordings, sorted, of one length that differ in no more than one word in eight.
+    """Yield pairs of different wordings, sorted, of the same length that differ in at most one word in eight.
 
-    Divided into two stretches more than words may differ, two such texts have two stretches in common: only those with
-    one in common are compared, or with two where one is common to a crowd, and each with the first of those like it.
+    If k words may differ and texts are cut into k + 2 stretches, two such texts have two stretches in common. So only
+    texts with a common stretch are compared (two stretches, if a crowd shares the first), each with the first of those
+    like it.
     """
     numbers = {word: number for number, word in enumerate(sorted({word for words in wordings for word in words}))}
     by_length: dict[int, list[int]] = defaultdict(list)
@@ -283,7 +290,7 @@ def _alike(wordings: list[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
 
 
 def _equal(stretch: Ids, rows: Ids) -> Iterator[Ids]:
-    """Yield those of the rows that are equal in a stretch, where there are several, in order."""
+    """Yield groups of two rows or more that are equal in a stretch, each in order."""
     held: dict[bytes, list[int]] = defaultdict(list)
     for row in rows.tolist():
         held[stretch[row].tobytes()].append(row)
@@ -301,21 +308,21 @@ def _passages(texts: list[_Text], parts: _Parts) -> Iterator[tuple[int, int]]:
         words = np.array([numbers[word] for index in chosen for word in texts[index].words], dtype=np.int64)
         if len(words) < length:
             continue
-        told = np.array([word not in (NAME, NUMBER) for index in chosen for word in texts[index].words])
+        worded = np.array([word not in (NAME, NUMBER) for index in chosen for word in texts[index].words])
         item = np.repeat(chosen, sizes)
         ahead = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(words))
         spelled = values[words]
-        sums = np.concatenate(([0], np.cumsum(told)))
+        sums = np.concatenate(([0], np.cumsum(worded)))
         last = len(words) - length + 1
         run = np.zeros(last, dtype=np.uint64)
-        for step in range(length):  # 64 bits stand for the words: among 10 million runs no two that differ meet
+        for step in range(length):  # a hash of 64 bits: among 10 million different runs, no two are expected to agree
             run = run * np.uint64(0x9E3779B97F4A7C15) + spelled[step : step + last]
         usable = (ahead[:last] >= length) & (2 * (sums[length:] - sums[:last]) >= length)
         yield from _meetings(run[usable], item[:last][usable], parts)
 
 
 def _meetings(run: npt.NDArray[np.uint64], item: Ids, parts: _Parts) -> Iterator[tuple[int, int]]:
-    """Yield pairs of items that hold the same run, but for what a part or the task has in common."""
+    """Yield pairs of items that hold the same run, without runs that nearly all items of a part or the task hold."""
     if not len(run):
         return
     seen = np.unique(np.stack([run, item.astype(np.uint64)], axis=1), axis=0)
@@ -335,7 +342,7 @@ def _meetings(run: npt.NDArray[np.uint64], item: Ids, parts: _Parts) -> Iterator
 
 
 class _Parts:
-    """The lm-eval tasks that a task is made of: what nearly all items of one share, or of all, makes no cluster."""
+    """The lm-eval tasks (parts) of a task: text shared by nearly all items of a part, or of the task, connects none."""
 
     def __init__(self, parts: Sequence[str]) -> None:
         names = {name: number for number, name in enumerate(dict.fromkeys(parts))}
@@ -344,7 +351,7 @@ class _Parts:
         self.size: Ids = np.bincount(self.number, minlength=1)
 
     def apart(self, held: set[int]) -> list[int]:
-        """Return those items of a set for which what they share is not the task itself."""
+        """Return the items of a set without those whose part, or the task, shares the same text in nearly all items."""
         if len(held) < 2 or len(held) >= NEARLY_ALL * self.total:
             return []
         here = Counter(int(self.number[index]) for index in held)
@@ -353,24 +360,24 @@ class _Parts:
 
 
 class _Joined:
-    """Sets that are joined pair by pair."""
+    """Disjoint sets of indices (union-find)."""
 
     def __init__(self, count: int) -> None:
         self._above = list(range(count))
 
     def first(self, index: int) -> int:
-        """Return what stands for the set an index is in."""
+        """Return the smallest index of the set that an index is in."""
         while self._above[index] != index:
             self._above[index] = self._above[self._above[index]]
             index = self._above[index]
         return index
 
     def pairs(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Join the two of each pair."""
+        """Join the sets of the two indices of each pair."""
         for a, b in pairs:
             one, other = self.first(a), self.first(b)
             self._above[max(one, other)] = min(one, other)
 
     def all(self, held: Sequence[int]) -> None:
-        """Join all of these."""
+        """Join the sets of all given indices."""
         self.pairs((held[0], index) for index in held[1:])

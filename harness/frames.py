@@ -1,4 +1,4 @@
-"""Rows in memory, as people have them: frames of polars, pandas, Arrow or datasets, or objects in a list."""
+"""Rows that a user has in memory: frames of polars, pandas, Arrow or datasets, or objects in a list."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 EXPECTED = "a polars or pandas frame, a list of dicts, a datasets.Dataset or the path of a file"
-UNFIT = (TypeError, ValueError, OverflowError)  # what Arrow and polars raise where values make no column
+UNFIT = (TypeError, ValueError, OverflowError)  # raised by Arrow and polars if values make no column
 
 
 def in_memory(given: Any, place: str) -> pl.DataFrame | list[Any]:
-    """Return rows as a polars frame if they are a table, else as a list of what was there.
+    """Return rows as a polars frame if they are a table, else as a list of the objects given.
 
-    Libraries are told by what their tables can do: neither pandas nor datasets is imported.
+    Tables are recognized by their attributes: neither pandas nor datasets is imported.
 
     Args:
         given: A frame of polars or pandas (its index is no column), a table of Arrow, a ``datasets.Dataset``, or
-            objects one by one.
-        place: What messages call it.
+            an iterable of objects.
+        place: What messages call the rows.
 
     Raises:
-        RequestError: It is something else, or a column holds values that make no table.
+        RequestError: ``given`` is something else, or a column holds values that make no table.
     """
     import polars as pl
 
@@ -51,7 +51,7 @@ def in_memory(given: Any, place: str) -> pl.DataFrame | list[Any]:
 
 
 def _of_pandas(given: Any, place: str) -> pl.DataFrame | list[Any]:
-    """Return a pandas frame as one of polars, or its rows as objects where a column mixes kinds of values."""
+    """Return a pandas frame as a polars frame, or its rows as objects if a column mixes kinds of values."""
     import polars as pl
     import pyarrow as pa
 
@@ -59,7 +59,7 @@ def _of_pandas(given: Any, place: str) -> pl.DataFrame | list[Any]:
         twice = given.columns[given.columns.duplicated()][0]
         raise RequestError(f'{place}: column "{twice}" is there twice')
     try:
-        with warnings.catch_warnings():  # what Arrow uses of pandas is no affair of the caller's
+        with warnings.catch_warnings():  # these warnings concern Arrow's own use of pandas
             warnings.simplefilter("ignore", DeprecationWarning)
             return _whole(pl.from_arrow(pa.Table.from_pandas(given, preserve_index=False)), place)
     except UNFIT:
@@ -68,7 +68,7 @@ def _of_pandas(given: Any, place: str) -> pl.DataFrame | list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of Python in the place of one of numpy, which a row of pandas may hold."""
+    """Return a value with numpy's values, which a row of pandas may hold, replaced by Python's."""
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -85,19 +85,19 @@ def _whole(frame: Any, place: str) -> pl.DataFrame:
 
 
 def rows(held: pl.DataFrame | list[Any]) -> Iterator[Any]:
-    """Yield the rows one by one: columns by name, or what the list holds."""
+    """Yield the rows one by one: as dicts of a frame's columns, or as the objects of the list."""
     return iter(held) if isinstance(held, list) else held.iter_rows(named=True)
 
 
 def table(objects: Sequence[Mapping[str, Any]], place: str) -> pl.DataFrame:
-    """Return objects as a frame; what one of them lacks is null.
+    """Return objects as a frame; a column that an object lacks is null.
 
     Args:
-        objects: Values by column.
-        place: What messages call them.
+        objects: Column -> value, for each row.
+        place: What messages call the objects.
 
     Raises:
-        RequestError: A column holds values of kinds that do not go together, such as text and numbers.
+        RequestError: A column mixes kinds of values, such as text and numbers.
     """
     import polars as pl
     import pyarrow as pa
@@ -105,7 +105,7 @@ def table(objects: Sequence[Mapping[str, Any]], place: str) -> pl.DataFrame:
     made = {}
     for name in dict.fromkeys(name for row in objects for name in row):
         values = [row.get(name) for row in objects]
-        try:  # polars would write numbers as text where there is text, and leave out members of objects
+        try:  # polars alone would turn numbers beside text into text, and leave out members of objects
             made[str(name)] = pa.array(values)
         except UNFIT as error:
             kinds = " and ".join(dict.fromkeys(type(value).__name__ for value in values if value is not None))

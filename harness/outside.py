@@ -1,7 +1,7 @@
-"""Files from outside the store: which ones a folder holds, their digests, and whether they are still the same.
+"""Files outside the store: lists the files of a folder, digests files, and checks that they have not changed since.
 
-Others may change such files at any moment. What is made of them is kept under their digest, so it must have been made
-of what was digested: ``watched`` holds every file that is digested in it against what it is afterwards.
+Others may change such files at any time. A result is stored under the digest of the files it was made of, so the files
+must not change between digest and result: ``watched`` checks every file that was digested within it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pathlib import Path
 from harness.errors import RequestError
 from harness.identity import sequence_digest
 
-LEFT_OUT = "__pycache__"  # beside all that is hidden: nobody means it when they name the folder it is in
+LEFT_OUT = "__pycache__"  # left out of folders like hidden files
 TICK = 20_000_000  # nanoseconds; Linux gives all changes within one tick of its clock (1 to 10 ms) the same time
-COARSE = 2_000_000_000  # nanoseconds; what file systems of other systems count in, at most
+COARSE = 2_000_000_000  # nanoseconds; the coarsest unit in which a file system counts time
 KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
 
 
 class Changed(RequestError):
-    """A file changed while something was made of it."""
+    """A file changed while a result was made of it."""
 
 
 # ------------------------------------------------------------------------------------------------ what there is
 
 
 def problem(path: Path) -> str:
-    """Say what a path is that is there and neither a file nor a folder; empty if it is one, or is not there at all."""
+    """Return what a path is if it exists and is neither file nor folder, for a message; else an empty string."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -53,37 +53,37 @@ def problem(path: Path) -> str:
 
 
 def real(path: Path) -> Path:
-    """Return where a path leads; unlike ``Path.resolve``, for links that lead in a circle too."""
+    """Return the path that a path leads to; unlike ``Path.resolve``, also for links that lead in a circle."""
     return Path(os.path.realpath(path))
 
 
 def circle(folder: Path) -> str:
-    """Say so where a folder is a link to one above it; empty otherwise."""
+    """Return the problem of a folder that is a link to a folder above it, for a message; else an empty string."""
     leads_back = folder.is_symlink() and folder.is_dir() and folder.parent.resolve().is_relative_to(folder.resolve())
     return "is a link that leads back to a folder above it" if leads_back else ""
 
 
 def hidden(path: Path) -> bool:
-    """Tell whether a path leads through what is left out of a folder: ``.git``, ``._rows.jsonl``, ``__pycache__``."""
+    """Return whether a path has a part that is left out of folders: ``.git``, ``._rows.jsonl``, ``__pycache__``."""
     return any(part.startswith(".") or part == LEFT_OUT for part in path.parts)
 
 
 def walk(folder: Path, place: str) -> list[Path]:
-    """Return the files below a folder in order, links followed, without what is hidden.
+    """Return the files below a folder in order, links followed, without hidden ones.
 
     Args:
         folder: The folder, which may itself be hidden.
-        place: What messages begin with, before a path in the folder.
+        place: The beginning of messages, before a path in the folder.
 
     Raises:
-        RequestError: Something in it is neither a file nor a folder, such as a link to nothing: it stands for content
-            that would be missing without a word.
+        RequestError: An entry is neither a file nor a folder, such as a link to nothing, whose content would otherwise
+            be missing without notice.
     """
     return sorted(file for _, files in _folders(folder, place) for file in files)
 
 
 def _folders(folder: Path, place: str, inner: Path = Path()) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield a folder and those below it, each with the files that are directly in it."""
+    """Yield a folder and the folders below it, each with the files directly in it."""
     try:
         names = _listed(folder / inner)
     except OSError as error:
@@ -99,7 +99,7 @@ def _folders(folder: Path, place: str, inner: Path = Path()) -> Iterator[tuple[P
 
 
 def _listed(folder: Path) -> list[str]:
-    """Return what is directly in a folder, without what is hidden."""
+    """Return the names of the entries directly in a folder, without hidden ones."""
     return sorted(path.name for path in folder.iterdir() if not hidden(Path(path.name)))
 
 
@@ -108,9 +108,9 @@ def _listed(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the system says of a file or folder, and what differs after any change of its content.
+    """Facts from the system about a file or folder, of which at least one differs after a change of its content.
 
-    Nobody can set ``changed``: a file that was swapped and got the old size and date back shows it.
+    No program can set ``changed``, so it differs even if a file was replaced by one with the old size and date.
     """
 
     mode: int
@@ -122,12 +122,12 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Seen:
-    """A file or folder when it was digested.
+    """The state of a file or folder when it was digested.
 
     Attributes:
-        stamp: Taken before it was read.
-        digest: Of its bytes; of a folder, of the names in it.
-        fresh: Whether it was so new that, where times are coarse, a change could have left it the same stamp.
+        stamp: Its stamp, taken before it was read.
+        digest: Digest of its bytes; for a folder, of the names in it.
+        fresh: Whether it was so new that, if times are coarse, a change could have kept the same stamp.
     """
 
     stamp: Stamp
@@ -163,7 +163,7 @@ def tree_digest(folder: Path, place: str) -> str:
     """
     found = list(_folders(folder, place))
     for inner, _ in found:
-        digest(inner)  # so that a file that comes while they are read, and goes again, is noticed too
+        digest(inner)  # so that a file that is added while they are read, and removed again, is noticed too
     if list(_folders(folder, place)) != found:
         raise _changed(folder)
     files = sorted(file for _, files in found for file in files)
@@ -172,13 +172,13 @@ def tree_digest(folder: Path, place: str) -> str:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Make sure that every file digested within is, in the end, what it was when it was digested.
+    """Check at the end that every file digested within is still what it was when it was digested.
 
-    What is watched within is no longer watched around it: what was read of it has been read.
+    An outer ``watched`` does not check the files of an inner one, whose reading is over.
 
     Raises:
-        Changed: One is not: what was made of it may be of something else than its digest says. Also in place of
-            another error, which then is no wonder.
+        Changed: A file changed, so the result may not belong to its digest. Raised also in place of another error, as
+            the change may be its cause.
     """
     token = _watch.set({})
     try:
@@ -194,10 +194,10 @@ def watched() -> Iterator[None]:
 
 
 def digested(suffix: str = "") -> dict[Path, str]:
-    """Return the digests of the files that ``watched`` watches, for another machine that is to read them.
+    """Return path -> digest of the files that ``watched`` watches, for another machine that reads them.
 
     Args:
-        suffix: Only of files whose names end so.
+        suffix: Only files whose names end with it.
     """
     there = (_watch.get() or {}).items()
     return {path: seen.digest for path, seen in there if stat.S_ISREG(seen.stamp.mode) and path.name.endswith(suffix)}
@@ -205,10 +205,10 @@ def digested(suffix: str = "") -> dict[Path, str]:
 
 @contextlib.contextmanager
 def same(held: Mapping[Path, str]) -> Iterator[None]:
-    """Make sure that files on this machine are, and stay, those that were digested on another one.
+    """Check that files on this machine are, and stay, those that were digested on another machine.
 
     Raises:
-        Changed: One is not.
+        Changed: A file differs.
     """
     with watched():
         for path, expected in held.items():
@@ -218,13 +218,13 @@ def same(held: Mapping[Path, str]) -> Iterator[None]:
 
 
 def check(*, wholly: bool = False) -> None:
-    """See whether the files that ``watched`` watches are still what they were; outside of it there are none.
+    """Check that the files that ``watched`` watches have not changed; outside of ``watched`` there are none.
 
     Args:
-        wholly: Read again those that were fresh when they were digested.
+        wholly: Whether to read those files again that were fresh when they were digested.
 
     Raises:
-        Changed: One is not.
+        Changed: A file changed.
     """
     files_first = sorted((_watch.get() or {}).items(), key=lambda item: stat.S_ISDIR(item[1].stamp.mode))
     for path, seen in files_first:
@@ -245,7 +245,7 @@ def _changed(path: Path, besides: str = "") -> Changed:
 def _look(path: Path) -> Seen:
     stamp = _stamp(path)
     age = time.time_ns() - stamp.changed
-    if 0 <= age < TICK:  # until the clock has moved on, another change would leave no trace
+    if 0 <= age < TICK:  # until the clock's next tick, another change would leave the same stamp
         time.sleep((TICK - age) / 1e9)
         stamp = _stamp(path)
     fresh = time.time_ns() - stamp.changed < COARSE
@@ -259,7 +259,8 @@ def _look(path: Path) -> Seen:
 
 
 def _stamp(path: Path) -> Stamp:
-    # Opened, because only then does a network file system ask its server; not to wait for whoever writes to a pipe.
+    # The file is opened because only then does a network file system ask its server. Opening does not wait for the
+    # writer of a pipe (O_NONBLOCK).
     descriptor = _open(path)
     try:
         found = os.fstat(descriptor)

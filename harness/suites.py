@@ -1,4 +1,4 @@
-"""Suites: what a run is tested on. Generated tasks, copies of local tasks, the pinned items and their halves.
+"""Suites, on which runs are tested: generates tasks, copies local tasks, pins the items and splits them into halves.
 
 A stored suite is a folder: ``tasks/<name>/`` holds an lm-eval task (YAML and data) for every task that is not
 in lm-eval's registry, and ``items.parquet`` pins every item (``records.ITEM_COLUMNS``). Nothing here needs
@@ -37,17 +37,17 @@ _TWO_TERMS = re.compile(r"(\d+) ([+-]) (\d+)")
 
 
 def inputs(suite: Suite, base: Path) -> dict[str, str]:
-    """Return role -> content digest of the local folders a suite reads, and the versions of what makes its tasks.
+    """Return role -> content digest of the local folders that a suite reads, or version of the package of its tasks.
 
-    lm-eval's own tasks come with the package, so its version says which they are; for tasks in folders it is part of
-    how something was run, as with any other package.
+    lm-eval's own tasks come with the package, so its version identifies them. For tasks in folders the version is not
+    included: like any other package, it is part of the record of the run.
 
     Args:
         suite: The suite.
         base: Folder that ``Task.path`` is relative to.
 
     Raises:
-        RequestError: When a task's folder does not exist.
+        RequestError: A task's folder does not exist.
     """
     found = {
         f"tasks/{name}": outside.tree_digest(_local_folder(suite, name, base), f"{_place(suite, name)}: ")
@@ -62,7 +62,7 @@ def inputs(suite: Suite, base: Path) -> dict[str, str]:
 
 
 def needs_lm_eval(suite: Suite) -> bool:
-    """Tell whether listing the suite's items needs lm-eval: whether any task is not generated."""
+    """Return whether listing the suite's items needs lm-eval, that is, whether a task is not generated."""
     return any(task.generator is None for task in suite.tasks.values())
 
 
@@ -89,10 +89,10 @@ def generate(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """Write the generated tasks of a suite as lm-eval tasks below ``<folder>/tasks/``.
 
     Returns:
-        The items in order (``records.ITEM_COLUMNS`` without item_id and half); no question twice in a task.
+        The items in order (``records.ITEM_COLUMNS`` without item_id and half); no question occurs twice in a task.
 
     Raises:
-        RequestError: When the generator does not know the task or its settings, a template or field names
+        RequestError: The generator does not know the task or its settings, a template or field names
             something that an entry does not have, or the task cannot give that many distinct questions.
     """
     items: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ def subtask_name(name: str) -> str:
 
 
 def _docs(place: str, name: str, task: Task) -> list[dict[str, Any]]:
-    """Draw distinct questions; those the generator repeats are skipped."""
+    """Return the entries of a generated task; questions that the generator repeats are skipped."""
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 
@@ -171,7 +171,7 @@ def _docs(place: str, name: str, task: Task) -> list[dict[str, Any]]:
 
 
 def _names(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what templates and fields may name: question, answer, the entry's scalar metadata, carries."""
+    """Return name -> value for templates and fields: question, answer, the entry's scalar metadata, and carries."""
     names: dict[str, Any] = {}
 
     def add(prefix: str, value: Any) -> None:
@@ -189,10 +189,10 @@ def _names(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _carries(left: str, sign: str, right: str) -> bool:
-    """Tell whether a written column addition carries, or a column subtraction borrows."""
+    """Return whether a written column addition carries, or a column subtraction borrows."""
     low, high = sorted((left, right), key=int)
     columns = zip(reversed(high), reversed(low.zfill(len(high))), strict=True)
-    # The first carry is never caused by another carry, so the columns can be looked at one by one.
+    # The first carry is never caused by another carry, so each column can be checked alone.
     return any(int(a) + int(b) > 9 if sign == "+" else int(a) < int(b) for a, b in columns)
 
 
@@ -223,9 +223,9 @@ def _write_task(name: str, docs: list[dict[str, Any]], folder: Path) -> None:
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": f"{name}.jsonl"}},
         "test_split": "test",
-        "fewshot_split": "test",  # said outright, lm-eval leaves the item itself out of its examples
+        "fewshot_split": "test",  # if it is set, lm-eval leaves the item itself out of its examples
         "output_type": "loglikelihood",
-        "doc_to_text": "question",  # a column's name is taken as it is, a template goes through Jinja
+        "doc_to_text": "question",  # the name of a column; a template would be rendered by Jinja
         "doc_to_target": "answer",
         "target_delimiter": "",
         "metric_list": [
@@ -244,7 +244,7 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
     """Copy the folders of local tasks to ``<folder>/tasks/<name>/``: the stored suite needs nothing else.
 
     Raises:
-        RequestError: When a folder does not exist, holds no YAML, leads out of itself (by a link, or by a file or
+        RequestError: A folder does not exist, holds no YAML, refers to something outside (by a link, or by a file or
             function that its YAML names), or holds a file that unpacks to far more than items would.
     """
     for name, task in suite.tasks.items():
@@ -269,7 +269,11 @@ def copy_local(suite: Suite, base: Path, folder: Path) -> None:
 
 
 def _check_references(place: str, file: Path, folder: Path, seen: set[Path]) -> None:
-    """Refuse a task's YAML that names code or files outside its folder: they would be run unseen, and not pinned."""
+    """Refuse a task's YAML that names code or files outside its folder: they would be used without being pinned.
+
+    Raises:
+        RequestError: The YAML is refused; the message has its file and line.
+    """
     shown = file.relative_to(folder)
     try:
         node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -298,19 +302,19 @@ def _check_references(place: str, file: Path, folder: Path, seen: set[Path]) -> 
                 waiting += [key, value]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
-    for one in included:
-        target = (file.parent / str(one.value)).resolve()
+    for name in included:
+        target = (file.parent / str(name.value)).resolve()
         inner = target.is_relative_to(folder)
         unseen = " (hidden ones are left out)" if inner and outside.hidden(target.relative_to(folder)) else ""
         if not inner or unseen or not target.is_file():
-            here = f"{place}: {shown}:{one.start_mark.line + 1}"
-            raise RequestError(f"{here}: include: no file {one.value} in the folder{unseen}")
+            here = f"{place}: {shown}:{name.start_mark.line + 1}"
+            raise RequestError(f"{here}: include: no file {name.value} in the folder{unseen}")
         if target not in seen:
             _check_references(place, target, folder, seen)
 
 
 def _own_function(named: str, file: Path, folder: Path) -> bool:
-    """Tell whether ``module.function`` is in a file that comes with a task; lm-eval would take any module there is."""
+    """Return whether ``module.function`` is in a file of a task's folder; lm-eval would accept any module."""
     module, _, function = named.rpartition(".")
     parts = module.split(".")
     if not all(part.isidentifier() for part in (*parts, function)):
@@ -322,26 +326,25 @@ def _own_function(named: str, file: Path, folder: Path) -> bool:
 def finish(suite: Suite, items: list[dict[str, Any]], folder: Path) -> pl.DataFrame:
     """Name the items, drop repeats, find clusters, split into halves, and write ``<folder>/items.parquet``.
 
-    Items of a task whose ``group`` is not said get the clusters that are found in what they ask (``harness.clusters``);
-    items that stand alone get none. A cluster is in one half as a whole: what it does to an arm on one of its items it
-    does on the others, and they would confirm nothing. The split is by rank within each task of the item_id, or of a
-    digest of the cluster's, so it depends on the items alone, and the confirmation half holds ``suite.confirmation`` of
-    them as nearly as clusters allow.
+    Items of a task without ``group`` get the clusters that ``harness.clusters`` finds; items that stand alone get none.
+    A cluster is in one half as a whole: its items depend on each other, so some of them could not confirm the others.
+    Within each task, items are ranked by item_id, and clusters by a digest of their ids, so the split depends on the
+    items alone. The confirmation half holds a share ``suite.confirmation`` of the items, as nearly as clusters allow.
 
     Args:
         suite: The suite.
-        items: ``records.ITEM_COLUMNS`` without item_id and half; ``documents`` may name an item's sources besides.
+        items: ``records.ITEM_COLUMNS`` without item_id and half; a further key ``documents`` may name their sources.
         folder: The suite's folder.
 
     Returns:
         The pinned items (``records.ITEM_COLUMNS``), in the order given.
 
     Raises:
-        RequestError: When a task has no items.
+        RequestError: A task has no items.
     """
     pinned: dict[str, dict[str, Any]] = {}
     for item in items:
-        # The subtask counts: a group may ask about the same doc in several ways, each an item of its own.
+        # The subtask counts: a group may ask about the same doc in several ways, each of which is an item.
         content = {"task": item["task"], "subtask": item["subtask"], "doc": item["doc_digest"]}
         item_id = digest(content)[:ID_LENGTH]
         pinned.setdefault(item_id, {**item, "item_id": item_id})
@@ -369,17 +372,17 @@ def _asked(item: Mapping[str, Any]) -> Asked:
 
 
 def _confirmed(groups: Mapping[str, str | None], share: float) -> set[str]:
-    """Return which items of a task confirm: whole clusters by rank, as long as that comes nearer to the share."""
+    """Return the items of a task's confirmation half: whole clusters by rank, as long as they fit ``share`` better."""
     together: dict[str, list[str]] = {}
     for item_id in sorted(groups):
         group = groups[item_id]
         together.setdefault(f"item {item_id}" if group is None else f"group {group}", []).append(item_id)
-    # Of several items a digest counts: the first of many comes early, and large clusters would gather at the front.
+    # A cluster is ranked by a digest: by the first of its many ids, large clusters would come early.
     ranked = sorted(together.values(), key=lambda held: held[0] if len(held) == 1 else digest(held))
     left = len(ranked)
     wanted, confirmed = len(groups) * share, set[str]()
     for held in ranked:
-        # Of one cluster nothing can be inferred: where clusters are few, two remain to decide.
+        # Nothing can be inferred from one cluster: if clusters are few, two stay in the selection half.
         enough = left > 2 or len(held) == 1
         if enough and len(confirmed) + len(held) / 2 <= wanted:
             confirmed.update(held)
@@ -388,19 +391,19 @@ def _confirmed(groups: Mapping[str, str | None], share: float) -> set[str]:
 
 
 def items_digest(frame: pl.DataFrame) -> str:
-    """Return the content digest of pinned items, in order: what rows are decontaminated against."""
+    """Return the content digest of pinned items, in order, against which rows are decontaminated."""
     rows = frame.select(list(ITEM_COLUMNS)).iter_rows(named=True)
     return sequence_digest(canonical_json(row) for row in rows)
 
 
 def content_digest(suite: Suite, items: str, files: Mapping[str, bytes], asked: Mapping[str, str]) -> str:
-    """Return the content digest of a suite: all that decides what an answer to it scores.
+    """Return the content digest of a suite, of everything on which the score of an answer depends.
 
     Args:
         suite: The suite; every field counts.
         items: Digest of the pinned items.
         files: Path in the stored suite -> content, of the tasks that are not lm-eval's own.
-        asked: lm-eval task -> digest of how it is asked and scored (``evaluation.tasks.asked``).
+        asked: lm-eval task -> digest of its prompts and scoring (``evaluation.tasks.asked``).
     """
     parts = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     return digest({"suite": suite.identity(), "items": items, "files": parts, "asked": dict(asked)})

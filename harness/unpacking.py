@@ -1,4 +1,4 @@
-"""Files as bytes: what their names say of format and packing, and their content unpacked, with an end to it."""
+"""Opens files unpacked, up to a limit; format and packing are read from a file's name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from harness.escaping import visible
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 PACKINGS = (".gz", ".zst")
-# A file of a few kilobytes can unpack to terabytes; rows of text pack 3 to 20 times. A variable sets another limit.
+# A file of a few kilobytes can unpack to terabytes, while rows of text unpack to 3 to 20 times the size of their file.
+# The environment variable LIMIT sets another limit.
 MOST_TIMES, ALWAYS_ALLOWED = 200, 1 << 30
 LIMIT = "HARNESS_MAX_UNPACKED_GIB"
 PARQUET = b"PAR1"
@@ -38,27 +39,27 @@ def format_of(path: Path) -> str:
 
 
 def packing_of(path: Path) -> str:
-    """Return ``.gz``, ``.zst`` or nothing."""
+    """Return ``.gz``, ``.zst`` or an empty string."""
     suffix = path.suffix.lower()
     return suffix if suffix in PACKINGS else ""
 
 
 def printable(text: str) -> str:
-    """Return a name on one line that can be shown and stored: what is no UTF-8 or cannot be seen is spelled out."""
+    """Return a name as one line of UTF-8, with invisible and invalid characters spelled out."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def said(error: BaseException) -> str:
-    """Return the first line of what a library says is wrong."""
+    """Return the first line of an error's message, or the name of its type."""
     lines = str(error).strip().splitlines()
     return printable(lines[0]) if lines else type(error).__name__
 
 
 def most_unpacked(path: Path) -> int:
-    """Return how many bytes a file may unpack to.
+    """Return the number of bytes that a file may unpack to.
 
     Raises:
-        RequestError: The variable that sets it is no number above 0.
+        RequestError: The environment variable that sets it is no number above 0.
     """
     given = os.environ.get(LIMIT, "")
     try:
@@ -72,7 +73,7 @@ def most_unpacked(path: Path) -> int:
 
 
 def too_much(shown: str, limit: int) -> RequestError:
-    """Return what is said of a file that unpacks to more than it may."""
+    """Return the error for a file that unpacks to more than its limit."""
     return RequestError(
         f"{shown}: unpacks to more than {limit >> 20:,} MiB, far more than rows of text do; if that is right, set "
         f"{LIMIT} to what it needs"
@@ -84,12 +85,12 @@ def opened(path: Path, shown: str) -> Iterator[io.BufferedReader]:
     """Open a file, unpacked.
 
     Args:
-        path: The file; its name tells how it is packed.
-        shown: How messages call it.
+        path: The file; its suffix names the packing.
+        shown: What messages call the file.
 
     Raises:
-        RequestError: It holds something that its name does not say, or unpacks to far more than rows would.
-        OSError: It cannot be opened or, when it is read, not unpacked.
+        RequestError: The content does not match the file's name, or unpacks to more than the limit.
+        OSError: The file cannot be opened or, when it is read, cannot be unpacked.
     """
     with path.open("rb") as raw:
         packing, stream = packing_of(path), raw
@@ -105,10 +106,10 @@ def opened(path: Path, shown: str) -> Iterator[io.BufferedReader]:
 
 
 def check(path: Path, shown: str) -> None:
-    """Look through a file that another library will unpack, for what ``opened`` refuses.
+    """Read a file that another library will unpack, to find what ``opened`` refuses.
 
     Raises:
-        RequestError: As ``opened``; or it cannot be unpacked.
+        RequestError: As ``opened`` does, or if the file cannot be unpacked.
     """
     try:
         with opened(path, shown) as stream:
@@ -136,12 +137,12 @@ def _check_parquet(path: Path, shown: str) -> None:
 
 
 class _Unpacked(io.RawIOBase):
-    """The content of a packed file; whatever a library raises comes out as an OSError."""
+    """The content of a packed file; errors of the unpacking libraries are raised as ``OSError``."""
 
     def __init__(self, raw: IO[bytes], packing: str, limit: int, shown: str) -> None:
         import pyarrow as pa
 
-        # pyarrow for zstd: Python has none before 3.14, and unlike zstandard's reader it tells a truncated file.
+        # pyarrow for zstd: Python has none before 3.14, and unlike zstandard's reader pyarrow's detects truncation.
         self._stream: Any = gzip.GzipFile(fileobj=raw) if packing == ".gz" else pa.CompressedInputStream(raw, "zstd")
         self._left, self._limit, self._shown = limit, limit, shown
         self._broken = (EOFError, zlib.error, pa.ArrowException)
@@ -151,7 +152,7 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self._stream.read1(len(buffer))  # what there is before the damage, if there is any
+            data = self._stream.read1(len(buffer))  # read1 returns the bytes before any damage
         except self._broken as error:
             raise OSError(said(error)) from error
         self._left -= len(data)

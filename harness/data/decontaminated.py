@@ -71,7 +71,7 @@ def decontaminate(
             looked for.
         templates: Whether rows that ask the same with other numbers or names stay (``keep``; they are listed either
             way) or go (``drop``).
-        semantic: Cosine of sentence embeddings from which a row that says an item's answer is a paraphrase, up to 1;
+        semantic: Cosine of sentence embeddings from which a row that gives an item's answer is a paraphrase, up to 1;
             "auto": 0.7 for fewer than 2,000 items; None or 0: not looked for.
 
     Raises:

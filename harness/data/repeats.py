@@ -105,7 +105,7 @@ def find(
         field: Compare this column or canonical field; None: all text.
         on_bad_row: ``stop`` at a row that cannot be compared, or ``drop`` it.
         asked: What messages call the parameters.
-        tell: How far each stage is.
+        tell: Called with the name of each stage; returns the function that reports its progress.
 
     Raises:
         RequestError: The rows cannot be read, or there are none; or one of them is broken or lacks the text.

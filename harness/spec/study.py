@@ -25,7 +25,7 @@ class Decide(Spec):
         description="task/metric, such as sums/exact_match", json_schema_extra={"pattern": "^[^/]+/[^/]+$"}
     )
     smallest_effect: float = Field(gt=0, description="effects below this do not matter in practice")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="probability that a study without any effect finds one")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="how often, at most, a study without any effect finds one")
 
     @field_validator("metric")
     @classmethod
@@ -62,14 +62,14 @@ class Decontaminate(Spec):
         return value
 
     def settled(self, items: int) -> Self:
-        """Return the rule with what ``auto`` means for so many items."""
+        """Return the rule with ``auto`` replaced by its value for a suite of ``items`` items."""
         if self.semantic != "auto":
             return self
         return self.model_copy(update={"semantic": PARAPHRASE if items < FEW else None})
 
 
 class Track(Spec):
-    """What of the study's artifacts MLflow gets beside numbers and tables. Never part of a key."""
+    """Which artifacts of the study MLflow gets besides numbers and tables. Never part of a key."""
 
     adapters: Literal["reference", "copy"] = Field(
         "reference", description="adapters stay in the store and are named in a tag, or are uploaded too"
@@ -82,7 +82,7 @@ class Study(Spec):
     study: str = Field(description="its name", json_schema_extra=A_NAME)
     question: str = Field(description="what you want to know, in words; heads every output")
     hypothesis: str = Field("", description="what you expect, written before the study runs")
-    outcome: str = Field("", description="written after the study has run: what was found")
+    outcome: str = Field("", description="what was found, written after the study has run")
     model: str = Field(description="smollm2-135m-instruct, owner/name@revision, or a folder")
     recipe: Recipe = Field(description="how every arm is trained")
     suite: Suite = Field(description="what every arm is tested on")
@@ -106,12 +106,12 @@ class Study(Spec):
     )
     decide: Decide = Field(description="the rule of decision, fixed before the study runs")
     decontaminate: Decontaminate = Field(Decontaminate(), description="how copies of test items are found among rows")
-    track: Track = Field(Track(), description="what MLflow gets")
+    track: Track = Field(Track(), description="which artifacts MLflow gets besides numbers and tables")
     trust_remote_code: bool = Field(
         default=False, description="run Python code that comes with the model: only for a model you trust"
     )
     waive: tuple[str, ...] = Field(
-        default=(), description="comparability rules waived in writing; shown in every output"
+        default=(), description="comparability rules that the study waives; shown in every output"
     )
 
     @field_validator("study")

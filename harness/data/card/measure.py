@@ -39,7 +39,7 @@ NEAR = 1_000_000  # rows, for near-duplicates: a pair is found only when both ar
 LISTED = 20  # values of a share or a balance
 BINS = 20
 LABEL_WORDS = 5  # completions of at most this many words (median) are looked at as labels
-FEW = 50  # different values up to which a column is shown as labels whatever its type
+FEW = 50  # a column with at most so many different values is shown as labels, whatever its type
 
 
 Progress = Callable[[str], None]
@@ -161,7 +161,10 @@ def _distribution(of: str, unit: str, values: pl.Series) -> Distribution:
     numbers = known.cast(pl.Float64).to_numpy()
     cuts = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1, 0.99)
     points = [float(value) for value in np.quantile(numbers, cuts, method="closest_observation")]
-    start, end = points[0], points[-1]  # the last percent goes into `above`: one giant would flatten all the rest
+    start, end = (
+        points[0],
+        points[-1],
+    )  # the last percent is counted in `above`: one huge value would flatten all others
     width = float(max(1, math.ceil((end - start + 1) / BINS))) if whole else (end - start) / BINS or 1.0
     bins = max(1, math.ceil((end - start + 1) / width)) if whole else BINS
     last = start + bins * width

@@ -1,4 +1,4 @@
-"""The text of rows in parts (prompt, completion, text, rejected), the same for every layout."""
+"""Splits the text of rows, whatever their layout, into prompt, completion, text and rejected."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from harness.data.text import Words, joined
 
 LIKELY = 0.5  # least cosine of the means of word vectors at which the model reads a pair
 REPLY = 6  # words; no row is expected to repeat a longer answer word by word
-TOLD = 2  # numbers that are evidence without an answer
+LEAST_NUMBERS = 2  # numbers of an item that are evidence without an answer
 LONGER = 4  # times the item's words: in a longer row, other words outweigh the item
 OTHER = 0.15  # least share of a paraphrase's words that are not the item's; with fewer, other kinds of overlap decide
 PLAIN = 0.9  # least share of letters that are ASCII: the model has read English
@@ -40,7 +40,7 @@ USUAL = 100  # added to the number of items, so that a word is not taken for com
 REMEMBERED = 200_000  # words whose vectors are in memory at a time
 AT_ONCE = 2048  # rows that are compared with all items at a time
 WORD = r"\w+(?:[.:,'’]\w+)*"
-UNTOLD = {("yes",), ("no",), ("true",), ("false",), ("none",)}  # answers that any row may have
+ANY_ANSWER = {("yes",), ("no",), ("true",), ("false",), ("none",)}  # answers that any row may have
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row asks, and what it answers; ``said`` is empty if the row is one text."""
+    """What a row asks, and what it answers; ``answer`` is empty if the row is one text."""
 
     asked: str
-    said: str
+    answer: str
 
 
 class Meaning:
@@ -177,10 +177,10 @@ def _asked(number: int, item: Item) -> _Asked | None:
     reply = item.answer
     if len(reply) > REPLY:  # a solution that ends in its result, as in "... so she has #### 12"
         reply = reply[-1:] if is_number(reply[-1]) else ()
-    if reply in UNTOLD or (len(reply) == 1 and len(reply[0]) == 1 and not is_number(reply[0])):
+    if reply in ANY_ANSWER or (len(reply) == 1 and len(reply[0]) == 1 and not is_number(reply[0])):
         reply = ()
     numbers = quantities(item.core)
-    if not reply and len(numbers) < TOLD:
+    if not reply and len(numbers) < LEAST_NUMBERS:
         return None
     return _Asked(number, joined(item.core), item.core, numbers, reply, _holds(item.core, reply))
 
@@ -193,16 +193,16 @@ def _evident(item: _Asked, row: _Row) -> bool:
     used = set(asked)
     if len(used - set(item.core)) < OTHER * len(used):
         return False
-    told = _answers(read(row.said), item.reply) if row.said else len(item.numbers) >= TOLD
-    return (told or (not item.echoed and _holds(asked, item.reply))) and item.numbers == quantities(asked)
+    shown = _answers(read(row.answer), item.reply) if row.answer else len(item.numbers) >= LEAST_NUMBERS
+    return (shown or (not item.echoed and _holds(asked, item.reply))) and item.numbers == quantities(asked)
 
 
-def _answers(said: Words, reply: Words) -> bool:
+def _answers(answer: Words, reply: Words) -> bool:
     """Whether an answer gives a reply; a number must be its first or last, as those between may be steps."""
     if len(reply) == 1 and is_number(reply[0]):
-        numbers = [word for word in said if is_number(word)]
+        numbers = [word for word in answer if is_number(word)]
         return bool(numbers) and reply[0] in (numbers[0], numbers[-1])
-    return _holds(said, reply)
+    return _holds(answer, reply)
 
 
 def _holds(text: Words, reply: Words) -> bool:
@@ -225,15 +225,15 @@ def _split(rows: pl.DataFrame, raw: Sequence[str]) -> list[_Row]:
     for prompt, completion, messages, text in zip(*columns, raw, strict=True):
         if messages is not None:
             turns = json.loads(messages)
-            asked, said = (
+            asked, answer = (
                 "\n".join(turn["content"] for turn in turns if turn["role"] == role) for role in ("user", "assistant")
             )
         elif prompt is not None and completion:
-            asked, said = prompt, completion
+            asked, answer = prompt, completion
         else:
             end = text.find("\n", text.rfind("?")) if "?" in text else -1
-            asked, said = (text, "") if end < 0 else (text[:end], text[end:].strip())
-        found.append(_Row(asked, said))
+            asked, answer = (text, "") if end < 0 else (text[:end], text[end:].strip())
+        found.append(_Row(asked, answer))
     return found
 
 

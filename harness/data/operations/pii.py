@@ -128,7 +128,7 @@ CALCULATED_BEFORE = re.compile(
 )
 CALCULATED_AFTER = re.compile(r"\s*(?:[+*×÷/^]\s*[\d(]|\s[-−–]\s*[\d(]|=\s*[\d?x])")
 FEWEST = 7  # digits of a phone number
-BEFORE = 24  # characters looked at for a word that says what a number is
+BEFORE = 24  # characters before a number that are searched for a word that describes it
 
 
 def masked(rows: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:

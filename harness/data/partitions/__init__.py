@@ -1,8 +1,8 @@
 """Pools and training sets made in parts on many machines, with the same outcome as ``pools.LocalPools``.
 
 A part is a file of some thousand rows in a folder that all machines see. A machine holds one part in memory at a time.
-An operation of scope ``row`` runs on each part by itself. For an operation of scope ``all`` the driver collects a key
-of every row, decides which rows are dropped, and sends each part the numbers of its dropped rows.
+An operation of scope ``row`` runs on each part independently. For an operation of scope ``all`` the driver collects a
+key of every row, decides which rows are dropped, and sends each machine the numbers of a part's dropped rows.
 
 So the driver holds numbers: at most 40 bytes per row while it ranks rows or compares words, else 16 (the digest of each
 row), and 16 more for each row that repeats another. It holds text only of rows that are drawn, bad records, overlaps

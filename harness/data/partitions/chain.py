@@ -66,7 +66,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Work:
-    """Operations of a chain that are done on each part by itself.
+    """Operations of a chain that are done on each part independently.
 
     Attributes:
         chain: The whole chain.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LeaveOneOut(BaseDesign):
-    """One arm per source of the baseline, without that source. With ``match: rows`` the others fill up its rows.
+    """One arm per source of the baseline, without that source. With ``match: rows`` the others replace its rows.
 
     Example::
 

@@ -58,7 +58,7 @@ class MixtureDirichlet(BaseDesign):
         tried = [first]
         if first != baseline_counts(study):
             yield "mix-prior", mixed(study, first, "mix-prior")
-        # Draws of few rows may round to a mixture that exists already, which would then be trained twice.
+        # Draws of few rows may round to an existing mixture; two runs of one mixture would look like agreement of two.
         for _ in range(100 * self.draws):
             if len(tried) > self.draws:
                 break

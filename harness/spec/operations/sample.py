@@ -27,7 +27,7 @@ class Sample(BaseOperation):
 
     op: Literal["sample"] = "sample"
     rows: int | None = Field(None, ge=1, description="number of rows that stay; or give fraction")
-    fraction: float | None = Field(None, gt=0, le=1, description="share of the rows that stays")
+    fraction: float | None = Field(None, gt=0, le=1, description="share of rows that stay")
 
     scope = "all"
     draws = True
