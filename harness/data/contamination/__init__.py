@@ -64,7 +64,7 @@ from harness.spec import Decontaminate
 
 BATCH = 8192  # rows whose words are in memory at once
 SAMPLE = 4000  # rows that show which words are rare
-LINE = 80  # characters; a longer line is never an item of a few words
+LINE = 80  # characters; a longer line is not compared as a whole with items of a few words
 SENTENCE = re.compile(r"(?<=[.?!;])\s+|[:()\[\]\"“”«»|>…。？！：；（）「」？؟।॥]+|\s[-–—]+\s")
 BEGINNING = re.compile(rf"{SENTENCE.pattern}|,\s|\s+(?=[A-Z])")
 ASKING = 32  # words; in a longer row no sentence is an item of two words
