@@ -18,7 +18,6 @@ from harness.records import CONTENT_COLUMNS
 
 FIXED = ("row_id", "source", "meta")  # columns that a function may not change: identity and origin of the row
 WRITTEN = tuple(name for name in SCHEMA.names() if name not in FIXED)
-OBJECTS = {"columns", "verifier"}  # stored as a JSON object
 
 
 def rewritten(rows: pl.DataFrame, named: str, folder: Path | None, whose: str) -> tuple[pl.DataFrame, pl.Series]:
