@@ -202,8 +202,7 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 
 def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values for the false discovery rate (Benjamini and Hochberg 1995); None counts and stays
-    None."""
+    """Adjust p values for the false discovery rate (Benjamini and Hochberg 1995); None counts and stays None."""
     order = sorted(((value, index) for index, value in enumerate(p) if value is not None), reverse=True)
     adjusted: list[float | None] = [None] * len(p)
     lowest = 1.0
