@@ -50,7 +50,7 @@ def subject(study: Study, name: str) -> str:
     """Return the subject of an arm: its field ``tests``, else its operations, else the source whose rows it changes.
 
     An arm that replaces one source by another tests the one that it adds; an arm that changes several sources is its
-        own subject.
+    own subject.
     """
     arm = study.arms[name]
     if arm.tests:

@@ -95,7 +95,7 @@ def _parts(arms: int, seeds: int) -> tuple[Floats, Floats]:
     """Return the own and the pooled part of a contrast's seed noise, as shares of the noise that all arms have.
 
     There is one entry for each of 64 equally likely studies: the middles of 8 slices of the F distribution of
-        ``estimate.seed_noise``, for either arm.
+    ``estimate.seed_noise``, for either arm.
     """
     if arms == 2:
         return np.zeros(1), np.ones(1)
