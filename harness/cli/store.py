@@ -90,7 +90,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     columns = [("Kind", "left"), ("Name", "left"), ("Key", "left"), ("Size", "right"), ("Age", "right")]
     tables.console().print(tables.table([*columns, ("Studies", "left")], cells))
     unused = sum(not row["studies"] for row in rows)
-    rest = f"; {unused} that no study stands on (harness store gc)" if unused else ""
+    rest = f"; {unused} that no study uses (harness store gc)" if unused else ""
     print(f"\n{len(rows)} artifacts, {formats.size(sum(row['bytes'] for row in rows))}{rest}")
 
 
@@ -127,7 +127,7 @@ def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
         for problem in problems:
             _say(f"{problem.artifact}: {problem.text}")
         if problems:
-            affected = f" Studies affected: {', '.join(studies)}." if studies else " No study stands on them."
+            affected = f" Studies affected: {', '.join(studies)}." if studies else " No study uses them."
             one = len(problems) == 1
             _say(
                 f"{len(problems)} problem{'' if one else 's'}.{affected} "
@@ -138,7 +138,7 @@ def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
             print("Everything is as it was written.")
         for study, missing in incomplete.items():
             _say(
-                f"{study}: {missing} of what it stands on is not here (not run yet, or deleted); `harness run` goes on."
+                f"{study}: {missing} of its artifacts are missing (not run yet, or deleted); `harness run` makes them."
             )
     if problems:
         sys.exit(1)
@@ -187,7 +187,7 @@ def gc(
     opened = open_store(store)
     if not dry_run and maintenance.at_work(opened):
         raise RequestError(
-            f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run says what would go"
+            f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run lists what would go"
         )
     young: list[Artifact] = []
     found = maintenance.garbage(opened, young)
@@ -206,7 +206,7 @@ def gc(
     count = f"{len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
     print(f"{count}, {formats.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
     if young:
-        print(f"{len(young)} made within a day stay: a study on another machine may be about to stand on them")
+        print(f"{len(young)} less than a day old are kept: a study on another machine may be about to use them")
 
 
 def _say(text: str, *, error: bool = False) -> None:

@@ -166,8 +166,8 @@ def _check_asked(suite: Suite, folder: Path, loaded: Loaded) -> None:
         name, lm_task = loaded[subtask]
         if tasks.asked(suite.tasks[name], lm_task) != expected:
             raise StepError(
-                f"suite {suite.suite}: {subtask} is no longer asked as it was when the suite was stored: its "
-                "configuration, the docs of its examples, or lm-eval's version changed"
+                f"suite {suite.suite}: the prompts or the scoring of {subtask} changed after the suite was "
+                "stored: its configuration, the docs of its examples, or lm-eval's version"
             )
 
 

@@ -211,7 +211,7 @@ class Session:
             trusted = loaded.study.trust_remote_code
             model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
             if model.folder is None and reads_model(loaded.study):
-                note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
+                note(f"Preparing {model.name} (once): the study needs its tokens or its perplexity")
                 self._ask(ModelJob(id="model", label=model.name, store=store.location, model=model))
             pools = engine.pools(store, part) if engine else None
             return make_plan(loaded, store, materialize, perplexities, pools, building)

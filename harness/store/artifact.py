@@ -52,12 +52,12 @@ class Artifact:
             if problem and self.fetch is not None:
                 (self.folder / name).unlink(missing_ok=True)
                 raise StepError(
-                    f"{self.folder} is damaged: {problem}. It was a copy, and is gone: run again; where it comes back "
-                    "like that, `harness store verify` says what to delete"
+                    f"{self.folder} is damaged: {problem}. The damaged copy was deleted: run again; if the new copy is "
+                    "damaged too, `harness store verify` says what to delete"
                 )
             if problem:
                 raise StepError(
-                    f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is made anew "
+                    f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is then made again "
                     "(`harness store verify` lists all damage)"
                 )
         return self.folder

@@ -55,7 +55,7 @@ def make_folder(folder: Path) -> None:
     for _ in range(100):
         with contextlib.suppress(FileNotFoundError):
             return folder.mkdir(parents=True, exist_ok=True)
-    raise StepError(f"{folder} cannot be made: its parent goes away each time")
+    raise StepError(f"{folder} cannot be made: its parent folder is removed again and again")
 
 
 def is_alive(attempt: str) -> bool:
