@@ -1,4 +1,4 @@
-"""What the user is told when something is wrong: one sentence with the place, the cause and the nearest valid name."""
+"""Errors for users: one sentence with the place, the cause and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class StepError(HarnessError):
 
 @dataclass(frozen=True)
 class Asked:
-    """What messages call the parameters of a function: the same function serves Python and a command.
+    """Names of a function's parameters in messages: the same function serves Python and a command.
 
     Attributes:
-        options: Parameter -> the command's option. Empty: Python called, and parameters go by their own names.
-        nothing: What a refusal adds where the caller would have written files.
+        options: Parameter -> the command's option. Empty when Python calls: parameters then have their own names.
+        nothing: Last sentence of a refusal when the command would have written files.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
     nothing: str = ""
 
     def __call__(self, parameter: str, value: object = None) -> str:
-        """Return a parameter, perhaps with a value, as the caller writes it.
+        """Return a parameter, with its value if one is passed, as the caller writes it.
 
         >>> Asked()("method", "near"), Asked({"method": "--method"})("method", "near")
         ('method="near"', '--method near')
@@ -67,9 +67,9 @@ STORAGE = {
 
 
 def storage_problem(error: BaseException) -> str:
-    """Say in words why a file could not be written or read; empty when the error is about something else.
+    """Return in words why a file could not be written or read; empty when the error is about something else.
 
-    Libraries written in Rust and C++ give the system's reason in their text only, and torch none at all.
+    Libraries written in Rust and C++ give the system's reason only in their text, and torch gives none.
     """
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
@@ -88,7 +88,7 @@ def storage_problem(error: BaseException) -> str:
 
 
 def _temporary() -> str:
-    """Return the folder for temporary files that the environment asks for: finding out writes to it."""
+    """Return the folder for temporary files that the environment sets; ``tempfile`` would write to it to find out."""
     return next((os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)), "/tmp")
 
 

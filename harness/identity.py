@@ -1,8 +1,8 @@
-"""Digests and keys: what makes two steps the same step.
+"""Digests and keys: two steps with one key are the same step.
 
 ``key = sha256(canonical_json({kind, version, spec, inputs}))[:16]``. Every field of a spec counts. Inputs enter by
-content digest, so a step whose inputs come out the same, whatever produced them, is not run again. Anything that
-cannot be serialized deterministically raises instead of being guessed at.
+content digest, so a step whose inputs have the same content, whatever produced them, is not run again. A value that
+cannot be serialized deterministically raises an error.
 """
 
 from __future__ import annotations

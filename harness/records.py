@@ -1,6 +1,6 @@
-"""What steps write and hand to each other: records of the store, results, comparisons, decisions, and a study as seen.
+"""Plain data that steps write and pass on: results, comparisons, decisions, and the view of a study.
 
-All are plain data. ``--json`` output and MLflow are made from these: a field added here is one users can rely on.
+``--json`` output and MLflow are made from these models: users can rely on every field here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
-ASKED = "asked.json"  # in a stored suite: lm-eval task -> digest of how it is asked and scored
+ASKED = "asked.json"  # in a stored suite: lm-eval task -> digest of its prompts and scoring
 
 # Column name -> type, of the tables kept as parquet. `str?` may be null.
 ROW_COLUMNS = {
-    "row_id": "str",  # digest of the content fields below: what the model will see
+    "row_id": "str",  # digest of the content fields below, which the model will see
     "source": "str",
     "prompt": "str?",
     "completion": "str?",
@@ -51,7 +51,7 @@ ITEM_COLUMNS = {
 
 
 class Data(BaseModel):
-    """Base of everything a step writes."""
+    """Base of all records that steps write."""
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
 
@@ -91,7 +91,7 @@ class ArmEffect(Data):
     ci_confirmation: tuple[float | None, float | None] = (None, None)
     items_confirmation: int = 0
     flags: list[str] = Field(
-        default=[], description="where clean items or the confirmation half say something else than all items, in words"
+        default=[], description="how clean items or the confirmation half contradict all items, in words"
     )
     note: str = ""
 
@@ -207,14 +207,14 @@ class ScoreComparison(Data):
 
 
 class PowerAtSeeds(Data):
-    """What a number of seeds per arm sees."""
+    """The effect that a number of seeds per arm can detect."""
 
     seeds: int
     minimum_effect: float | None
 
 
 class Power(Data):
-    """``harness power --json``, and the power line of ``harness plan``: what a study of this size can see."""
+    """``harness power --json``, and the power line of ``harness plan``: what a study of this size can detect."""
 
     schema_version: int = SCHEMA_VERSION
     seeds: int
@@ -225,15 +225,15 @@ class Power(Data):
     alpha: float
     power: float = Field(description="probability of finding the effect")
     seed_sd: float = Field(description="SD over seeds of a run's mean on endless items")
-    item_sd: float = Field(description="SD over items of what an item does to a difference of arms at every seed")
-    residual_sd: float = Field(description="SD of what an item does to a difference at a single seed")
+    item_sd: float = Field(description="SD over items of an item's effect on a difference at every seed")
+    residual_sd: float = Field(description="SD of an item's effect on a difference at a single seed")
     noise: str = Field(description="where these three come from")
     studies: int = Field(0, description="earlier studies they come from")
     minimum_effect: float | None = Field(description="smallest true effect that is found; None: no verdict is possible")
     smallest_effect: float
     seeds_needed: int | None = Field(description="seeds per arm that find smallest_effect; None: not even 1,000")
     items_needed: int | None = Field(description="deciding items that find it with these seeds; None: no number does")
-    suite_items_needed: int | None = Field(None, description="the same, with those that are kept for confirmation")
+    suite_items_needed: int | None = Field(None, description="items_needed, and the items kept for confirmation")
     seconds: float | None = Field(None, description="wall time of all runs with seeds_needed seeds")
     by_seeds: list[PowerAtSeeds] = []
     text: str
@@ -279,7 +279,7 @@ class CurvePoint(Data):
 
 
 class Growth(Data):
-    """What more rows of a source buy: its ladder, the gain at its current size, and what a next step would give."""
+    """What more rows of a source gain: its ladder, the gain at its current size, and the gain of a next step."""
 
     rank: int
     source: str = Field(description="a source, or `size` for a ladder of the whole baseline")
@@ -291,13 +291,13 @@ class Growth(Data):
     ci_per_1000_rows: tuple[float | None, float | None] = (None, None)
     gain_per_10k_tokens: float | None = None
     ci_per_10k_tokens: tuple[float | None, float | None] = (None, None)
-    supply_left: int | None = Field(None, description="rows of the pool that the largest rung leaves")
+    supply_left: int | None = Field(None, description="rows of the pool that the largest rung does not use")
     cost_per_row: float | None = None
     cost_per_point: float | None = Field(None, description="cost of one hundredth of the metric at the current size")
     next_rows: int | None = Field(
-        None, description="a next step: the rows left, or what doubles the source if they are more"
+        None, description="rows of a next step: all rows left in the pool, but at most as many as double the source"
     )
-    next_gain: float | None = Field(None, description="what the fitted curve says the next step adds")
+    next_gain: float | None = Field(None, description="gain of the next step, by the fitted curve")
     next_ci: tuple[float | None, float | None] = (None, None)
     next_cost: float | None = None
     exponent: float | None = Field(
@@ -341,7 +341,7 @@ class Decisions(Data):
 
 
 class VariantView(Data):
-    """A variant with what its training sets hold (means over seeds where every seed draws its own)."""
+    """A variant and the content of its training sets (means over seeds when every seed draws its own)."""
 
     name: str
     key: str
@@ -367,16 +367,16 @@ class RunView(Data):
         default=[],
         description="step, loss, learning_rate, grad_norm, tokens_per_second; empty: as the adapter's record has it",
     )
-    evaluation: dict[str, Any] = Field(default={}, description="the result record's data but scores: seconds, tokens")
+    evaluation: dict[str, Any] = Field(default={}, description="the result record's data without scores")
     scores: list[TaskScore] = []
     rows_digest: str = ""
     rows: int = 0
-    tokens: int | None = Field(None, description="of the training set, each row once")
+    tokens: int | None = Field(None, description="tokens of the training set, each row counted once")
     sources: dict[str, int] = Field(default={}, description="rows of the training set by source")
     folders: dict[str, str] = Field(default={}, description="adapter, result and variant folders in the store")
     provenance: dict[str, Any] = {}
     failure: str = ""
-    failed: str = Field("", description="when it failed")
+    failed: str = Field("", description="time of the failure")
 
 
 class StudyView(Data):
@@ -384,7 +384,7 @@ class StudyView(Data):
 
     study: str
     key: str
-    created: str = Field("", description="when its rule was fixed, before anything ran")
+    created: str = Field("", description="time at which its rule was registered, before anything ran")
     question: str
     hypothesis: str
     resolved: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Code of the user's own: whatever it does, it neither ends a command as if all were well nor speaks for it."""
+"""Runs the user's own code: it can neither end a command with exit code 0 nor write to the command's output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NoReturn
 from unittest.mock import patch
 
 PACKAGE = Path(__file__).parent
-# Where code lies that is not the user's: Python's own, what is installed, and the harness.
+# Folders of code that is not the user's: Python's own, installed packages, the harness.
 INSTALLED = tuple(
     f"{folder}{os.sep}" for folder in {str(PACKAGE), *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib"))}
 )
@@ -22,15 +22,15 @@ INSTALLED = tuple(
 
 @contextlib.contextmanager
 def apart() -> Iterator[None]:
-    """Run a block of the user's own code apart from the command: for as long as it runs, in this thread.
+    """Keep the user's own code apart from the command while the block runs, in this thread.
 
-    What it prints, and what programs that it starts print, goes to standard error: standard output is the command's
-    (``--json``). ``os._exit``, which would end the process with nothing said, raises ``SystemExit`` instead.
+    The output of the code, and of programs that it starts, goes to standard error: standard output is the command's
+    (``--json``). ``os._exit``, which would end the process without a message, raises ``SystemExit`` instead.
     """
     owner, leave = (os.getpid(), threading.get_ident()), os._exit
 
     def end(code: int) -> NoReturn:
-        if (os.getpid(), threading.get_ident()) != owner:  # a child that was forked, or the harness's own threads
+        if (os.getpid(), threading.get_ident()) != owner:  # a forked child, or one of the harness's own threads
             leave(code)
         raise SystemExit(code)
 
@@ -40,7 +40,7 @@ def apart() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _descriptor_apart() -> Iterator[None]:
-    """Let the file descriptor of standard output lead to standard error."""
+    """Redirect the file descriptor of standard output to standard error."""
     streams = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
     for stream in streams:
         stream.flush()
@@ -61,23 +61,23 @@ def _descriptor_apart() -> Iterator[None]:
 
 
 def said(error: BaseException) -> str:
-    """Return what an error says, on one line; an end that the code chose in words of its own."""
+    """Return an error's class and message; for ``SystemExit``, a sentence that says so."""
     if isinstance(error, SystemExit):
         return f"it ends the program (sys.exit({'' if error.code is None else repr(error.code)}))"
     try:
         text = error.msg if isinstance(error, SyntaxError) else str(error)
-    except Exception:  # the user's own class of errors, too, may do anything
+    except Exception:  # the error's class may be the user's own code too
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def line_in(error: BaseException, file: Path, shown: str = "") -> str:
-    """Return ``file:line`` of the innermost frame that is in a file; its name where none is.
+    """Return ``file:line`` of the innermost frame in a file; the file's name when no frame is in it.
 
     Args:
-        error: What was raised.
+        error: The error.
         file: The file, absolute.
-        shown: What to call it; as it is by default.
+        shown: The file's name in the answer; default: ``file``.
     """
     shown = shown or str(file)
     if isinstance(error, SyntaxError) and error.filename == str(file):
@@ -89,7 +89,7 @@ def line_in(error: BaseException, file: Path, shown: str = "") -> str:
 def own_line(error: BaseException) -> str:
     """Return the innermost line that is in a task's own code, ``tasks.<task>: <file>:<line>``, or in a model's.
 
-    Wherever the stored copy of the task's folder lies. Empty where there is no such frame.
+    The stored copy of the task's folder may be anywhere. Empty when there is no such frame.
     """
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:

@@ -1,4 +1,4 @@
-"""From what a study left in the store to its comparison and decisions. Reads results, stores nothing."""
+"""Makes the comparison and decisions of a study from its results in the store. Writes nothing."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def complete(plan: Plan) -> bool:
 
 
 def progress(plan: Plan) -> str:
-    """Say in words how far the study is."""
+    """Return in words how many runs are done."""
     states = Counter(run.state for run in plan.runs)
     rest = ", ".join(f"{states[state]} {state}" for state in ("trained", "failed", "to do") if states[state])
     return f"{states['done']} of {len(plan.runs)} runs are done" + (f" ({rest})" if rest else "")
 
 
 def view(plan: Plan, judged: bool = True) -> StudyView:
-    """Return everything about a study that tables, MLflow and reports are made from.
+    """Return the view of a study that tables, MLflow and reports are made from.
 
-    Without any result, or unless it shall be judged, the comparison and the decisions are None.
+    The comparison and the decisions are None when there is no result, or when ``judged`` is false.
 
     Raises:
-        RequestError: When the declared metric is none that the suite's results have.
-        StepError: When an item of a result has no number for it.
+        RequestError: When the suite's results do not have the declared metric.
+        StepError: When an item of a result has no score on the declared metric.
     """
     runs = read(plan)
     base = plan.store.find("result", plan.base.key)

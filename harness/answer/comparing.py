@@ -1,4 +1,4 @@
-"""Evidence for decisions, and every arm against the baseline."""
+"""Makes the evidence for decisions, and the comparison of every arm with the baseline, from stored results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.study.plan import Plan
 
 
 def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisions.Evidence:
-    """Return all that decisions rest on.
+    """Return the evidence for decisions.
 
     Args:
         plan: The study.
@@ -64,13 +64,13 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
 
 
 def _clean(plan: Plan, scores: Scores) -> npt.NDArray[np.bool_]:
-    """Return, per item, whether no training row of any pool overlaps it."""
+    """Return one boolean per item: true when no training row of any pool overlaps it."""
     touched = {item for pool in plan.pools.values() for item in pool.data["items_touched"]}
     return np.array([item not in touched for item in scores.items])
 
 
 def _check_whole(usable: list[Run], metric: str) -> None:
-    """Refuse a declared metric that some items lack: leaving out the arm or the items would hide it."""
+    """Refuse a declared metric that some items lack: without the arm or these items the gap would be hidden."""
     task, name = metric.split("/")
     for run in usable:
         items = run.items.filter(run.items["task"] == task)
@@ -84,10 +84,10 @@ def _check_whole(usable: list[Run], metric: str) -> None:
 
 
 def _problems(plan: Plan, usable: list[Run]) -> list[str]:
-    """Return what arms differ in beside the data: package versions and kind of device, of training and of evaluation.
+    """Return how arms differ beside the data: in package versions or kind of device, of training or of evaluation.
 
-    Recipe, model and suite cannot differ: they are in the keys that the runs were found by. A waiver names the rule
-    (``packages`` or ``device``) that it lifts.
+    Recipe, model and suite cannot differ: they are in the runs' keys. A waiver names the rule (``packages`` or
+    ``device``) that it lifts.
     """
     waived = {rule.split(":")[0].strip() for rule in plan.study.waive}
     found = []
@@ -112,13 +112,13 @@ def _problems(plan: Plan, usable: list[Run]) -> list[str]:
 
 
 def _slices(run: Run, metric: str) -> tuple[str | None, ...]:
-    """Return the slice of every item that decides; nothing when none has one."""
+    """Return the slice of every item that decides; empty when no item has a slice."""
     names = items_of(run.items, metric.split("/")[0], "selection")["slice"]
     return tuple(None if name is None else str(name) for name in names) if names.null_count() < len(names) else ()
 
 
 def _primary_tables(plan: Plan, usable: list[Run]) -> dict[str, Scores]:
-    """Return each task's scores on its primary metric, where every item has them."""
+    """Return each task's scores on its primary metric, without tasks that lack a score for some item."""
     primary = {score.task: f"{score.task}/{score.primary}" for score in task_scores(usable[0].result)}
     task = plan.study.decide.metric.split("/")[0]
     metrics = (primary | {task: plan.study.decide.metric}).values()
@@ -127,7 +127,7 @@ def _primary_tables(plan: Plan, usable: list[Run]) -> dict[str, Scores]:
 
 
 def _chance(plan: Plan, metric: str) -> float | None:
-    """Return the expected accuracy of guessing among an item's options; None where items have none."""
+    """Return the expected accuracy of guessing among an item's options; None when items have no options."""
     task, name = metric.split("/")
     if not name.startswith("acc"):
         return None
@@ -148,7 +148,7 @@ def compare(plan: Plan, usable: list[Run], base: Artifact | None, evidence: deci
             continue
         table = scores_of(plan, usable, metric, "selection")
         same = table is not None and np.array_equal(table.values, evidence.selection.values)
-        if table is not None and not same:  # lm-eval's acc of a loglikelihood task is exact match by another name
+        if table is not None and not same:  # lm-eval's acc of a loglikelihood task equals exact match
             again = scores_of(plan, usable, metric, "confirmation")
             clean = _clean(plan, table)
             found.append((metric, table, replace(evidence, selection=table, confirmation=again, clean=clean)))
@@ -177,9 +177,9 @@ def compare(plan: Plan, usable: list[Run], base: Artifact | None, evidence: deci
 
 
 def _references(table: Scores, metric: str, base: Artifact | None) -> tuple[float, float | None, float | None]:
-    """Return what effects are read against: the baseline's mean, the untrained model, the majority answer.
+    """Return reference scores for effects: the baseline's mean, the untrained model's, the majority answer's.
 
-    The untrained model and the majority answer are over all items of the task.
+    The last two are means over all items of the task.
     """
     task, name = metric.split("/")
     score = next((s for s in task_scores(base) if s.task == task), None)

@@ -1,4 +1,4 @@
-"""Whether a study is judged by the rule that was registered before its arms had results."""
+"""Checks that a study is judged by the rule that was registered before its arms had results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from harness.study.plan import Plan
 
 
 def changed(plan: Plan, usable: Sequence[Run]) -> str:
-    """Say how the rule differs from the registered one; empty where it is that one.
+    """Return in words how the rule differs from the registered one; empty when it does not.
 
-    The registered rule is the one of the first study record, under whatever name, that stands on a result of an arm
-    which is judged here. A rule that was written down before any such result is the registered one too. Runs of the
-    baseline and of controls do not count: other studies may share them.
+    The registered rule is that of the first study record, of any name, that refers to a result of an arm which is
+    judged here. A rule that was recorded before any such result is a registered one too. Runs of the baseline and of
+    controls do not count: other studies may share them.
 
     Args:
-        plan: The study as it is judged.
+        plan: The study that is judged.
         usable: Runs that have a result.
     """
     results = {
@@ -52,7 +52,7 @@ def changed(plan: Plan, usable: Sequence[Run]) -> str:
 
 
 def _arms(record: Record) -> set[str]:
-    """Return the keys of the runs of arms that a study's record stands on."""
+    """Return the keys of the runs of arms that a study's record refers to."""
     runs = ((role.split("/")[1], key) for role, key in record.inputs.items() if role.startswith("runs/"))
     return {key for variant, key in runs if _is_arm(variant)}
 

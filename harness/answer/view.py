@@ -1,4 +1,4 @@
-"""What a study's runs left in the store, and their scores as tables."""
+"""Reads a study's runs from the store, and makes tables of their scores."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EXPLORATORY = ("acc", "acc_norm", "exact_match", "gold_logprob_per_token", "gold
 
 
 class Alike:
-    """What runs say in the same words, held once: thousands of results repeat their items and their packages."""
+    """Holds equal values of many runs once: thousands of results repeat their items and their packages."""
 
     def __init__(self) -> None:
         self._columns: dict[str, pl.Series] = {}
         self._provenance: dict[str, Any] = {}
 
     def items(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return the frame, made of columns that are held already where they hold the same."""
+        """Return the frame with its columns replaced by equal ones of earlier frames."""
         return type(frame)([self._column(column) for column in frame])
 
     def _column(self, column: pl.Series) -> pl.Series:
@@ -37,14 +37,14 @@ class Alike:
         return known if known.equals(column, check_dtypes=True) else column
 
     def provenance(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Return the provenance, made of parts that are held already where they are the same."""
+        """Return the provenance with its parts replaced by equal ones of earlier runs."""
         self._provenance = self._provenance or value
         return {name: known if (known := self._provenance.get(name)) == part else part for name, part in value.items()}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with what the store holds of it."""
+    """A run and its artifacts in the store."""
 
     planned: PlannedRun
     adapter: Artifact | None
@@ -53,7 +53,7 @@ class Run:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """The items of its result (``records.ITEM_COLUMNS`` and metrics)."""
+        """The items of the run's result (``records.ITEM_COLUMNS`` and metrics)."""
         import polars as pl
 
         assert self.result is not None
@@ -61,7 +61,7 @@ class Run:
 
 
 def read(plan: Plan) -> list[Run]:
-    """Return what the store holds of all runs of a plan."""
+    """Return all runs of a plan with their artifacts in the store."""
     alike = Alike()
     return [_load(plan, planned, alike) for planned in plan.runs]
 
@@ -77,7 +77,7 @@ def _load(plan: Plan, planned: PlannedRun, alike: Alike) -> Run:
 
 
 def _light(artifact: Artifact, step: Step, alike: Alike) -> Artifact:
-    """Return an artifact without what is known of its step, and without its training curve, most of its record."""
+    """Return an artifact without its step's fields and its training curve, which are most of its record."""
     record = artifact.record
     data = {name: value for name, value in record.data.items() if name != "curve"}
     known = {"spec": step.spec, "inputs": step.inputs, "data": data, "provenance": alike.provenance(record.provenance)}
@@ -85,7 +85,7 @@ def _light(artifact: Artifact, step: Step, alike: Alike) -> Artifact:
 
 
 def scores_of(plan: Plan, runs: list[Run], metric: str, half: str) -> Scores | None:
-    """Return scores of one metric on one half, of the variants in the plan's order."""
+    """Return the scores of one metric on one half, with the variants in the plan's order."""
     frames: dict[str, dict[int, pl.DataFrame]] = {variant.name: {} for variant in plan.variants}
     for run in runs:
         if run.result is not None:
@@ -94,7 +94,7 @@ def scores_of(plan: Plan, runs: list[Run], metric: str, half: str) -> Scores | N
 
 
 def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, half: str) -> Scores | None:
-    """Return scores of one metric on one half, of the arms with every seed of the baseline.
+    """Return the scores of one metric on one half, of the arms that have every seed of the baseline.
 
     Args:
         frames: Variant -> seed -> items of a result.
@@ -102,7 +102,7 @@ def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, h
         half: ``selection`` or ``confirmation``.
 
     Returns:
-        The scores; None without a pair of arms, without items, or where an item has no number.
+        The scores; None with fewer than two arms, without items, or when an item has no score.
 
     Raises:
         RequestError: When runs do not have the same items.
@@ -139,7 +139,7 @@ def _column(frame: pl.DataFrame, arm: str, seed: int, part: tuple[str, str, str]
 
 
 def metrics(runs: list[Run], declared: str) -> list[str]:
-    """Return all task/metric pairs that results have and people compare, the declared one included."""
+    """Return the ``task/metric`` names of results that people compare, with the declared one."""
     frame = runs[0].items
     found = []
     for task in frame["task"].unique(maintain_order=True):
@@ -150,5 +150,5 @@ def metrics(runs: list[Run], declared: str) -> list[str]:
 
 
 def task_scores(result: Artifact | None) -> list[TaskScore]:
-    """Return the aggregates of a result; nothing where there is none."""
+    """Return the aggregates of a result; empty without a result."""
     return [TaskScore.model_validate(score) for score in result.record.data["scores"]] if result else []

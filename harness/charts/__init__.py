@@ -1,6 +1,6 @@
-"""Small charts as SVG text, to be put into a page as they are: numbers in, no files, no library.
+"""Small charts as SVG text for a page: functions of numbers, without files or a library.
 
-Every chart has a title and a description for those who do not see it; the page shows its numbers in a table beside it.
+Every chart has a title and a description for screen readers; the page shows its numbers in a table beside it.
 """
 
 from harness.charts.counts import bars, histogram, share

@@ -1,4 +1,4 @@
-"""How often, how much, what share: histograms and bars."""
+"""Charts of counts, amounts and shares: histograms and bars."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ def histogram(
     mark: float | None = None,
     height: int = 130,
 ) -> str:
-    """Draw how often values fall into bins of equal width.
+    """Draw how many values are in each of some bins of equal width.
 
     Args:
-        start: Where the first bin begins.
-        width: Of a bin, in ``unit``.
-        counts: Per bin.
-        above: Values beyond the last bin; drawn as one more bin, set apart and in another colour.
-        whole: Values are whole numbers: a bin of width 5 from 10 holds 10 to 14.
-        title: What is counted.
-        unit: Of the values, such as ``words``.
+        start: Lower end of the first bin.
+        width: Width of a bin, in ``unit``.
+        counts: Number of values in each bin.
+        above: Number of values beyond the last bin; drawn as one more bin, set apart and in another colour.
+        whole: Whether values are integers: a bin of width 5 from 10 then holds 10 to 14.
+        title: Title of the chart.
+        unit: Unit of the values, such as ``words``.
         mark: A value to mark, such as the median.
-        height: Of the drawing, in pixels.
+        height: Height of the drawing, in pixels.
     """
     left, right, top, floor = 4.0, WIDTH - 4.0, 16.0, height - 20.0
     slots = len(counts) + (1.5 if above else 0)
     step = (right - left) / max(slots, 1)
     highest = max([*counts, above, 1])
-    inside = 1 if whole else 0  # from where a bin ends to the last value in it
+    inside = 1 if whole else 0  # from the end of a bin back to the last value in it
     parts = [line(left, floor, right, floor)]
     for index, count in enumerate(counts):
         low, high = start + index * width, start + (index + 1) * width - inside
@@ -66,9 +66,9 @@ def bars(values: Sequence[tuple[str, float, str]], *, title: str, description: s
     """Draw one bar per value, each with its label above and its figure at the end.
 
     Args:
-        values: Label, length (0 or more; the longest fills the width) and the figure as it is to be read.
-        title: What is shown.
-        description: For those who do not see it; default: every label with its figure.
+        values: Label, length (0 or more; the longest fills the width) and figure as text.
+        title: Title of the chart.
+        description: Description for screen readers; default: every label with its figure.
     """
     longest = max([value for _, value, _ in values] or [0]) or 1
     parts = []
@@ -83,7 +83,7 @@ def bars(values: Sequence[tuple[str, float, str]], *, title: str, description: s
 
 
 def share(value: float) -> str:
-    """Draw a share (0 to 1) as a bar for a table's cell; the figure stands beside it, so it is hidden from readers."""
+    """Draw a share (0 to 1) as a bar in a table's cell; hidden from screen readers, which read the figure beside it."""
     kept = 80 * min(max(value, 0.0), 1.0)
     return (
         f'<svg class="share" viewBox="0 0 80 8" width="80" height="8" aria-hidden="true" focusable="false">'

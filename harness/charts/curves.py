@@ -1,4 +1,4 @@
-"""Curves: what more rows bring, and how often a test finds what is there."""
+"""Charts of curves: the gain of more rows, and the power of a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = ("var(--chart,#0072b2)", "var(--bad,#b3420a)", "var(--chart-soft,#e69f
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a curve, with an interval where there is one."""
+    """A point of a curve, with an interval if it has one."""
 
     x: float
     y: float
@@ -37,9 +37,9 @@ def ladder(
         rungs: Rows, mean score, and the score of each seed.
         curve: The fitted curve with its interval; beyond the last rung it is dashed.
         title: What is shown.
-        unit: Of the scores.
-        baseline: The baseline's score: a dashed line.
-        height: Of the drawing, in pixels.
+        unit: Unit of the scores.
+        baseline: The baseline's score, drawn as a dashed line.
+        height: Height of the drawing, in pixels.
     """
     xs = [rows for rows, _, _ in rungs] + [point.x for point in curve]
     ys = [value for _, mean, seeds in rungs for value in (mean, *seeds)]
@@ -86,7 +86,7 @@ def ladder(
 
 
 def _rows_axis(low: float, high: float) -> tuple[Axis, bool]:
-    """Return a scale for numbers of rows: logarithmic where they grow by factors."""
+    """Return a scale for numbers of rows, and whether it is logarithmic: it is when they grow by factors."""
     if low > 0 and high / low >= 3:
         return Axis(math.log(low), math.log(high), 52.0, WIDTH - 14.0), True
     room = 0.0 if high > low else 1.0
@@ -102,13 +102,13 @@ class Line:
 
 
 def lines(drawn: Sequence[Line], *, title: str, across: str, height: int = 200) -> str:
-    """Draw up to three lines of shares (0 to 1), told apart by colour and by dashes.
+    """Draw up to three lines of shares (0 to 1), which differ by colour and by dashes.
 
     Args:
         drawn: The lines; all have the same range.
-        title: What is shown.
-        across: What the axis counts.
-        height: Of the drawing, in pixels, without the key below.
+        title: Title of the chart.
+        across: Name of the horizontal axis.
+        height: Height of the drawing, in pixels, without the key below.
     """
     xs = [x for one in drawn for x, _ in one.points]
     side = Axis(min(xs), max(xs), 40.0, WIDTH - 10.0)

@@ -1,4 +1,4 @@
-"""Effects with their intervals, scores seed by seed, and what a whole is made of."""
+"""Charts of effects with their intervals, of scores seed by seed, and of the two parts of a whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.charts.drawing import (
     text,
 )
 
-ROW = 46.0  # pixels of one effect
+ROW = 46.0  # height of one effect, in pixels
 FOREST_SIDES = 10.0
 BOLD = "font-weight:600"
 DIM = "opacity:.75"
@@ -32,13 +32,13 @@ class Interval:
     """One line of a forest plot.
 
     Attributes:
-        label: What has the effect.
-        figure: The effect as it is to be read.
-        effect: Its size; None when it is not known.
-        low: Lower end of its interval.
-        high: Upper end.
-        again: The same on the confirmation half: effect, lower and upper end.
-        group: The heading it stands under; a new one is written where it changes.
+        label: Name of the arm or subject.
+        figure: The effect as text.
+        effect: The effect; None when it is not known.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        again: Effect, lower and upper end on the confirmation half.
+        group: Heading above the line; written when it differs from that of the line before.
     """
 
     label: str
@@ -55,9 +55,9 @@ def forest(intervals: Sequence[Interval], *, threshold: float, title: str, unit:
 
     Args:
         intervals: The effects, in order.
-        threshold: Effects within it, either way, do not matter: shaded.
-        title: What is shown.
-        unit: What the axis counts.
+        threshold: Effects of at most this size, of either sign, do not matter; their range is shaded.
+        title: Title of the chart.
+        unit: Unit of the axis.
     """
     axis = _around_zero(intervals, threshold)
     headings = sum(one.group != before for one, before in _with_group_before(intervals))
@@ -97,7 +97,7 @@ def _with_group_before(intervals: Sequence[Interval]) -> list[tuple[Interval, st
 
 
 def _around_zero(intervals: Sequence[Interval], threshold: float) -> Axis:
-    """Return a scale that holds all effects; the ends of a very wide interval may lie beyond it."""
+    """Return a scale that holds all effects; the ends of a very wide interval may be beyond it."""
     effects = [abs(value) for one in intervals for value in (one.effect, one.again[0]) if value is not None]
     ends = [abs(value) for one in intervals for value in (one.low, one.high, *one.again[1:]) if value is not None]
     reach = max([1.5 * threshold, *(1.15 * value for value in effects)])
@@ -108,7 +108,7 @@ def _around_zero(intervals: Sequence[Interval], threshold: float) -> Axis:
 def _interval(
     axis: Axis, y: float, effect: float, ends: tuple[float | None, float | None], *, filled: bool, tip: str
 ) -> list[str]:
-    """Draw an effect and its interval; an arrow shows where an end lies beyond the scale."""
+    """Draw an effect and its interval; an arrow marks an end beyond the scale."""
     low, high = ends
     parts = []
     if low is not None and high is not None:
@@ -131,7 +131,7 @@ class Spread:
         label: The variant.
         values: One score per seed.
         mean: Their mean; None without scores.
-        soft: Drawn in the second colour: a control.
+        soft: Whether it is drawn in the second colour, as a control.
     """
 
     label: str
@@ -145,13 +145,13 @@ def spreads(rows: Sequence[Spread], *, marks: Mapping[str, float], title: str, u
 
     Args:
         rows: Variants, in order.
-        marks: Scores to compare with, by name: dashed lines.
-        title: What is shown.
-        unit: What the axis counts.
+        marks: Name -> reference score, drawn as a dashed line.
+        title: Title of the chart.
+        unit: Unit of the axis.
     """
     seen = [*(value for row in rows for value in row.values), *marks.values()]
     low, high = min(seen, default=0.0), max(seen, default=1.0)
-    # Scores that are nearly the same are not blown up to fill the width: their ticks would read alike.
+    # Scores that are nearly equal are not stretched to the full width: their ticks would have equal labels.
     room = max(0.06 * (high - low), 0.02 * max(abs(low), abs(high))) or 0.5
     axis = Axis(low - room, high + room, 8.0, WIDTH - 8.0)
     floor, parts = 34.0 * len(rows) + 4, []
@@ -183,11 +183,11 @@ def spreads(rows: Sequence[Spread], *, marks: Mapping[str, float], title: str, u
 
 
 def stack(shares: Mapping[str, float], *, title: str) -> str:
-    """Draw what a whole is made of, as two parts of one bar: the second part is the lighter one.
+    """Draw the two parts of a whole as one bar; the second part is lighter.
 
     Args:
-        shares: Name -> share of 1; two of them.
-        title: What the whole is.
+        shares: Name -> share of 1, for two parts.
+        title: Name of the whole.
     """
     parts, x = [], 0.0
     for index, (name, part) in enumerate(shares.items()):

@@ -24,7 +24,7 @@ StorePlace = Annotated[
     typer.Option(
         "--store",
         envvar="HARNESS_STORE",
-        help="folder (or s3://bucket/...) that keeps everything that was made",
+        help="folder (or s3://bucket/...) for everything that is made",
         show_default=True,
     ),
 ]
@@ -45,7 +45,7 @@ Address = Annotated[
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document to standard output; what JSON has no number for (infinity, NaN) is null."""
+    """Print one JSON document to standard output; infinity and NaN, which JSON lacks, become null."""
     ascii_only = "utf" not in (sys.stdout.encoding or "utf").lower()
     try:
         text = json.dumps(value, indent=1, ensure_ascii=ascii_only, allow_nan=False)

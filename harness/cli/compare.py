@@ -20,7 +20,7 @@ def compare(
 ) -> None:
     """Compare each arm with the baseline: paired effects, two-level intervals, clean items, confirmation half.
 
-    Exit code 1 when runs are missing: what is there is compared, and what is missing is named.
+    Exit code 1 when runs are missing: the others are compared, and the missing runs are named.
     """
     from harness.session import open_study
 

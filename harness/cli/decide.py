@@ -1,4 +1,4 @@
-"""``harness decide``: the verdicts, headed by whether to trust them."""
+"""``harness decide``: the verdicts, below the trust line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def decide(
 ) -> None:
     """Say which sources to GROW, HOLD or CUT and which treatments to ADOPT or REJECT, and why.
 
-    Below the verdicts: which data to grow next and how much gain it buys, and where the model is weakest.
+    Below the verdicts: which data to grow next and their gain, and where the model is weakest.
 
     Exit code 1 when runs are missing: the verdicts then say so.
     """

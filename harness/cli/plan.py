@@ -1,4 +1,4 @@
-"""``harness plan``: what will happen, before it costs anything."""
+"""``harness plan``: what a run would do, before it costs anything."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def plan(
     on: EngineName = "local",
     address: Address = None,
 ) -> None:
-    """Show the variants, their rows and tokens, what is done and to do, the power and the cost of a study.
+    """Show a study's variants with rows and tokens, its finished and remaining runs, its power and its cost.
 
-    Builds the datasets (they are needed anyway, and are kept), but trains and evaluates nothing.
+    Builds the datasets (a run needs them, and they are kept), but trains and evaluates nothing.
     """
     from harness.session import open_study
 

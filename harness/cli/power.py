@@ -1,4 +1,4 @@
-"""``harness power``: what a study of a given size can see, from variances or from what a store has measured."""
+"""``harness power``: the effect that a study of a given size can detect, from given or measured noise."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 def power(
     study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="take size and noise from a study; finished is best")
+        Path | None,
+        typer.Argument(metavar="[STUDY]", help="take size and noise from this study, at best a finished one"),
     ] = None,
     store: StorePlace = DEFAULT_STORE,
     seed_sd: Annotated[float | None, typer.Option(min=0, help="SD over seeds of a run's mean on endless items")] = None,
     item_sd: Annotated[
-        float | None, typer.Option(min=0, help="SD over items of what one does to a difference at every seed")
+        float | None, typer.Option(min=0, help="SD over items of an item's effect on a difference at every seed")
     ] = None,
     residual_sd: Annotated[
-        float | None, typer.Option(min=0, help="SD of what an item does to a difference at one seed")
+        float | None, typer.Option(min=0, help="SD of an item's effect on a difference at one seed")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="seeds per arm", show_default="3")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="items that decide", show_default="200")] = None,
@@ -39,9 +40,10 @@ def power(
     json: AsJson = False,
     json_schema: Annotated[bool, json_schema("Power")] = False,
 ) -> None:
-    """Say which effects a study can see, and how many seeds or items find the smallest that matters.
+    """Print which effects a study can detect, and how many seeds or items find the smallest that matters.
 
-    Alone it takes the options; with STUDY, what they leave out comes from the study and what its store has measured.
+    Without STUDY the options give size and noise; with STUDY, options that are left out come from the study and its
+    store.
     """
     from harness.errors import RequestError
     from harness.forecast.power import Noise, prior
@@ -88,7 +90,7 @@ def power(
 
 
 def show(found: Power) -> None:
-    """Print the answer in a sentence, then what more seeds would see."""
+    """Print the answer in a sentence, then the effects that more seeds can detect."""
     from harness.terminal import tables
 
     out = tables.console()

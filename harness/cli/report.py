@@ -29,7 +29,7 @@ def report(
 ) -> None:
     """Write the study as one page: verdicts, trust, effects, what to grow, slices, examples, data, how to reproduce.
 
-    The page needs no network and runs no script. Before any run is done it says what is known so far.
+    The page needs no network and runs no script. Without finished runs it shows what is known so far.
 
     Exit code 1 when runs are missing: the report then says so.
     """

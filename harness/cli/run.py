@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def command(study: Path, store: str, on: str = "local", address: str | None = None, **_: Any) -> str:
-    """Return the command that goes on with a study."""
+    """Return the command that resumes a study."""
     where = (f" --engine {on}" if on != "local" else "") + (f" --address {address}" if address else "")
     return f"harness run {study}{where}{shown_store(store)}"
 
@@ -48,7 +48,7 @@ def run(
         bool, typer.Option("--system-metrics", help="also record CPU, GPU and memory use while training")
     ] = False,
 ) -> None:
-    """Build, train, evaluate, compare and decide. Finished runs are never repeated; run it again to go on.
+    """Build, train, evaluate, compare and decide. Finished runs are never repeated; run it again to resume.
 
     Exit code 0: all runs finished and verdicts computed.
 
@@ -56,7 +56,7 @@ def run(
 
     2: the study or its input is wrong; nothing was started.
 
-    130, 143: interrupted; runs in progress have left a checkpoint. A second Ctrl-C does not wait for that.
+    130, 143: interrupted; runs in progress have written a checkpoint. A second Ctrl-C does not wait for that.
     """
     from harness.session import open_study
 
@@ -90,7 +90,7 @@ def run(
 
 
 def report_failures(found: Answer, go_on: str) -> None:
-    """Say which runs failed and how to go on."""
+    """Print which runs failed, and how to resume."""
     from harness.engines.local import NOT_STARTED
 
     assert found.work is not None

@@ -1,4 +1,4 @@
-"""JSON schemas of what ``--json`` prints."""
+"""JSON schemas of the output of ``--json``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 
 
 def json_schema(record: str, module: str = "harness.records") -> Any:
-    """Return the option ``--json-schema``: it prints the schema of a record, and nothing else is done.
+    """Return the option ``--json-schema``, which prints the schema of a record and ends the command.
 
     Args:
         record: Name of a class that is printed as JSON.
-        module: Where it is; imported when it is asked for.
+        module: Module of the class; imported only when the option is used.
     """
     return typer.Option(
         "--json-schema", help="print the schema of the JSON output, and do nothing else", is_eager=True,

@@ -1,4 +1,4 @@
-"""``harness stats``: the house's statistics on scores of any other tool."""
+"""``harness stats``: the harness's statistics for scores of any other tool."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def compare(
     json: AsJson = False,
     json_schema: Annotated[bool, json_schema("ScoreComparison")] = False,
 ) -> None:
-    """Compare each arm with the baseline: paired by seed and item, higher scores being better.
+    """Compare each arm with the baseline, paired by seed and item; higher scores are better.
 
-    Every arm needs the same seeds and items. Items of one group stand or fall together (questions on one text).
+    Every arm needs the same seeds and items. Items of one group are right or wrong together (questions on one text).
     """
     from harness import stats
     from harness.errors import Asked

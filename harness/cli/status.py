@@ -1,4 +1,4 @@
-"""``harness status``: which runs are done, from what is on disk."""
+"""``harness status``: the state of every run, derived from the store."""
 
 from __future__ import annotations
 

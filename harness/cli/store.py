@@ -1,4 +1,4 @@
-"""``harness store``: what is kept, whether it is intact, and what can go."""
+"""``harness store``: lists what is kept, checks it, and deletes what is not used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ls(
         str, typer.Option("--sort", help="kind, name, size (largest first), age (oldest first) or studies")
     ] = "kind",
 ) -> None:
-    """List every artifact with its kind, size, age and the studies that stand on it."""
+    """List every artifact with its kind, size, age and the studies that use it."""
     from harness.errors import RequestError, did_you_mean
     from harness.store import maintenance
 
@@ -90,12 +90,12 @@ def _show(rows: list[dict[str, Any]]) -> None:
     columns = [("Kind", "left"), ("Name", "left"), ("Key", "left"), ("Size", "right"), ("Age", "right")]
     tables.console().print(tables.table([*columns, ("Studies", "left")], cells))
     unused = sum(not row["studies"] for row in rows)
-    rest = f"; {unused} that no study stands on (harness store gc)" if unused else ""
+    rest = f"; {unused} that no study uses (harness store gc)" if unused else ""
     print(f"\n{len(rows)} artifacts, {formats.size(sum(row['bytes'] for row in rows))}{rest}")
 
 
 def _age(created: str) -> int | None:
-    """Return how many seconds ago something was made; None where its record does not say."""
+    """Return how many seconds ago an artifact was made; None when its record has no valid time."""
     try:
         made = datetime.fromisoformat(created)
     except ValueError:
@@ -112,7 +112,7 @@ def _ago(seconds: int) -> str:
 
 @app.command("verify")
 def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
-    """Compare everything with what was recorded. Exit code 1 when something is missing, changed or does not belong."""
+    """Compare all files with their records. Exit code 1 when a file is missing, changed or does not belong there."""
     from harness.store import maintenance
 
     opened = open_store(store)
@@ -127,7 +127,7 @@ def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
         for problem in problems:
             _say(f"{problem.artifact}: {problem.text}")
         if problems:
-            affected = f" Studies affected: {', '.join(studies)}." if studies else " No study stands on them."
+            affected = f" Studies affected: {', '.join(studies)}." if studies else " No study uses them."
             one = len(problems) == 1
             _say(
                 f"{len(problems)} problem{'' if one else 's'}.{affected} "
@@ -138,20 +138,22 @@ def verify(store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
             print("Everything is as it was written.")
         for study, missing in incomplete.items():
             _say(
-                f"{study}: {missing} of what it stands on is not here (not run yet, or deleted); `harness run` goes on."
+                f"{study}: {missing} of its artifacts are missing (not run yet, or deleted); `harness run` makes them."
             )
     if problems:
         sys.exit(1)
 
 
 def _affected(store: Store, problems: list[Problem]) -> list[str]:
-    """Return the studies that stand on something damaged."""
+    """Return the studies that use a damaged artifact."""
     from harness.store import maintenance
     from harness.store.integrity import KEYED
 
     damaged: list[Path] = []
     uses = maintenance.uses(store, damaged)
-    names: dict[str, set[str]] = {}  # what has lost its record is told by its name: all that a run leaves has one name
+    names: dict[
+        str, set[str]
+    ] = {}  # an artifact without its record is identified by its name: all artifacts of a run have one name
     for one in store.artifacts(damaged=damaged):
         names.setdefault(one.folder.name.rpartition("-")[0], set()).update(uses.get(one.record.key, ()))
     found: set[str] = set()
@@ -164,7 +166,7 @@ def _affected(store: Store, problems: list[Problem]) -> list[str]:
 
 
 def _incomplete(store: Store) -> dict[str, int]:
-    """Return how many of the artifacts that a study stands on are not there."""
+    """Return study -> number of its artifacts that are missing."""
     damaged: list[Path] = []
     there = {one.record.key for one in store.artifacts(damaged=damaged)}
     there |= {folder.name.rpartition("-")[2] for folder in damaged}
@@ -176,16 +178,16 @@ def _incomplete(store: Store) -> dict[str, int]:
 def gc(
     store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only print what would be deleted")] = False,
 ) -> None:
-    """Delete what no study in the store stands on, and work that was abandoned."""
+    """Delete artifacts that no study in the store uses, and abandoned work."""
     from harness.errors import RequestError
     from harness.store import maintenance
 
     opened = open_store(store)
     if not dry_run and maintenance.at_work(opened):
         raise RequestError(
-            f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run says what would go"
+            f"a run is at work in {opened.location}: wait for its end, or stop it; --dry-run lists what would go"
         )
     young: list[Artifact] = []
     found = maintenance.garbage(opened, young)
@@ -204,11 +206,11 @@ def gc(
     count = f"{len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
     print(f"{count}, {formats.size(sum(sizes.values()))} {'would be removed' if dry_run else 'removed'}")
     if young:
-        print(f"{len(young)} made within a day stay: a study on another machine may be about to stand on them")
+        print(f"{len(young)} less than a day old are kept: a study on another machine may be about to use them")
 
 
 def _say(text: str, *, error: bool = False) -> None:
-    """Print a line that holds names of files: they may not steer the terminal."""
+    """Print a line that holds names of files, escaped so that they cannot control the terminal."""
     from harness.escaping import visible
 
     print(visible(text).replace("\n", "\\n"), file=sys.stderr if error else sys.stdout)
@@ -216,7 +218,7 @@ def _say(text: str, *, error: bool = False) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    """Show how far a check is, on a terminal, once it takes more than a moment."""
+    """Show the progress of a check in a terminal, once it takes more than a moment."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""``harness ui``: the MLflow user interface on the store."""
+"""``harness ui``: opens MLflow's user interface on the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.cli.arguments import DEFAULT_STORE, StorePlace, note, open_store
 
 def ui(
     study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="study file: the page of this study is named")
+        Path | None, typer.Argument(metavar="[STUDY]", help="study file: the address of its page is printed")
     ] = None,
     store: StorePlace = DEFAULT_STORE,
     host: Annotated[

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one sentence with the nearest valid name."""
+"""Errors of the command line, as one sentence with the nearest valid name."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import typer
 from harness.errors import did_you_mean
 from harness.escaping import visible
 
-# Base of everything that can be wrong with a command line; typer exports only what is below it.
+# Base class of all errors of a command line; typer exports only its subclasses.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 STUDIES = (".yaml", ".yml", ".py")
 
 
 def no_arguments(error: Any) -> bool:
-    """Tell whether a command was called with nothing at all, which asks for its help."""
+    """Return whether a command was called without arguments, which prints its help."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def sentence(error: Any, words: Sequence[str] = ()) -> str:
-    """Return what is wrong as one sentence.
+    """Return an error as one sentence.
 
     Args:
-        error: A ``UsageError``. Typer brings its own copy of click or uses the installed one, so errors are told
-            apart by what they carry.
-        words: What was typed after ``harness``: an error of an option's value does not say whose option it is.
+        error: A ``UsageError``. Typer brings its own copy of click or uses the installed one, so errors are
+            distinguished by their attributes, not by their class.
+        words: The words after ``harness``: an error of an option's value does not name its command.
     """
     context = error.ctx
     command: Any = getattr(context, "command", None)
@@ -55,7 +55,7 @@ def sentence(error: Any, words: Sequence[str] = ()) -> str:
 
 
 def _called(context: Any) -> str:
-    """Return the command as it was called, without what typer shows of its arguments."""
+    """Return the command as it was called, without typer's list of its arguments."""
     words: list[str] = []
     while context is not None:
         words.insert(0, str(context.info_name).split("/")[-1])
@@ -64,7 +64,7 @@ def _called(context: Any) -> str:
 
 
 def _asked(words: Sequence[str]) -> str:
-    """Return the verb that words begin with."""
+    """Return the verb at the beginning of some words."""
     from typer.main import get_command
 
     from harness.cli import app
@@ -89,7 +89,7 @@ def _no_verb(called: str, word: str, verbs: Any) -> str:
 
 
 def _said(error: Any) -> str:
-    """Return the library's words the way the rest of the messages are worded."""
+    """Return the library's message in the style of our messages."""
     said = visible(str(error.message)).replace("Input should be ", "expected ").split(", unable to parse")[0]
     said = said[:1].lower() + said[1:]
     return said if said.endswith((".", "?")) else f"{said}."

@@ -1,5 +1,4 @@
-"""From scores to decisions: what a study asks, how each arm compares, what to do about each source and
-treatment."""
+"""From scores to decisions: a study's questions, the comparison of each arm, a verdict on each subject."""
 
 from harness.decisions.evidence import Evidence, compare, explore
 from harness.decisions.questions import Question, questions, rule, subject

@@ -1,4 +1,4 @@
-"""What is known when a study has run, and every arm against the baseline."""
+"""The evidence of a study's results, and the effect of every arm against the baseline."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ Ends = str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a decision rests on. Scores are of the declared metric, higher being better.
+    """Everything that decisions are made from. Scores are of the declared metric; higher is better.
 
     Attributes:
-        selection: Items that decide. Arms are ``baseline``, the study's arms, ``aa``, and ``random-subset``
-            or ``random-subset-<arm>``; an arm with a missing run is left out. None when there is nothing to
-            compare.
-        confirmation: The same arms and seeds on the items kept for confirmation; None when the suite keeps
+        selection: Scores on the items that decide. Arms are ``baseline``, the study's arms, ``aa``, and
+            ``random-subset`` or ``random-subset-<arm>``; an arm with a missing run is left out. None when fewer than
+            two arms have scores.
+        confirmation: Scores of the same arms and seeds on the items kept for confirmation; None when the suite keeps
             none.
-        clean: One boolean per selection item, false where any training row of any arm overlapped it; None:
-            all clean.
-        slices: One name per selection item, None where it has no slice; empty when no item has one.
+        clean: One boolean per selection item, false when a training row of any arm overlapped the item; None when all
+            items are clean.
+        slices: One name per selection item, None for an item without a slice; empty when no item has one.
         tasks: ``task/metric`` -> scores of each task's primary metric on its selection items.
         rows: Variant -> source -> rows in its training sets, mean over seeds.
-        tokens: Variant -> tokens in its training sets, mean over seeds, where they are counted.
+        tokens: Variant -> tokens in its training sets, mean over seeds; only variants whose tokens are counted.
         supply: Source -> rows in its pool after decontamination.
-        runs: Runs the study asks for, base model not counted.
-        failed: The runs that are missing, each in a few words.
+        runs: Number of runs in the study, without the base model's.
+        failed: The missing runs, each in a few words.
         problems: Differences between arms other than the data that the study does not waive, each in a few
             words.
         changed_rule: How the rule differs from the one registered before there were results, in a few words.
-        majority: Score of always giving the most frequent answer, where that is defined.
-        chance: Score of guessing among an item's options, where it has options.
+        majority: Score of always giving the most frequent answer; None when it is not defined.
+        chance: Score of guessing among an item's options; None when items have no options.
         base_mean: Mean score of the model before training.
-        seconds_per_run: Wall time one more run adds (of all workers together).
+        seconds_per_run: Wall time that one more run adds, with all workers at work.
     """
 
     selection: Scores | None
@@ -64,23 +64,23 @@ class Evidence:
     seconds_per_run: float | None = None
 
     def clean_scores(self) -> Scores | None:
-        """Return the selection items that no training row touched; None when none is left."""
+        """Return the scores on selection items that no training row overlapped; None when there are no such items."""
         if self.selection is None or self.clean is None:
             return self.selection
         return self.selection.pick(self.clean) if np.any(self.clean) else None
 
     def all_clean(self) -> bool:
-        """Tell whether no selection item was touched by a training row."""
+        """Return whether no training row overlapped a selection item."""
         return self.clean is None or bool(np.all(self.clean))
 
 
 def is_control(name: str) -> bool:
-    """Tell whether a variant is a control."""
+    """Return whether a variant is a control."""
     return name == "aa" or name.startswith("random-subset")
 
 
 def bounded(scores: Scores | None) -> bool:
-    """Tell whether scores lie between 0 and 1, so that a hundredth is a point."""
+    """Return whether all scores are between 0 and 1, so that a hundredth is a point."""
     return scores is not None and bool(np.all((scores.values >= 0) & (scores.values <= 1)))
 
 
@@ -102,10 +102,10 @@ def contrast_of(scores: Scores | None, plus: Ends, minus: Ends, alpha: float) ->
 def _turned(scores: Scores, plus: tuple[str, ...], minus: tuple[str, ...]) -> Scores:
     """Return scores whose arms ``plus`` and ``minus`` differ by the difference of the two groups' means.
 
-    The mean of m arms has 1/m of an arm's seed noise, so it cannot be pooled with single arms as it is. Instead
-    the arms are turned: the reflection that exchanges the difference of two arms with the difference of the two
-    groups keeps what is common to all arms, the noise pooled over all arms and its degrees of freedom, and the
-    scale is then chosen so that the difference is in the metric's units.
+    The mean of m arms has 1/m of an arm's seed noise, so it cannot be pooled with single arms. Instead the table is
+    reflected along its arms: the reflection that exchanges the difference of two arms with the difference of the two
+    groups keeps what is common to all arms, the noise pooled over all arms, and its degrees of freedom. The table is
+    then scaled so that the difference is in the metric's units.
     """
     arms = len(scores.arms)
     wanted = np.zeros(arms)
@@ -125,8 +125,8 @@ def _turned(scores: Scores, plus: tuple[str, ...], minus: tuple[str, ...]) -> Sc
 def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:
     """Return every arm minus the baseline: the study's arms (Holm over them), then the controls.
 
-    An arm without scores is listed with nothing but a note. Where clean items or the confirmation half contradict
-    what all items say of an arm, its flags tell.
+    An arm without scores has only a note. The flags of an arm say when clean items or the confirmation half contradict
+    all items.
     """
     alpha, threshold, selection = study.decide.alpha, study.decide.smallest_effect, evidence.selection
     known = selection.arms if selection else ()
@@ -175,7 +175,7 @@ def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:
 def explore(families: Sequence[Sequence[ArmEffect]]) -> list[list[ArmEffect]]:
     """Return the arms of exploratory metrics with p values after Benjamini-Hochberg over all metrics and arms.
 
-    The declared metric's threshold means nothing in their units, so they carry no flags.
+    They have no flags: the threshold is in the units of the declared metric, not in theirs.
     """
     p = [arm.p for family in families for arm in family if not arm.control]
     adjusted = iter(benjamini_hochberg(p))
@@ -186,7 +186,7 @@ def explore(families: Sequence[Sequence[ArmEffect]]) -> list[list[ArmEffect]]:
 
 
 def flip_words(flip: str, some: Contrast, threshold: float, places: Places) -> str:
-    """Say what a part of the items shows that contradicts all of them: ``+0.02: below 0.05``."""
+    """Return in words how a part of the items contradicts all of them: ``+0.02: below 0.05``."""
     side = "below" if abs(some.effect) < threshold else "at least"
     what = {"sign": "the sign flips", "verdict": "the verdict flips", "size": f"{side} {places.plain(threshold)}"}[flip]
     return f"{places.signed(some.effect)}: {what}"
@@ -197,7 +197,7 @@ def _ci(estimate: Contrast | None) -> tuple[float | None, float | None]:
 
 
 def missing(evidence: Evidence, *names: str) -> str:
-    """Say which of these variants cannot be judged because a run is missing."""
+    """Return in words which of these variants cannot be judged because a run is missing."""
     known = evidence.selection.arms if evidence.selection else ()
     absent = [name for name in names if name not in known]
     absent = absent or ["baseline"]

@@ -1,4 +1,4 @@
-"""Which data to grow next, and how much gain it buys: one line per source with a ladder, best first."""
+"""Which data to grow next, and the gain of more rows: one line per source with a ladder, best first."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.statistics.curves import FARTHEST, LEAST_RUNGS, Curve, fit
 from harness.statistics.paired import Contrast
 from harness.statistics.scores import Scores
 
-POINTS = 25  # of a drawn curve
-ALIKE = 0.02  # rows of other sources that differ by more than this share (and by more than one) are another treatment
+POINTS = 25  # points of a drawn curve
+ALIKE = 0.02  # a larger share of difference in rows of other sources (and more than one row) is another treatment
 
 
 def growth(study: Study, evidence: Evidence, asked: Sequence[tuple[Question, Verdict]]) -> list[Growth]:
-    """Return what more rows of each source buy, ranked: verdict GROW first, then by the gain of 1,000 more rows.
+    """Return the gain of more rows of each source, ranked: verdict GROW first, then by the gain of 1,000 more rows.
 
     Args:
         study: The study.
         evidence: Its results.
-        asked: Every question with its verdict; those without a ladder are passed over. A ladder of the whole baseline
-            (``size``) has its line beside those of the sources.
+        asked: Every question with its verdict; questions without a ladder are skipped. A ladder of the whole baseline
+            (``size``) has a line like those of the sources.
     """
     lines = [_line(study, evidence, one, verdict) for one, verdict in asked if one.rungs]
     lines.sort(key=lambda line: (line.verdict != "GROW", -_or(line.gain_per_1000_rows, -math.inf), line.source))
@@ -35,10 +35,10 @@ def growth(study: Study, evidence: Evidence, asked: Sequence[tuple[Question, Ver
 
 
 def pure(study: Study, evidence: Evidence, one: Question) -> bool:
-    """Tell whether the rows of the subject are all that differs between the rungs of its ladder.
+    """Return whether nothing but rows of the subject differs between the rungs of its ladder.
 
-    Only then is there a gain per row: elsewhere rows of other sources made room, or operations differ. In a ladder of
-    the whole baseline all sources grow together.
+    Only then there is a gain per row: in other ladders rows of other sources were taken out, or operations differ. In
+    a ladder of the whole baseline all sources grow together.
     """
     if len({_operations(study, name) for name in one.rungs}) > 1:
         return False
@@ -89,7 +89,7 @@ def _line(study: Study, evidence: Evidence, one: Question, verdict: Verdict) -> 
 
 
 def _from_curve(line: Growth, curve: Curve, step: Contrast, length: float | None) -> Growth:
-    """Complete a line by a learning curve: its slope at the largest rung, the next step, and the curve itself."""
+    """Return a line completed by a learning curve: its slope at the largest rung, the next step, and the curve."""
     slope, top = curve.slope(), float(curve.sizes[-1])
     note = _noted(f"learning curve on {len(curve.sizes)} rungs", step)
     line = _priced(line, (slope.value, slope.low, slope.high), length, note)
@@ -100,7 +100,7 @@ def _from_curve(line: Growth, curve: Curve, step: Contrast, length: float | None
     ]
     changes: dict[str, object] = {"exponent": curve.exponent, "curve": points}
     most = int(top * (FARTHEST - 1))
-    more = most if not line.supply_left else min(line.supply_left, most)  # a pool used up can still be added to
+    more = most if not line.supply_left else min(line.supply_left, most)  # rows can be added to a pool that is used up
     gain = curve.gain(top, top + more)
     changes |= {"next_rows": more, "next_gain": gain.value, "next_ci": (gain.low, gain.high)}
     if line.cost_per_row is not None:
@@ -109,7 +109,7 @@ def _from_curve(line: Growth, curve: Curve, step: Contrast, length: float | None
 
 
 def _priced(line: Growth, slope: tuple[float, float | None, float | None], length: float | None, note: str) -> Growth:
-    """Complete a line by its gain per row, with interval; ``length`` is tokens per row."""
+    """Return a line completed by its gain per row, with interval; ``length`` is tokens per row."""
     changes: dict[str, object] = {"note": note}
     for per, scale in (("1000_rows", 1000.0), ("10k_tokens", 10_000 / length if length else None)):
         if scale is not None:
@@ -125,7 +125,7 @@ def _noted(note: str, step: Contrast) -> str:
 
 
 def _curve(scores: Scores, rungs: Sequence[tuple[str, float]], step: Contrast, alpha: float) -> Curve | None:
-    """Fit a learning curve, where there are enough rungs above 0 rows and their noise is known."""
+    """Return a fitted learning curve; None with too few rungs above 0 rows, or when their noise is not known."""
     used = [(name, rows) for name, rows in rungs if rows > 0]
     if len(used) < LEAST_RUNGS or len({rows for _, rows in used}) < len(used) or step.df is None:
         return None
@@ -143,7 +143,7 @@ def _curve(scores: Scores, rungs: Sequence[tuple[str, float]], step: Contrast, a
 
 
 def _tokens_per_row(evidence: Evidence, small: tuple[str, float], large: tuple[str, float]) -> float | None:
-    """Return the mean tokens of the subject's rows: what the largest rung has more than the smallest, per row."""
+    """Return the mean tokens of the subject's rows: extra tokens of the largest rung per extra row."""
     if small[0] not in evidence.tokens or large[0] not in evidence.tokens:
         return None
     return max(0.0, evidence.tokens[large[0]] - evidence.tokens[small[0]]) / (large[1] - small[1])

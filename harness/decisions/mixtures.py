@@ -1,4 +1,4 @@
-"""Which mixture to try next, from the random mixtures a study ran: a prediction, never a verdict."""
+"""Predicts which mixture to try next, from the random mixtures of a study: a prediction, never a verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.spec import Study
 from harness.statistics.mixtures import FEWEST, mixture_effects
 from harness.statistics.scores import Scores
 
-UNPREDICTED = 0.9  # of the spread: an error this large leaves weights less than a fifth of the variance to explain
+UNPREDICTED = 0.9  # share of the spread; with a larger error, weights explain less than a fifth of the variance
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class MixturePrediction:
     Attributes:
         weights: Source -> share; each within the range that was tried.
         score: Its predicted score.
-        error: Root mean square error of predicting each mixture from the others: what ``score`` is off by.
+        error: Root mean square error of predicting each mixture from the others: how far ``score`` may be off.
         spread: The same error when every mixture is predicted by the mean of the others; an ``error`` close to it
-            means that the weights tell next to nothing.
+            means that the weights hardly matter.
         best_tried: The mixture with the highest mean score; that score is flattered by having been picked.
         best_tried_score: Its mean score.
-        mixtures: How many the prediction rests on.
-        text: All of it in a sentence.
+        mixtures: Number of mixtures that the prediction is made from.
+        text: The prediction in a sentence.
     """
 
     weights: dict[str, float]
@@ -48,8 +48,8 @@ def predicted_mixtures(
 
     Args:
         study: The study, its designs expanded.
-        rows: Variant -> source -> rows, as built; what the study asks for stands in where a variant lacks.
-        scores: Of the declared metric on the items that decide, higher being better.
+        rows: Variant -> source -> rows, as built; for a variant that is missing, the rows that the study requests.
+        scores: Scores of the declared metric on the items that decide; higher is better.
     """
     found = []
     for index, design in enumerate(study.designs):

@@ -1,4 +1,4 @@
-"""The decision rule on one contrast, and what would settle what it leaves open. Numbers only; words are elsewhere."""
+"""The decision rule on one contrast, and what would settle an open one. Numbers only; ``reasons`` has the words."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def outcomes(
 def flips(
     whole: Outcome, every: Contrast | None, part: Outcome, some: Contrast | None, threshold: float
 ) -> Literal["", "sign", "verdict", "size"]:
-    """Tell how a part of the items (the clean ones, the confirmation half) contradicts all of them.
+    """Return how a part of the items (the clean ones, the confirmation half) contradicts all of them.
 
-    Fewer items make every interval wider: what a part merely fails to show is no contradiction.
+    Fewer items make every interval wider: a part that merely fails to show an effect does not contradict it.
 
     Returns:
-        ``sign``: the effect turns round, and one of the two matters. ``verdict``: the part shows another outcome.
-        ``size``: an effect that was shown is below the threshold there, or one that was shown small is not.
-        Nothing: they agree, or there is nothing to compare.
+        ``sign``: the effect has the other sign, and one of the two effects matters. ``verdict``: the part shows another
+        outcome. ``size``: an effect that all items show is below the threshold in the part, or an effect that all items
+        show to be small is not. Empty: they agree, or one was not measured.
     """
     if every is None or some is None:
         return ""
@@ -75,9 +75,9 @@ def settling(
     """Return how many more seeds, or items, would settle a contrast, from its own noise.
 
     The target is the precision at which an effect as large as the measured one, or the smallest that matters
-    if that is larger, is found four times in five; with no effect, equivalence is then shown about as often. A
-    study that is as precise already has an effect near the threshold: then the target is the distance between
-    the two.
+    if that is larger, is found four times in five; without an effect, equivalence is then shown about as often. When
+    a study is that precise already, its effect is near the threshold: then the target is the distance between the
+    two.
 
     Args:
         estimate: The contrast.
@@ -87,7 +87,7 @@ def settling(
         share: Share of new items that the contrast would get (the rest is kept for confirmation).
 
     Returns:
-        More seeds, more items; None where no practical number does.
+        More seeds, more items; None when no practical number settles it.
     """
     size, seeds, items = abs(estimate.effect), estimate.seeds, estimate.items
     lasting = max(estimate.v_seed - estimate.v_residual, 0.0)

@@ -1,4 +1,4 @@
-"""What a study asks: the subject of every arm, and the one contrast that answers for each subject."""
+"""The questions of a study: the subject of every arm, and the one contrast that decides on each subject."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Rows = Mapping[str, Mapping[str, float]]  # variant -> source -> rows
 class Question:
     """One subject and the contrast that decides on it: the mean of ``plus`` minus the mean of ``minus``.
 
-    More of ``plus`` speaks for the subject. Each end is one variant, except for a factor of a factorial: there
-    ``plus`` are all combinations with the factor on and ``minus`` all with it off, each weighing the same and as
-    many on either side, so that the other factors drop out. The contrast stands or falls as a whole: with one of its
-    variants missing it is not balanced any more, and cannot be answered from the rest.
+    A higher score of ``plus`` speaks for the subject. Each end is one variant, except for a factor of a factorial:
+    there ``plus`` are all combinations with the factor on and ``minus`` all with it off, with equal weights and equally
+    many on either side, so that the other factors cancel. When a variant of the contrast is missing, the contrast is no
+    longer balanced, and the question has no answer.
 
     Attributes:
         subject: A source's name, or a treatment such as ``verify(scraped)``, a factor's name, or ``size``.
         kind: Whether the verdict is about a source or about a treatment.
         plus: The variants with the treatment, or with more rows.
-        minus: The variants they are held against.
+        minus: The variants that ``plus`` is compared with.
         rungs: Variant -> rows, smallest first: of the source, or for the treatment ``size`` of all sources together.
-            The ends of the contrast are the first and the last. With more than two, or with equal rows of all other
-            sources, rows of the subject are all that differs; a source left out and refilled with others has two.
-            Empty for other treatments and for a source that another one stands in for.
-        instead: The source that stands in the subject's place in ``minus``; empty unless it was replaced.
+            The ends of the contrast are the first and the last. With more than two rungs, or with equal rows of all
+            other sources, only rows of the subject differ; a source that is left out and refilled with others has two
+            rungs. Empty for other treatments, and for a source that another source replaces.
+        instead: The source that replaces the subject in ``minus``; empty unless it was replaced.
         others: Arms with the same subject that do not decide.
-        note: What the design cannot tell apart from the effect; empty unless it is a fraction of a factorial.
+        note: What the design cannot separate from the effect; empty unless it is a fraction of a factorial.
     """
 
     subject: str
@@ -47,11 +47,10 @@ class Question:
 
 
 def subject(study: Study, name: str) -> str:
-    """Return what an arm tests: what it says in ``tests``, else its operations, else the source whose rows it
-    changes.
+    """Return the subject of an arm: its field ``tests``, else its operations, else the source whose rows it changes.
 
-    An arm that adds one source in place of another tests the one it adds; one that changes several is its own
-    subject.
+    An arm that replaces one source by another tests the one that it adds; an arm that changes several sources is its
+    own subject.
     """
     arm = study.arms[name]
     if arm.tests:
@@ -72,15 +71,14 @@ def questions(study: Study, rows: Rows) -> list[Question]:
     Arms with one subject share one question. A treatment is answered by the arm listed first against the
     baseline; a factor of a factorial by its main effect, the mean of all combinations with it minus that of all
     without; ``size`` by the largest against the smallest of its arms and the baseline. A source is answered by the
-    largest against the smallest rung where arms (or an arm and a baseline that holds some of it) differ in nothing
-    but its rows, else by the arm listed first against the baseline, the one with more rows being ``plus``: so a
-    source that is left out and missed speaks for itself. A source of the baseline that an arm replaces entirely,
-    row for row, by another one is answered by baseline minus that arm, unless it has arms of its own.
+    largest against the smallest rung when arms (or an arm and a baseline that holds rows of it) differ only in its
+    rows, else by the arm listed first against the baseline. The variant with more rows is ``plus``: when an arm without
+    the source scores less, the source is better. A source of the baseline that an arm replaces entirely, row for row,
+    by another one is answered by baseline minus that arm, unless it has arms of its own.
 
     Args:
         study: The study, its designs expanded.
-        rows: Rows of each source in each variant, as built; what the study asks for stands in where a variant
-            lacks.
+        rows: Rows of each source in each variant, as built; for a missing variant, the rows that the study requests.
     """
     contrasts, combined = _contrasts(study)
     asked: dict[str, list[str]] = {}
@@ -110,8 +108,7 @@ def questions(study: Study, rows: Rows) -> list[Question]:
 
 
 def rule(study: Study) -> dict[str, Any]:
-    """Return the decision rule as the study fixes it before anything runs; its digest goes with the
-    decisions."""
+    """Return the decision rule that the study fixes before anything runs; decisions carry its digest."""
     return {
         **study.decide.identity(),
         "seeds": len(study.seed_list()),
@@ -124,7 +121,7 @@ def rule(study: Study) -> dict[str, Any]:
 
 
 def _contrasts(study: Study) -> tuple[dict[str, Question], dict[str, list[str]]]:
-    """Return the questions that a design's arms answer together, by subject, and the subjects of each such arm."""
+    """Return the questions that several arms of a design answer together, by subject, and the subjects of each arm."""
     found: dict[str, Question] = {}
     combined: dict[str, list[str]] = {}
     for design in study.designs:
@@ -146,7 +143,7 @@ def _source_question(study: Study, source: str, names: list[str], rows: Rows) ->
         if baseline > 0 and _differ_in_rows_only(study, source, name, "baseline"):
             held = {"baseline": baseline, **held}
         ladders.append(held)
-    held = max(ladders, key=lambda rungs: len(set(rungs.values())))  # of equally long ones the first
+    held = max(ladders, key=lambda rungs: len(set(rungs.values())))  # the first of equally long ladders
     if len(set(held.values())) < 2:
         held = {name: _rows(study, rows, name, source) for name in ("baseline", names[0])}
     return _ladder(Question(source, "source", (), ()), held, names)
@@ -160,7 +157,7 @@ def _size_question(study: Study, names: list[str], rows: Rows) -> Question:
 
 
 def _ladder(question: Question, held: dict[str, float], names: list[str]) -> Question:
-    """Complete a question by its rungs: the largest against the smallest."""
+    """Return a question completed by its rungs: the largest against the smallest."""
     rungs = dict(sorted(held.items(), key=lambda rung: rung[1]))
     minus, plus = next(iter(rungs)), list(rungs)[-1]
     others = tuple(name for name in names if name not in (minus, plus))
@@ -168,12 +165,12 @@ def _ladder(question: Question, held: dict[str, float], names: list[str]) -> Que
 
 
 def _differ_in_rows_only(study: Study, source: str, name: str, other: str) -> bool:
-    """Tell whether two variants differ in nothing but their rows of a source."""
+    """Return whether two variants differ only in their rows of a source."""
     return _rest(study, name, source) == _rest(study, other, source) and _steps(study, name) == _steps(study, other)
 
 
 def _steps(study: Study, name: str) -> tuple[Operation, ...]:
-    """Return all operations of a variant, the baseline's included where they apply."""
+    """Return all operations of a variant, with the baseline's when they apply to it."""
     if name == "baseline":
         return study.baseline.operations
     arm = study.arms[name]
@@ -181,8 +178,7 @@ def _steps(study: Study, name: str) -> tuple[Operation, ...]:
 
 
 def _stand_in(study: Study, source: str, name: str) -> str:
-    """Return the source that an arm puts in place of all rows of ``source``, as many of them; else
-    nothing."""
+    """Return the source by which an arm replaces all rows of ``source``, one for one; empty when there is none."""
     before, after = _mix(study, "baseline"), _mix(study, name)
     changed = {each for each in before | after if before.get(each, 0) != after.get(each, 0)} - {source}
     if source in after or len(changed) != 1 or study.arms[name].operations != study.baseline.operations:
@@ -192,7 +188,7 @@ def _stand_in(study: Study, source: str, name: str) -> str:
 
 
 def _mix(study: Study, name: str) -> dict[str, float]:
-    """Return the rows a variant asks for per source; infinity for all rows of a pool of unknown size."""
+    """Return the rows that a variant requests of each source; infinity for all rows of a pool of unknown size."""
     variant = study.baseline if name == "baseline" else study.arms[name]
     counts = (variant if variant.mix else study.baseline).counts()
     return {
@@ -206,14 +202,13 @@ def _rest(study: Study, name: str, source: str) -> dict[str, float]:
 
 
 def _rows(study: Study, rows: Rows, name: str, source: str) -> float:
-    """Return whole rows of a source in a variant, as built where that is known."""
+    """Return the whole number of rows of a source in a variant: as built if known, else as requested."""
     known = rows[name].get(source, 0.0) if name in rows else _mix(study, name).get(source, 0.0)
     return float(round(known)) if math.isfinite(known) else known
 
 
 def _treatment(study: Study, arm: Variant) -> str:
-    """Return the name of what an arm's operations do that the baseline's do not, such as
-    ``verify(scraped)``."""
+    """Return the name of the operations that an arm adds to the baseline's, such as ``verify(scraped)``."""
     sources = ", ".join((arm if arm.mix else study.baseline).mix or {})
     new = [operation for operation in arm.operations if operation not in study.baseline.operations]
     gone = [operation for operation in study.baseline.operations if operation not in arm.operations]

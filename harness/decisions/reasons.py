@@ -1,4 +1,4 @@
-"""Why a verdict is what it is: the sentence, and the numbers behind it."""
+"""The reason of a verdict: the sentence, and the numbers behind it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from harness.statistics.paired import Contrast, equivalence
 
 @dataclass(frozen=True)
 class Finding:
-    """A question with what was measured.
+    """A question with its measurements.
 
     Attributes:
         question: The question.
         estimate: Its contrast on the items that decide.
-        outcome: What the rule makes of it.
+        outcome: The outcome of the decision rule.
         p_adjusted: P value of no effect, after Holm.
         p_same: P value of equivalence, after Holm.
-        comparisons: Size of the family both are adjusted for.
-        clean: The contrast on items that no training row touched.
+        comparisons: Size of the family that both p values are adjusted for.
+        clean: The contrast on items that no training row overlapped.
         flip: How clean items contradict all items (see ``outcomes.flips``).
         confirmation: The contrast on the confirmation half.
     """
@@ -44,13 +44,13 @@ class Finding:
 
 
 def after(found: Finding) -> str:
-    """Say the adjusted p value and what it is adjusted for."""
+    """Return in words the adjusted p value and the size of its family."""
     said = p_value(1.0 if found.p_adjusted is None else found.p_adjusted)
     return f"{said} after {found.comparisons} comparisons" if found.comparisons > 1 else said
 
 
 def label(question: Question) -> str:
-    """Return what is compared: ``sums-160 - sums-40``, or ``mean of 4 arms with dedupe - mean of 4 without``."""
+    """Return the contrast in words: ``sums-160 - sums-40``, or ``mean of 4 arms with dedupe - mean of 4 without``."""
     plus, minus = question.plus, question.minus
     if len(plus) == len(minus) == 1:
         return f"{plus[0]} - {minus[0]}"
@@ -60,7 +60,7 @@ def label(question: Question) -> str:
 def because(
     study: Study, evidence: Evidence, found: Finding, outcome: Outcome, facts: dict[str, Any], places: Places
 ) -> str:
-    """Say why, for a verdict that is not INCONCLUSIVE."""
+    """Return the reason of a verdict that is not INCONCLUSIVE."""
     one, estimate = found.question, found.estimate
     assert estimate is not None
     within = f"within {places.plain(study.decide.smallest_effect)}"
@@ -127,7 +127,7 @@ def facts(study: Study, evidence: Evidence, found: Finding) -> dict[str, Any]:
 
 
 def _treatment(study: Study, evidence: Evidence, one: Question) -> dict[str, Any]:
-    """Return how many rows a treatment leaves, and its effect over as many rows dropped at random."""
+    """Return how many rows a treatment keeps, and its effect against a random subset of the same size."""
     known: dict[str, Any] = {}
     mine, base = (
         sum(sum(evidence.rows.get(name, {}).values()) for name in end) / len(end) for end in (one.plus, one.minus)
@@ -149,7 +149,7 @@ def _ladder(study: Study, evidence: Evidence, one: Question, estimate: Contrast 
     top, step = one.rungs[plus], one.rungs[plus] - one.rungs[minus]
     if one.subject in evidence.supply:
         known["supply_left"] = max(0, round(evidence.supply[one.subject] - top)) if math.isfinite(top) else 0
-    # A gain per row means something only where rows of this source are all that differs.
+    # A gain per row means something only when nothing but rows of this source differs.
     if estimate and 0 < step < math.inf and pure(study, evidence, one):
         known |= {
             "gain_per_10_rows": 10 * estimate.effect / step,
@@ -162,9 +162,9 @@ def _ladder(study: Study, evidence: Evidence, one: Question, estimate: Contrast 
 
 
 def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast) -> str:
-    """Say how many more seeds, or items, would settle a question.
+    """Return in words how many more seeds, or items, would settle a question.
 
-    Items are items of the suite, of which the confirmation half takes its share.
+    Items are items of the suite; the confirmation half takes its share of them.
     """
     arms = len(evidence.selection.arms) if evidence.selection else 2
     alpha, share = study.decide.alpha / found.comparisons, 1 - study.suite.confirmation
@@ -178,7 +178,7 @@ def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast)
 
 
 def more_seeds(evidence: Evidence, more: int, least: str = "") -> str:
-    """Say how many more seeds are needed and how long they take."""
+    """Return in words how many more seeds are needed and how long they take."""
     seconds = evidence.seconds_per_run
     arms = len(evidence.selection.arms) if evidence.selection else 0
     time = f" (about {duration(more * arms * seconds)})" if seconds and arms else ""
@@ -186,7 +186,7 @@ def more_seeds(evidence: Evidence, more: int, least: str = "") -> str:
 
 
 def grow_next(growth: list[Growth]) -> str:
-    """Say which sources to grow, the one that gains most per row first."""
+    """Return in words which sources to grow, the one that gains most per row first."""
     said = []
     for line in growth:
         if line.verdict == "GROW":

@@ -1,4 +1,4 @@
-"""The same comparison slice by slice: exploratory, headed by where the model is weakest."""
+"""Compares arms with the baseline on each slice: exploratory; the slice where the model is weakest comes first."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def slices(
 ) -> list[Slice]:
     """Compare arms with the baseline on every slice.
 
-    Slices are ordered by the mean of the variant that does best on all items, lowest first: there more data could
-    help most. P values are adjusted over all slices and arms by Benjamini-Hochberg; no verdict comes from them.
+    Slices are ordered by the mean of the variant that is best on all items, lowest first: there more data could
+    help most. P values are adjusted over all slices and arms by Benjamini-Hochberg; no verdict is made from them.
 
     Args:
         scores: All arms on the items that decide.
-        names: The slice of each item; None for items that have none.
-        arms: Those to compare (the baseline among them or not); controls are no answer to where a model is weak.
+        names: The slice of each item; None for items without a slice.
+        arms: The arms to compare, with or without the baseline; controls do not show where a model is weak.
         baseline: The arm the others are compared with.
         alpha: Intervals cover ``1 - alpha``.
     """
@@ -58,7 +58,7 @@ def slices(
 
 
 def weakest(found: Sequence[Slice], metric: str) -> str:
-    """Name the slice where the best arm does worst, in one sentence; nothing without slices."""
+    """Return one sentence that names the slice where the best arm is worst; empty without slices."""
     if not found:
         return ""
     first, name = found[0], metric.split("/")[-1].replace("_", " ")

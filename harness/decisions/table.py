@@ -31,10 +31,10 @@ def judge(
     left_out: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> ScoreComparison:
-    """Compare every arm with the baseline, and give each a verdict as for a treatment.
+    """Compare every arm with the baseline, and give each arm a verdict as for a treatment.
 
-    Without a smallest effect any difference that is not noise counts, and none can be shown absent. There is no
-    confirmation half here and no clean subset: the verdict rests on these items alone.
+    Without a smallest effect every difference that is not noise counts, and no difference can be shown absent. A table
+    has no confirmation half and no clean subset: the verdict is made from these items alone.
 
     Args:
         scores: All arms.
@@ -44,7 +44,7 @@ def judge(
         source: Where the scores come from, for the reader.
         item_slices: The slice of each item, where there are slices.
         left_out: Arms that cannot be compared, and why; they count in the family.
-        notes: What the reader of the scores noticed.
+        notes: Remarks of the code that read the scores.
     """
     names = [name for name in scores.arms if name != baseline]
     absent = dict(left_out or {})
@@ -86,11 +86,11 @@ def judge(
 
 
 def naive(scores: Scores, arm: str, baseline: str) -> tuple[float, float | None]:
-    """Return the p values that the usual tests would give; they are wrong, and shown for contrast only.
+    """Return the p values that the usual tests would give; they are wrong, and shown only to compare.
 
     Returns:
-        The unpaired z-test, which takes all scores of all seeds for independent; the paired t-test over items, which
-        averages seeds away (None with one item). With no variance at all they are as sure as can be: 0 or 1.
+        The p value of the unpaired z-test, which treats all scores of all seeds as independent; the p value of the
+        paired t-test over items, which averages over seeds (None with one item). Without any variance they are 0 or 1.
     """
     a, b = scores.values[scores.arm(arm)], scores.values[scores.arm(baseline)]
     difference = float(a.mean() - b.mean())
@@ -117,7 +117,7 @@ def _reason(
     blind: str,
     places: Places,
 ) -> tuple[Outcome, str, str]:
-    """Return the outcome, why, and what would settle it when it is unclear."""
+    """Return the outcome, the reason, and what would settle an unclear one."""
     if one.p is None or p_adjusted is None:
         needs = "needs at least 2 more seeds" if len(scores.seeds) == 1 else "needs more items"
         return "unclear", one.note, needs
@@ -141,7 +141,7 @@ def _reason(
 
 
 def _blind(scores: Scores, places: Places) -> str:
-    """Say why no difference can show on these items, if so."""
+    """Return why no difference can show on these items; empty when one can."""
     if scores.values.min() == scores.values.max():
         return f"every score is {scores.values.min():g}: these items cannot tell arms apart"
     best = max(scores.mean(name) for name in scores.arms)

@@ -1,4 +1,4 @@
-"""Which tasks of the suite tell this study's arms apart, and which are a coin flip."""
+"""Which tasks of the suite distinguish this study's arms, and which are a coin flip."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.statistics.scores import Scores
 
 
 def task_noise(tasks: Mapping[str, Scores], threshold: float, alpha: float) -> list[TaskNoise]:
-    """Return signal and noise of every task, the best at telling arms apart first.
+    """Return signal and noise of every task; the task that distinguishes the arms best comes first.
 
     The signal is the standard deviation of the arms' means. The noise is what that deviation would be if all arms
     were the same: the root of half the mean squared standard error of the arms' differences from the baseline.
-    Their squared ratio is, without any difference, about an F with A - 1 degrees of freedom, and those of the
-    differences. A task is called a coin flip when that F is not significant at ``alpha`` and the noise is large
-    enough to hide the smallest effect that matters: arms that are shown to be alike are no coin flip.
+    When all arms are the same, their squared ratio is about an F with A - 1 degrees of freedom and the degrees of
+    freedom of the differences. A task is a coin flip when that F is not significant at ``alpha`` and the noise is
+    large enough to hide the smallest effect that matters: arms that are shown to be alike are no coin flip.
 
     Args:
         tasks: ``task/metric`` -> scores of all arms.

@@ -1,4 +1,4 @@
-"""Checks that are printed above any verdict, and whether a failed one withholds the verdicts."""
+"""The trust checks, which are printed above all verdicts, and whether a failed check withholds the verdicts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from harness.statistics.estimate import LEAST_CLUSTERS, cluster_deviations, effe
 from harness.statistics.paired import Contrast, correlation, seed_noise_differs
 
 SATURATED = 0.97
-FEW_CLUSTERS = 5  # effective ones: with fewer the t distribution has less than 4 degrees of freedom
-VAGUE = 6  # times the smallest effect: a control whose interval is wider could hide three of them on each side
+FEW_CLUSTERS = 5  # effective clusters: with fewer the t distribution has less than 4 degrees of freedom
+VAGUE = 6  # times the smallest effect: a control with a wider interval could hide three such effects on each side
 NOISE = "this setup calls noise an effect"
 
 
@@ -31,8 +31,8 @@ def trust_checks(
     """Return the checks, failed ones first, and why the verdicts are withheld (empty when they are not).
 
     Verdicts are withheld when the A/A arm's interval excludes 0, when a random subset beats the baseline
-    (scoring less is what losing rows may do), or when arms differ in something other than the data that the
-    study does not waive.
+    (it may score less, since it has fewer rows), or when arms differ in more than the data and the study does not
+    waive it.
     """
     checks: list[TrustCheck] = []
     withheld: list[str] = []
@@ -77,7 +77,7 @@ def trust_checks(
 
 
 def _controls(study: Study, arms: Sequence[ArmEffect], places: Places) -> list[tuple[str, bool, str, str]]:
-    """Return check, ok, text, and what a control that is not null did."""
+    """Return, for each check of a control: check, ok, text, and the reason to withhold verdicts (empty for none)."""
     found: list[tuple[str, bool, str, str]] = []
     controls = [arm for arm in arms if arm.control and arm.effect is not None]
     subsets = [arm for arm in controls if arm.variant != "aa"]
@@ -127,7 +127,7 @@ def _seeds(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
 
 
 def _clusters(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
-    """Say how many clusters the deciding items are in, and how alike items of one are; flag few."""
+    """Return how many clusters the deciding items are in, and how alike items of a cluster are; few clusters fail."""
     scores = evidence.selection
     if scores is None:
         return []
@@ -152,7 +152,7 @@ def _clusters(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
 def _contamination(
     study: Study, evidence: Evidence, arms: Sequence[ArmEffect], flipped: Sequence[Flip], places: Places
 ) -> list[tuple[str, bool, str]]:
-    """Flag effects whose sign, and subjects whose verdict, is another on items that no training row touched."""
+    """Return effects whose sign, and subjects whose verdict, differs on items that no training row overlapped."""
     if evidence.selection is None or evidence.all_clean():
         return [("contamination", True, "no item was touched by training rows")]
     clean, total = evidence.clean_scores(), len(evidence.selection.items)
@@ -178,7 +178,7 @@ def _contamination(
 
 
 def _range(evidence: Evidence, places: Places) -> list[tuple[str, bool, str]]:
-    """Flag a metric that cannot show effects: nothing was learned, or nothing is left to learn."""
+    """Return whether the metric can show effects: it cannot at its floor, nor when it is saturated."""
     scores = evidence.selection
     trained = [name for name in scores.arms if not is_control(name)] if scores else []
     if scores is None or not trained:
@@ -203,7 +203,7 @@ def _range(evidence: Evidence, places: Places) -> list[tuple[str, bool, str]]:
 
 
 def _suite_noise(study: Study, tasks: Sequence[TaskNoise], places: Places) -> list[tuple[str, bool, str]]:
-    """Say how well each task tells the arms apart; it is a failure where that is the task that decides."""
+    """Return how well each task distinguishes the arms; the check fails when the deciding task does not."""
     said, ok = [], True
     for task in tasks:
         if task.signal_to_noise is None or task.noise is None:

@@ -1,5 +1,4 @@
-"""The decision rule: what the evidence says about each subject, why, and what would settle what it leaves
-open."""
+"""The decision rule: a verdict on each subject, the reason, and what would settle an open one."""
 
 from __future__ import annotations
 
@@ -104,7 +103,7 @@ def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, b
         outcome, reason, resolve = _unclear(estimate.note, "needs more items")
     else:
         outcome, reason, resolve = _judge(study, evidence, found, estimate, places)
-        if outcome == "same" and blind:  # where nothing is learned, all data look the same
+        if outcome == "same" and blind:  # on a metric at its floor or saturated, all data look the same
             outcome, reason, resolve = _unclear(f"no difference, but {blind}", "needs a task the model can learn")
     if outcome != "unclear":
         reason = because(study, evidence, found, outcome, known, places)
@@ -130,7 +129,7 @@ def _unclear(reason: str, resolve: str) -> tuple[Outcome, str, str]:
 def _judge(
     study: Study, evidence: Evidence, found: Finding, estimate: Contrast, places: Places
 ) -> tuple[Outcome, str, str]:
-    """Hold what the rule says of a contrast against clean items and the confirmation half; say what is open."""
+    """Check an outcome against clean items and the confirmation half; return it with its reason and what settles it."""
     alpha, threshold, effect = study.decide.alpha, study.decide.smallest_effect, estimate.effect
     if found.outcome == "same":
         return "same", "", ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What every engine does. ``tests/engines/test_contract.py`` holds all of them to it.
+    """The methods of every engine. ``tests/engines/test_contract.py`` tests each engine against them.
 
     Attributes:
         slots: How many workers, and how they are set up.
@@ -32,26 +32,26 @@ class Engine(Protocol):
         """The machines, and how many workers each has room for."""
 
     def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
-        """Set ``slots`` as suits jobs that are about to be run, where that is the engine's to choose.
+        """Set ``slots`` to suit the jobs that are about to run, when the engine may choose them.
 
         Args:
-            jobs: What is to do.
-            tell: Told in words when the choice takes a while.
+            jobs: The jobs to run.
+            tell: Called with a sentence when the choice takes a while.
 
         Raises:
             StepError: When the machine cannot be measured.
         """
 
     def run(self, jobs: Sequence[Job], listen: Callable[[int, Job, Event], None]) -> list[tuple[Job, Event]]:
-        """Run all jobs and return those that failed, with why. A failure does not stop the others.
+        """Run all jobs; return the failed ones, each with its last event. A failure does not stop other jobs.
 
         Args:
             jobs: Each is done once. Jobs of one block stay on one kind of hardware where there are several.
-            listen: Told slot, job and event as things happen, in this thread.
+            listen: Called with slot, job and event for every event, in this thread.
 
         Raises:
             StepError: When a worker cannot even start.
-            KeyboardInterrupt: After the workers are gone; what is finished stays finished.
+            KeyboardInterrupt: After the workers have ended; finished runs are kept.
         """
 
     def stop(self) -> None:
@@ -61,14 +61,14 @@ class Engine(Protocol):
         """
 
     def call(self, job: Job) -> dict[str, Any]:
-        """Run one job in a worker of its own and return what it gave.
+        """Run one job in a worker of its own and return its result.
 
         Raises:
             StepError: With the worker's message when the job failed.
         """
 
     def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
-        """Return what makes pools of sources and training sets of pools; work in progress is in the store.
+        """Return the object that makes pools from sources, and training sets from pools; it may work in the store.
 
-        ``tell`` is told how far a long piece of that work is.
+        It calls ``tell`` with the progress of long work.
         """

@@ -40,7 +40,7 @@ class WorkerConfig(_Config):
         return {"CPU": self.cpus, "GPU": self.gpus, **memory, **self.resources}
 
     def shown(self) -> str:
-        """Return them in words."""
+        """Return the resources in words."""
         parts = [f"{self.cpus:g} CPU"]
         parts += [f"{self.gpus:g} GPU"] if self.gpus else []
         parts += [f"{self.memory_gib:g} GiB"] if self.memory_gib else []

@@ -1,4 +1,4 @@
-"""What a driver and its workers say to each other: one JSON object per line."""
+"""Messages between a driver and its workers: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.store import Step, located
 from harness.store.record import Failure
 from harness.study.plan import Plan
 
-STOP = "stop\n"  # said to a worker in place of a job: leave, once what is worth keeping is kept
-UNKEPT = (OSError, StepError)  # why a failure could not be written down: the disk, or the object store
-COMMON = "common"  # in the data of a failed event: other runs would fail at the same (a full disk, the suite itself)
+STOP = "stop\n"  # sent to a worker in place of a job: write a checkpoint, then end
+UNKEPT = (OSError, StepError)  # errors that keep a failure from being recorded: of the disk, or of the object store
+COMMON = "common"  # in the data of a failed event: other runs would fail alike (a full disk, the suite itself)
 
 
 class Message(BaseModel):
@@ -39,14 +39,14 @@ BaseModelField = Annotated[Model, PlainSerializer(_written), BeforeValidator(_re
 
 
 class _Job(Message):
-    """What an engine knows of every job.
+    """Fields of every job.
 
     Attributes:
-        id: Names the job; of a run and of the base model, the key that a failure is kept under.
-        label: What people call it.
-        store: Where what it needs is found, and what it makes is kept.
-        block: Of the runs that are compared pairwise (those of a seed): they belong on equal hardware.
-        hardware: What finished runs of the block were trained on.
+        id: Name of the job; for a run and for the base model, the key under which a failure is stored.
+        label: Name of the job for people.
+        store: Where the job's inputs are, and where its outputs go.
+        block: Group of runs that are compared pairwise (the runs of a seed): they belong on equal hardware.
+        hardware: Hardware on which finished runs of the block were trained.
     """
 
     id: str
@@ -72,7 +72,7 @@ class SuiteJob(_Job):
 
 
 class PerplexityJob(_Job):
-    """Measure the training sequences that lie in a folder with the base model."""
+    """Measure the perplexity, under the base model, of the training sequences in a folder."""
 
     job: Literal["perplexity"] = "perplexity"
     model: BaseModelField
@@ -80,7 +80,7 @@ class PerplexityJob(_Job):
 
 
 class _Evaluation(_Job):
-    """What it takes to evaluate a model on a suite that is in the store."""
+    """Fields of jobs that evaluate a model on a stored suite."""
 
     model: BaseModelField
     suite: Suite
@@ -96,13 +96,13 @@ class BaseJob(_Evaluation):
 
 
 class RunJob(_Evaluation):
-    """Train, unless the adapter is there, and evaluate, unless the result is there."""
+    """Train, unless the adapter is in the store, and evaluate, unless the result is."""
 
     job: Literal["run"] = "run"
     seed: int
     tokens_key: str
     adapter: Step
-    system_metrics: bool = False  # sampled while training, for the record
+    system_metrics: bool = False  # whether they are sampled during training, for the record
 
 
 Job = RunJob | BaseJob | ModelJob | SuiteJob | PerplexityJob
@@ -110,7 +110,7 @@ _JOBS: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="job")]
 
 
 def read_job(line: str) -> Job:
-    """Return the job that a line of JSON says."""
+    """Return the job that a line of JSON describes."""
     return _JOBS.validate_json(line)
 
 
@@ -130,7 +130,7 @@ class Event(Message):
 
 
 def keep_failure(job: Job, event: Event) -> None:
-    """Write down in the store why a run failed, for ``status`` and for whoever looks later.
+    """Write to the store why a run failed; ``harness status`` shows it.
 
     Raises:
         OSError: When the store cannot be written.
@@ -145,9 +145,9 @@ def keep_failure(job: Job, event: Event) -> None:
 
 
 def jobs_to_do(plan: Plan, *, system_metrics: bool = False) -> list[RunJob | BaseJob]:
-    """Return a job for all that is still to do: first the untrained model, then the runs, seed by seed.
+    """Return the jobs that are still to be done: first the untrained model, then the runs, seed by seed.
 
-    Everything that a job needs is in the store: ``plan.publish`` comes first.
+    Jobs read their inputs from the store: call ``plan.publish`` before they run.
     """
     jobs: list[RunJob | BaseJob] = [] if plan.store.find("result", plan.base.key) else [base_job(plan)]
     begun: dict[int, str] = {}

@@ -56,7 +56,7 @@ class LocalEngine:
         slots: How many workers, and how they are set up.
         logs: Folder for what workers and their libraries print.
         commit: Git commit that goes into every record's provenance.
-        chosen: Whether somebody chose how many workers; else ``choose_slots`` does.
+        chosen: Whether the user chose how many workers; if not, ``choose_slots`` does.
     """
 
     slots: Slots
@@ -66,29 +66,29 @@ class LocalEngine:
     _events: queue.SimpleQueue[tuple[_Process | None, Event | None]] = field(default_factory=queue.SimpleQueue)
 
     def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
-        """Return what makes pools in memory; the store has no part in it, and nothing is told."""
+        """Return the object that makes pools in memory; ``store`` and ``tell`` are not used."""
         from harness.data.pools import LocalPools
 
         return LocalPools()
 
     @property
     def nodes(self) -> list[Node]:
-        """This machine."""
+        """This machine, and how many workers it has room for."""
         return [Node(platform.node(), processor(), self.slots.workers)]
 
     def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
-        """Measure, once per machine, which layout of workers and threads trains most, where nobody chose one."""
+        """Measure, once per machine, which layout of workers and threads is fastest, unless the user chose one."""
         if self.chosen or self.slots.device != "cpu" or len(jobs) < MEASURE_FROM or is_known():
             return
         tell("Measuring how many workers suit this machine (once, some seconds)")
         self.slots = fastest()
 
     def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
-        """Run all jobs and return those that failed, with why. A failure does not stop the others.
+        """Run all jobs; return the failed ones, each with its last event. A failure does not stop other jobs.
 
         Raises:
             StepError: When a worker cannot even start.
-            KeyboardInterrupt: After the workers are gone; what is finished stays finished.
+            KeyboardInterrupt: After the workers have ended; finished runs are kept.
         """
         waiting = deque((job, 1) for job in jobs)
         tries: dict[str, int] = {}
@@ -106,7 +106,7 @@ class LocalEngine:
                     for one in alive:
                         self._send(one, STOP)
                         with contextlib.suppress(ProcessLookupError):
-                            os.kill(one.child.pid, signal.SIGCONT)  # one that somebody holds (Ctrl-Z) hears nothing
+                            os.kill(one.child.pid, signal.SIGCONT)  # a suspended process (Ctrl-Z) handles no signal
                     continue
                 if event is None:
                     alive.remove(process)
@@ -123,7 +123,7 @@ class LocalEngine:
                             waiting.appendleft((job, tries[job.id] + 1))
                         else:
                             gone = Event(event="failed", id=job.id, stage=stage, message=_death(code))
-                            with contextlib.suppress(*UNKEPT):  # a full disk; it is reported all the same
+                            with contextlib.suppress(*UNKEPT):  # a full disk; the failure is reported anyway
                                 keep_failure(job, gone)
                             failed.append((job, gone))
                             listen(process.slot, job, gone)
@@ -150,7 +150,7 @@ class LocalEngine:
                     self._send(process, job.model_dump_json() + "\n")
                 elif process.child.stdin is not None:
                     with contextlib.suppress(BrokenPipeError):
-                        process.child.stdin.close()  # the worker leaves by itself, or has left
+                        process.child.stdin.close()  # the worker then ends, or has ended
         finally:
             for process in alive:
                 process.child.kill()
@@ -164,7 +164,7 @@ class LocalEngine:
         self._events.put((None, None))
 
     def call(self, job: Job) -> dict[str, Any]:
-        """Run one job in a worker of its own and return what it gave.
+        """Run one job in a worker of its own and return its result.
 
         Raises:
             StepError: With the worker's message when the job failed.
@@ -177,7 +177,7 @@ class LocalEngine:
         return next(event.data for event in results if event.event == "done")
 
     def _last_words(self, slot: int, code: int) -> str:
-        """Return what killed a worker, else the last line that it left in its log."""
+        """Return what killed a worker, else the last line of its log."""
         if code < 0:
             return _death(code)
         lines = (self.logs / f"worker-{slot}.log").read_text(errors="replace").strip().splitlines()
@@ -187,7 +187,7 @@ class LocalEngine:
         assert process.child.stdin is not None
         # A worker that has just died cannot be written to: its end is reported by the reader.
         with contextlib.suppress(BrokenPipeError):
-            if not process.child.stdin.closed:  # else it is leaving already
+            if not process.child.stdin.closed:  # else it is ending already
                 process.child.stdin.write(line)
                 process.child.stdin.flush()
 
@@ -235,18 +235,18 @@ def settings(slots: Slots, commit: str) -> dict[str, str]:
 
 
 def not_started(job: Job, why: Event) -> Event:
-    """Return how a job is reported that was not begun because it would fail as another one did."""
+    """Return the event of a job that is not begun because it would fail as another one did."""
     return Event(event="failed", id=job.id, stage=NOT_STARTED, message=why.message)
 
 
 def _end(process: _Process) -> int:
-    """Wait for a worker that is going and give its pipes back; return its exit code."""
+    """Wait until a worker has ended, and close its pipes; return its exit code."""
     code = process.child.wait()
     if process.reader is not None:
         process.reader.join()
     for pipe in (process.child.stdin, process.child.stdout):
         if pipe is not None:
-            with contextlib.suppress(BrokenPipeError):  # a job that it did not take any more
+            with contextlib.suppress(BrokenPipeError):  # a job that it no longer took
                 pipe.close()
     return code
 

@@ -1,4 +1,4 @@
-"""How busy the machine is during a training, on request, and how much memory a process needed."""
+"""Load of the machine during training, when requested, and the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-SAMPLE_SECONDS = 10.0  # between two samples, as MLflow has it
+SAMPLE_SECONDS = 10.0  # between two samples: MLflow's default
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Meter:
     """Takes samples of the machine while its block runs.
 
     Attributes:
-        seconds: Between samples; None: none are taken.
-        samples: Each with the ``second`` it was taken at, and MLflow's names of system metrics.
+        seconds: Time between two samples; None takes no samples.
+        samples: Figures by MLflow's names of system metrics, with the ``second`` of each sample.
     """
 
     seconds: float | None = None
@@ -47,12 +47,12 @@ class Meter:
             self._thread.join()
 
     def figures(self) -> dict[str, Any]:
-        """Return what was measured, for a record."""
+        """Return the figures for a record."""
         return {} if self.seconds is None else {"system": self.samples}
 
     def _watch(self, seconds: float) -> None:
         started, process, gpu = time.perf_counter(), psutil.Process(), _Gpu.used()
-        psutil.cpu_percent()  # both are shares since the call before
+        psutil.cpu_percent()  # both return the share since the previous call
         process.cpu_percent()
         ended = False
         while not ended:
@@ -79,7 +79,7 @@ class _Gpu:
 
     @classmethod
     def used(cls) -> _Gpu | None:
-        """Return the GPU where CUDA is in use in this process and NVML can be asked; nothing else imports torch."""
+        """Return this process's GPU; None unless it uses CUDA and NVML answers. Does not import torch."""
         torch = sys.modules.get("torch")
         if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
             return None
@@ -95,7 +95,7 @@ class _Gpu:
             return None
 
     def sample(self) -> dict[str, float]:
-        """Return load, memory and power, as far as the GPU tells them."""
+        """Return load, memory and power, as far as the GPU reports them."""
         asked: dict[str, Callable[[], float]] = {
             "gpu_0_utilization_percentage": lambda: self.nvml.nvmlDeviceGetUtilizationRates(self.handle).gpu,
             "gpu_0_memory_usage_megabytes": lambda: self.nvml.nvmlDeviceGetMemoryInfo(self.handle).used / 1e6,
@@ -111,7 +111,7 @@ class _Gpu:
 def peak_memory() -> int:
     """Return the process's peak resident memory in bytes.
 
-    Linux carries ``ru_maxrss`` over from the process that started this one, so its own high-water mark is read there.
+    On Linux ``ru_maxrss`` includes the peak of the process that started this one, so ``VmHWM`` is read instead.
     """
     try:
         mark = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)

@@ -12,7 +12,7 @@ from typing import Any
 from harness.engines.config import WorkerConfig
 from harness.engines.jobs import Job
 
-HARDWARE = "hardware"  # a node's label that says what hardware it is, where what is found by itself will not do
+HARDWARE = "hardware"  # a node's label that names its hardware; without it, the kind of GPU or CPU is the name
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Node:
 
     Attributes:
         name: Its host name or address.
-        hardware: What decides whether it rounds as another does: the kind of GPU, or of CPU.
+        hardware: The kind of GPU, or of CPU: machines of one kind round alike.
         slots: Workers it has room for.
     """
 
@@ -41,10 +41,10 @@ class Packed:
 
 
 class Blocks:
-    """Jobs still to do, in order, handed out so that a block stays on the kind of hardware it began on.
+    """Jobs still to be done, in order; a block stays on the kind of hardware that it began on.
 
-    Blocks go to hardware as workers come for them, so a faster kind takes more of them. Jobs without a block go
-    anywhere. A job whose ``hardware`` is set belongs to a block that was begun earlier, on that hardware.
+    A new block goes to the hardware of the first worker that asks for a job, so a faster kind takes more blocks. Jobs
+    without a block go anywhere. A job whose ``hardware`` is set belongs to a block begun earlier on that hardware.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -52,7 +52,7 @@ class Blocks:
         self._open: dict[str, deque[Job]] = {}  # blocks that are on no hardware yet
         self._home: dict[str, str] = {}  # block -> hardware
         self._bound: dict[str, deque[Job]] = {}  # hardware -> jobs of its blocks
-        self.moved: dict[str, list[str]] = {}  # block -> hardware it was on before, where it had to move
+        self.moved: dict[str, list[str]] = {}  # block -> hardware it was on before; only blocks that moved
         for job in jobs:
             if job.block and job.hardware:
                 self._home.setdefault(job.block, job.hardware)
@@ -66,7 +66,7 @@ class Blocks:
         return len(self._anywhere) + sum(map(len, self._open.values())) + sum(map(len, self._bound.values()))
 
     def take(self, hardware: str) -> Job | None:
-        """Return the next job for a worker on some hardware, or None when all that is left belongs elsewhere."""
+        """Return the next job for a worker on this hardware; None when all remaining jobs belong on other hardware."""
         if self._anywhere:
             return self._anywhere.popleft()
         bound = self._bound.setdefault(hardware, deque())
@@ -77,7 +77,7 @@ class Blocks:
         return bound.popleft() if bound else None
 
     def clear(self) -> list[Job]:
-        """Take out all jobs that are left, and return them."""
+        """Remove all remaining jobs, and return them."""
         left = [*self._anywhere]
         for jobs in (*self._bound.values(), *self._open.values()):
             left += jobs
@@ -85,16 +85,16 @@ class Blocks:
         return left
 
     def put_back(self, job: Job) -> None:
-        """Take back a job that has to be done again, to be the next of its block."""
+        """Take back a job that must be done again; it becomes the next of its block."""
         if job.block in self._home:
             self._bound.setdefault(self._home[job.block], deque()).appendleft(job)
         else:
             self._anywhere.appendleft(job)
 
     def move(self, there: set[str]) -> dict[str, str]:
-        """Free the blocks whose hardware is gone, and return them with what they were on.
+        """Free the blocks whose hardware is not among ``there``; return each with the hardware it was on.
 
-        Their runs can then not all be paired on equal hardware. That is written into the records of those to come.
+        The runs of such a block are then not all on equal hardware; the records of its later runs say so.
         """
         found: dict[str, str] = {}
         freed: dict[str, deque[Job]] = {}
@@ -113,9 +113,9 @@ def pack(jobs: Sequence[Job], seconds: Mapping[str, float], nodes: Sequence[Node
     """Return what each slot would do if every job took as long as expected, on hardware of equal speed.
 
     Args:
-        jobs: What is to do.
+        jobs: The jobs to do.
         seconds: How long each takes, by the job's id.
-        nodes: The machines. Where they have room for fewer workers than wanted, the rest are on machines to come.
+        nodes: The machines. When they have room for fewer workers than wanted, the rest are on machines to be added.
         workers: Slots to fill, over all machines.
     """
     seats = [(node.name, node.hardware) for turn in range(workers) for node in nodes if turn < node.slots][:workers]
@@ -141,7 +141,7 @@ def pack(jobs: Sequence[Job], seconds: Mapping[str, float], nodes: Sequence[Node
 
 
 def labelled(node: Mapping[str, Any], device: str) -> str | None:
-    """Return what a node's labels say of its hardware, if anything."""
+    """Return the hardware that a node's labels name, or None."""
     labels: Mapping[str, str] = node["Labels"]
     return labels.get(HARDWARE) or (labels.get("ray.io/accelerator-type") if device == "cuda" else None)
 
@@ -154,7 +154,7 @@ def room(node: Mapping[str, Any], needs: WorkerConfig) -> int:
 
 
 def fits(resources: Mapping[str, float], needs: WorkerConfig) -> int:
-    """Return how many workers some resources are enough for."""
+    """Return how many workers the resources are enough for."""
     counts = [
         math.floor(resources.get(name, 0.0) / amount + 1e-9) for name, amount in needs.amounts().items() if amount
     ]
@@ -165,7 +165,7 @@ def fits(resources: Mapping[str, float], needs: WorkerConfig) -> int:
 
 
 def largest(nodes: Sequence[Mapping[str, Any]]) -> str:
-    """Return in words what the largest of some nodes has."""
+    """Return in words the resources of the largest node."""
     every = [node["Resources"] for node in nodes]
     resources: Mapping[str, float] = max(every, key=lambda one: (one.get("GPU", 0), one.get("CPU", 0)), default={})
     parts = [f"{resources.get('CPU', 0):g} CPU", f"{resources.get('GPU', 0):g} GPU"]

@@ -1,6 +1,6 @@
 """How many tokens a process of this machine trains per second, with a given number of threads.
 
-``python -m harness.engines.probe`` says ``ready``, then takes a number of threads per line and answers with tokens per
+``python -m harness.engines.probe`` prints ``ready``, then reads a number of threads per line and prints tokens per
 second of a forward and a backward pass through some feed-forward layers of SmolLM2-135M's shape (matrix products are
 three quarters of a training step; memory traffic and thread hand-over come with them).
 """

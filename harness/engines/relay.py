@@ -1,4 +1,4 @@
-"""A worker that is asked for what it reports, where no pipe can carry it: jobs are carried out in a thread."""
+"""A worker whose events are fetched by calls, where no pipe can carry them; a thread carries out its jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 from harness.engines.jobs import Event, Job
 from harness.engines.worker import Worker
 
-PAUSE = 0.5  # seconds in which progress is gathered before it is handed over: bounds what a thousand workers say
+PAUSE = 0.5  # seconds for which events are collected before they are returned: limits the calls of a thousand workers
 
 
 class _Lines(io.TextIOBase):
@@ -28,10 +28,10 @@ class _Lines(io.TextIOBase):
 
 
 class Relay:
-    """Hands jobs to a worker in one long-lived thread (libraries keep state by thread) and its events back.
+    """Passes jobs to a worker in one long-lived thread (libraries keep state by thread) and returns its events.
 
     Args:
-        make: Makes the worker, given the stream it reports to.
+        make: Makes the worker; its argument is the stream that the worker writes events to.
     """
 
     def __init__(self, make: Callable[[TextIO], Worker]) -> None:
@@ -41,11 +41,11 @@ class Relay:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def work(self, job: Job | None, place: dict[str, Any]) -> list[str]:
-        """Take a job, if one is given, and return what was reported since, waiting for something to be reported.
+        """Take a job, if there is one, and return the events since the last call; wait for at least one.
 
         Args:
-            job: The next thing to do, or None to hear more of the last one.
-            place: Where and how often it is tried: goes into the provenance of what it makes.
+            job: The next job, or None for more events of the current one.
+            place: Where the job runs, and which attempt it is: goes into the provenance of its artifacts.
 
         Returns:
             Events, one JSON object each; the last is ``done`` or ``failed`` when the job has ended.
@@ -63,13 +63,13 @@ class Relay:
         return lines
 
     def stop(self) -> None:
-        """Return once nothing is lost by ending this process: training is asked for a checkpoint after its step."""
+        """Return when this process can end without loss: training first writes a checkpoint after its current step."""
         self._worker.stopping.set()
-        self._worker.keeping.acquire()  # not given back: nothing is begun from here on
+        self._worker.keeping.acquire()  # never released: no result is begun from here on
 
     def _serve(self) -> None:
         while True:
             try:
                 self._worker.do(self._jobs.get())
-            except BaseException:  # such as SystemExit: as if this were a process of its own, which then ends
+            except BaseException:  # such as SystemExit: it ends the process, like any worker's process
                 os._exit(1)

@@ -1,4 +1,4 @@
-"""Where runs can go at once on this machine: how many workers, with how many threads, on what device."""
+"""Slots of this machine: how many workers run at once, with how many threads, on what device."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ GAIN = 1.05  # another layout must be this much faster than one-thread workers: 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where runs can go at once.
+    """How many runs can go on at once, and on what device.
 
     Attributes:
         workers: Worker processes.
-        threads: Threads of each on a CPU.
+        threads: Threads of each worker, on a CPU.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -36,7 +36,7 @@ class Slots:
 
 
 def find_slots(workers: int | None = None, device: str | None = None) -> Slots:
-    """Choose slots: one worker per GPU, else what was measured on this machine, else one-thread workers.
+    """Return slots: one worker per GPU, else the layout measured on this machine, else one-thread workers.
 
     Args:
         workers: The user's choice of the number of workers. More workers than GPUs share them.
@@ -53,23 +53,23 @@ def find_slots(workers: int | None = None, device: str | None = None) -> Slots:
 
 
 def layouts() -> list[tuple[int, int]]:
-    """Return the (workers, threads) to choose from on a CPU, the one with most workers that memory allows first."""
+    """Return the possible (workers, threads) on a CPU; the first has the most workers that memory allows."""
     most = max(1, min(cores(), _memory_gib() // WORKER_GIB))
     counts = sorted({most, *(most // 2**halving for halving in range(1, 8))} - {0}, reverse=True)
     return [(count, max(1, cores() // count)) for count in counts]
 
 
 def is_known() -> bool:
-    """Return whether there is nothing to measure: it was done on this machine, or there is one layout only."""
+    """Return whether no measurement is needed: this machine was measured before, or only one layout is possible."""
     return len(layouts()) == 1 or _known() is not None
 
 
 def fastest() -> Slots:
-    """Measure which layout trains most, remember it for this machine and return it. Takes seconds.
+    """Measure which layout trains the most tokens per second, store it and return it. Takes seconds.
 
-    As many processes as the largest layout has workers train a few layers of the default model's shape; for each
-    layout the first of them do so at once, with its number of threads. This is about how runs are carried out, so it
-    is kept in the user's cache folder, not in a store, and is in no key.
+    The function starts one process per worker of the largest layout; each trains a few layers of the default model's
+    shape. For each layout as many of them as it has workers train at once, with its number of threads. The layout says
+    how runs are carried out, not what they compute: it is in the user's cache folder, not in a store, and in no key.
 
     Raises:
         StepError: When a process of the probe does not answer.
@@ -83,7 +83,7 @@ def fastest() -> Slots:
     ]
     try:
         for child in children:
-            _answer(child)  # it is ready
+            _answer(child)  # "ready"
         rates = {}
         for workers, threads in found:
             for child in children[:workers]:
@@ -100,7 +100,7 @@ def fastest() -> Slots:
     slots = Slots(*chosen, "cpu")
     measured = [{"workers": w, "threads": t, "tokens_per_second": round(rates[w, t], 1)} for w, t in found]
     entry = {"slots": asdict(slots), "measured": measured}
-    with contextlib.suppress(OSError):  # a home that cannot be written to: it is measured again next time
+    with contextlib.suppress(OSError):  # a home that cannot be written to: the next command measures again
         _cache().parent.mkdir(parents=True, exist_ok=True)
         write_json(_cache(), {**_read(), _machine(): entry})
     return slots
@@ -122,7 +122,7 @@ def _known() -> Slots | None:
 
 
 def _read() -> dict[str, dict[str, Any]]:
-    """Return what was measured so far, by machine; a file that cannot be read is measured anew."""
+    """Return the stored measurements by machine; empty when the file cannot be read."""
     try:
         found: dict[str, dict[str, Any]] = json.loads(_cache().read_text())
     except (OSError, ValueError):
@@ -135,7 +135,7 @@ def _cache() -> Path:
 
 
 def _machine() -> str:
-    """Return what a measurement is good for: machines that look alike share one."""
+    """Return the name under which this machine's measurement is stored; machines of equal hardware share it."""
     return f"{processor()} x {cores()}, {_memory_gib()} GiB"
 
 

@@ -64,8 +64,8 @@ class Worker:
         self.place: dict[str, Any] = {}  # where the engine started this worker; goes into the provenance
         self.stage = ""
         self._rehearsed: set[str] = set()  # keys of base-model results whose evaluation was tried before training
-        self.stopping = threading.Event()  # asked to leave: training ends with a checkpoint after its current step
-        self.keeping = threading.Lock()  # held while a result is written; whoever ends the process acquires it
+        self.stopping = threading.Event()  # set to end the worker: training writes a checkpoint after its current step
+        self.keeping = threading.Lock()  # held while a result is written; code that ends the process acquires it first
 
     def say(self, **fields: Any) -> None:
         """Send one event."""
@@ -73,7 +73,7 @@ class Worker:
         self._out.flush()
 
     def do(self, job: Job) -> None:
-        """Carry out a job and report how it ended. Whatever goes wrong is reported, and the next job is taken."""
+        """Carry out a job and report how it ended. An error is reported too, and does not end the worker."""
         self.stage = "starting"
         try:
             data = self._carry_out(job)
@@ -87,7 +87,7 @@ class Worker:
             )  # fmt: skip
             try:
                 keep_failure(job, failed)
-            except UNKEPT as second:  # the same disk, as a rule: said to the driver all the same
+            except UNKEPT as second:  # usually the same full disk: reported to the driver anyway
                 failed.detail += f"\nand this could not be written down: {second}"
             self.say(**failed.model_dump())
         else:
@@ -198,9 +198,9 @@ class Worker:
         return _found(store, step)
 
     def _rehearse(self, job: RunJob, store: Store) -> None:
-        """Make sure that the suite can be evaluated before a training is paid for.
+        """Check that the suite can be evaluated, before any time is spent on training.
 
-        The base model's result says so, where it is there; else the base model is evaluated on a few items, once.
+        A stored result of the base model proves it; without one, the base model is evaluated on a few items, once.
         """
         base_step = _base_step(job)
         if base_step.key in self._rehearsed or store.find("result", base_step.key, base_step.name):
@@ -291,10 +291,10 @@ class Worker:
 
 
 def _can_be_averaged(suite: Suite, items: Any) -> None:
-    """Refuse scores of a task's own code that no mean can be taken of.
+    """Refuse scores of a task's own code that cannot be averaged.
 
     Raises:
-        StepError: One is infinite, not a number, or so large that sums of its squares would be.
+        StepError: A score is infinite, not a number, or so large that a sum of squared scores would be infinite.
     """
     import polars.selectors as cs
 
@@ -322,14 +322,14 @@ def _found(store: Store, step: Step) -> Artifact:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a run in progress left beside its attempts, and their folder when nothing else is in it."""
+    """Remove a folder of a run in progress, and its parent folder when that is then empty."""
     shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()
 
 
 def _words(error: BaseException) -> str:
-    """Say in one sentence what went wrong; where it was in code of the user's own, on what line."""
+    """Return one sentence that says what went wrong, with file and line when it was in the user's own code."""
     if isinstance(error, HarnessError):
         return str(error)
     message = trusted.said(error)
@@ -372,7 +372,7 @@ def main() -> None:
         for line in sys.stdin:
             if line == STOP:
                 worker.stopping.set()
-                with worker.keeping:  # nothing is lost from here on: whatever else is going on was not done before
+                with worker.keeping:  # no result is being written now, so none is lost
                     os._exit(0)
             jobs.put(line)
         if busy.is_set():
@@ -381,7 +381,7 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     worker.say(event="ready")
-    with contextlib.suppress(KeyboardInterrupt):  # training was asked to stop, and has left a checkpoint
+    with contextlib.suppress(KeyboardInterrupt):  # training was stopped, and has written a checkpoint
         while (line := jobs.get()) is not None:
             busy.set()
             worker.do(read_job(line))

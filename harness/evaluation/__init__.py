@@ -1,1 +1,1 @@
-"""Evaluation with lm-eval: the only room that imports it."""
+"""Evaluation with lm-eval: the only package that imports it."""

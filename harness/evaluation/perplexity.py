@@ -1,4 +1,4 @@
-"""Perplexity of training sequences under a model: how surprising it finds what the loss would count."""
+"""Perplexity of training sequences under a model, over the tokens that the loss counts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def perplexities(model: Any, sequences: Sequence[Encoded]) -> list[float]:
 
     Args:
         model: A causal language model on its device.
-        sequences: Token ids, and labels where the loss counts.
+        sequences: Token ids and labels; the loss counts labelled tokens.
 
     Raises:
-        StepError: A sequence has no label left to measure.
+        StepError: A sequence has no labelled token.
     """
     answers = [0.0] * len(sequences)
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].input_ids))

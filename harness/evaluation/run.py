@@ -1,4 +1,4 @@
-"""Evaluate a model on a stored suite: what lm-eval reports, item by item, checked against the pins."""
+"""Evaluates a model on a stored suite with lm-eval, item by item, and checks the items against their digests."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Loaded = Mapping[str, tuple[str, Any]]
 
 @dataclass
 class Outcome:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     ``items`` has a row per item of the suite, in the suite's order: item_id, task, subtask, slice, group,
     half, and a float column per metric, null where the item's task does not have it. ``seconds`` is wall
-    time with the loading of the tasks; ``tokens`` is what went through the model: prompts too, padding not.
-    ``scored`` counts the tokens whose logits were computed (of log-likelihoods). ``shared_context`` says whether
-    what inputs share at the start was computed once (None: nothing was shared).
+    time with the loading of the tasks; ``tokens`` counts the tokens that went through the model, prompts but not
+    padding. ``scored`` counts the tokens whose logits were computed (of log-likelihoods). ``shared_context`` says
+    whether common starts of inputs were computed once (None: no inputs had one).
     """
 
     items: pl.DataFrame
@@ -58,7 +58,7 @@ def evaluate(
 ) -> Outcome:
     """Evaluate a model on every pinned item of a suite.
 
-    Metrics per item are lm-eval's (all that are one number per item; where a task has several filters, those
+    Metrics per item are lm-eval's (all that are one number per item; when a task has several filters, those
     of the first), and from the log-likelihoods: ``gold_logprob`` (nats), ``gold_logprob_per_token`` (tokens
     scored, end of turn included), ``gold_logprob_per_byte`` (UTF-8 bytes of the item's answer),
     ``exact_match`` of loglikelihood tasks (the answer is what greedy decoding gives), and for multiple choice
@@ -70,13 +70,13 @@ def evaluate(
         tokenizer: Its tokenizer; its ``eos_token`` ends generated answers.
         suite: The suite.
         folder: The stored suite.
-        date: What a chat template that asks for the date is told: as in the recipe of the training.
+        date: The date for chat templates that write today's date, as in the recipe of the training.
         batch_tokens: Tokens per forward pass; by default 1024 on a CPU (4096 took 10-25% longer there), else 16384.
             Changes speed and memory, and scores only by float rounding.
-        on_progress: Called with items done and items in all.
+        on_progress: Called with the number of items done and of all items.
 
     Raises:
-        RequestError: When a task's metric does not exist, or the tokenizer lacks what the suite asks for.
+        RequestError: When a task's metric does not exist, or the tokenizer lacks something that the suite needs.
         StepError: When a task's docs, examples or configuration are no longer the pinned ones, or the model's scores
             are not numbers.
     """
@@ -85,10 +85,10 @@ def evaluate(
 
 
 def rehearse(model: Any, tokenizer: Any, suite: Suite, folder: Path, *, date: datetime.date = DATE) -> None:
-    """Evaluate a model on the longest and the shortest item of every task, and throw the scores away.
+    """Evaluate a model on the longest and the shortest item of every task; the scores are not kept.
 
-    What an evaluation is bound to fail at (a kind of layer, a task's own code, a metric, memory) fails here, in
-    seconds, and not after a training.
+    An evaluation that is bound to fail (a kind of layer, a task's own code, a metric, memory) fails here, in seconds,
+    and not after training.
 
     Raises:
         As ``evaluate``, or whatever a model's or a task's own code raises.
@@ -127,7 +127,7 @@ def _evaluate(
                 model=scorer,
                 tasks=[loaded[subtask][1] for subtask in indices],
                 task_manager=TaskManager(include_defaults=False),  # else lm-eval reads all of its own, 10 s
-                # lm-eval looks every doc up in the list: without one it is much faster and takes them all.
+                # lm-eval looks every doc up in this list; without a list it takes all docs, and is much faster.
                 samples={s: i for s, i in indices.items() if len(i) < len(loaded[s][1].eval_docs)} or None,
                 log_samples=True,
                 bootstrap_iters=0,
@@ -146,7 +146,7 @@ def _evaluate(
 
 
 def _check_pins(suite: Suite, pinned: pl.DataFrame, loaded: Loaded) -> dict[str, list[int]]:
-    """Return lm-eval task -> positions of its pinned docs, having compared every doc with its digest."""
+    """Compare every pinned doc with its digest; return lm-eval task -> positions of its pinned docs."""
     indices: dict[str, list[int]] = {}
     for subtask, index, expected in pinned.select("subtask", "index", "doc_digest").iter_rows():
         docs = loaded[subtask][1].eval_docs if subtask in loaded else []
@@ -161,13 +161,13 @@ def _check_pins(suite: Suite, pinned: pl.DataFrame, loaded: Loaded) -> dict[str,
 
 
 def _check_asked(suite: Suite, folder: Path, loaded: Loaded) -> None:
-    """Compare how tasks are asked and scored with what the stored suite says, where its files do not say it."""
+    """Compare the digests of prompts and scoring with those in the stored suite (see ``tasks.asked``)."""
     for subtask, expected in json.loads((folder / ASKED).read_text()).items():
         name, lm_task = loaded[subtask]
         if tasks.asked(suite.tasks[name], lm_task) != expected:
             raise StepError(
-                f"suite {suite.suite}: {subtask} is no longer asked as it was when the suite was stored: its "
-                "configuration, the docs of its examples, or lm-eval's version changed"
+                f"suite {suite.suite}: the prompts or the scoring of {subtask} changed after the suite was "
+                "stored: its configuration, the docs of its examples, or lm-eval's version"
             )
 
 

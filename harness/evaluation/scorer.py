@@ -1,4 +1,4 @@
-"""lm-eval's Hugging Face model, told to skip the work whose results it throws away."""
+"""lm-eval's Hugging Face model, without the work whose results lm-eval throws away."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from harness.spec import DATE
 from harness.templates import compiled, failed
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
-CACHED = 16  # tokens that all inputs must share for a cache of them to pay
+CACHED = 16  # tokens that all inputs must share to make a cache of them worth its cost
 TOLERANCE = {torch.float32: 1e-4}  # nats per token; two ways to compute one log-likelihood differ by 1e-6 in float32
-# Model's configuration -> the length at which a tree was found to score as its sequences do apart; 0: it does not. The
-# trial costs as much as an item or two.
+# Model's configuration -> the length up to which a trial scored a tree as it scored the sequences apart; 0: it did not.
+# A trial costs as much as an item or two.
 TRIED: dict[str, int] = {}
 LAST = 8  # tokens of a sequence that a trial scores
-LONGEST = 8192  # tokens; the mask of a trial grows with the square, and longer sequences go alone
-GENERATION = 8  # times the token budget: answers grow a token at a time, and the rest stands in a cache
+LONGEST = 8192  # tokens; a trial's mask grows with the square of the length. Longer sequences are scored alone
+GENERATION = 8  # times the token budget: an answer grows by one token a pass, and the rest is in a cache
 
 
 class Scorer(HFLM):  # type: ignore[misc]
     """``HFLM`` that computes a context once for all its options, and logits only where something is scored.
 
-    Stock HFLM runs the whole context again for every option, projects every position onto the vocabulary and
-    normalizes all of it. The log-likelihoods are the same to float rounding; the log-softmax is in float32 for
+    ``HFLM`` itself runs the whole context again for every option, projects every position onto the vocabulary and
+    normalizes all of it. The log-likelihoods agree up to float rounding; the log-softmax is in float32 for
     models of any precision.
 
     Args:
         model: A causal language model, adapters included.
         tokenizer: Its tokenizer.
         batch_tokens: Tokens per forward pass, padding included.
-        on_progress: Called with items done and items in all.
-        items: Items in all.
-        date: What a chat template that asks for the date is told.
+        on_progress: Called with the number of items done and of all items.
+        items: Number of all items.
+        date: The date for chat templates that write today's date.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Scorer(HFLM):  # type: ignore[misc]
             pretrained=model,
             tokenizer=tokenizer,
             backend="causal",
-            batch_size=64,  # requests handed over at once; what runs at once is a matter of tokens
+            batch_size=64,  # requests per call; the token budget decides how many run at once
         )
         self.batch_tokens = batch_tokens
         self.on_progress = on_progress
@@ -71,19 +71,20 @@ class Scorer(HFLM):  # type: ignore[misc]
         self.tokens = 0
         self.scored = 0  # tokens whose logits were computed
         self.continuation_tokens: dict[tuple[str, str], int] = {}
-        self.shared_context: bool | None = None  # whether common starts are computed once; None until it is tried
+        self.shared_context: bool | None = None  # whether common starts are computed once; None until a trial
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return nothing: lm-eval would ask the Hub about a model that is not there."""
+        """Return an empty dict: lm-eval would look up on the Hub a model that is not there."""
         return {}
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return a conversation as the model's template writes it: the same renderer, bounds and date as in training.
 
-        transformers, which gives a template its names and continues an open turn, has no hook for another renderer.
+        The names in a template and the continuation of an open turn are transformers'; it has no hook for another
+        renderer.
 
         Raises:
-            RequestError: The template cannot write it, or takes more than it may.
+            RequestError: The template cannot write the conversation, or exceeds its bounds.
         """
         with patch.object(chat_template_utils, "_compile_jinja_template", lambda source: compiled(source, self._date)):
             try:
@@ -106,7 +107,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         return answers
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """Generate answers, batch by batch from the longest question; a batch ends when its last answer does."""
+        """Generate answers in batches, longest question first; a batch ends with its last answer."""
         self._items_per_request = _items(requests) / max(1, len(requests))
         answers = [""] * len(requests)
         sizes = [len(self.tok_encode(r.args[0])) + r.args[1].get("max_gen_toks", self.max_gen_toks) for r in requests]
@@ -129,12 +130,12 @@ class Scorer(HFLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = True, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        """Return log-likelihood and is-greedy of each request; what inputs share at the start is computed once."""
+        """Return log-likelihood and is-greedy of each request; starts that inputs share are computed once."""
         sharing: dict[TokenIds, list[int]] = {}
         for number, (texts, context, continuation) in enumerate(requests):
             if not 0 < len(continuation) <= self.max_length:
                 raise StepError(f"an answer has {len(continuation)} tokens, expected 1 to {self.max_length}: {texts}")
-            # The last token is only predicted; what is too long loses its start, as in HFLM.
+            # The last token is only predicted; an input that is too long loses its start, as in HFLM.
             inputs = tuple((context + continuation)[-(self.max_length + 1) : -1])
             sharing.setdefault(inputs, []).append(number)
             if texts is not None:
@@ -166,9 +167,9 @@ class Scorer(HFLM):  # type: ignore[misc]
         return answers
 
     def _common_prefix(self, requests: Sequence[Request], sharing: dict[TokenIds, list[int]]) -> TokenIds:
-        """Return what all inputs start with, where a cache of it pays: examples or instructions that items share.
+        """Return the tokens that all inputs start with (examples, instructions); empty when a cache is not worth it.
 
-        At least one token of every context stays outside, since the first token of an answer is predicted there.
+        At least one token of every context is left out of it: the first token of an answer is predicted there.
         """
         if len(sharing) < 2:
             return ()
@@ -188,9 +189,10 @@ class Scorer(HFLM):  # type: ignore[misc]
         return cache
 
     def _limit(self, sequences: Collection[TokenIds], bound: int | None) -> int:
-        """Return the length up to which sequences may share nodes and stand behind a cache; longer ones go alone.
+        """Return the length up to which sequences may share nodes and a cache; longer ones are scored alone.
 
-        That is ``bound``, what all layers of the model see, as far as it was tried: at the longest of these inputs.
+        It is ``bound``, the length that all layers of the model see, but at most the length that a trial confirmed. A
+        trial is made with the longest of these inputs.
         """
         attention = getattr(self.model.config, "_attn_implementation", "")
         kind = f"{self.model.dtype} {attention} {self.model.config.to_json_string()}"
@@ -207,15 +209,16 @@ class Scorer(HFLM):  # type: ignore[misc]
         return tried or 0
 
     def _exact(self, sequence: TokenIds) -> bool:
-        """Tell whether two sequences score in one tree behind a cache as they do apart.
+        """Return whether two sequences score the same in one tree behind a cache as apart.
 
-        The second is the first with its second half turned round: one of the two branches then lies far from its trunk,
-        which shows in models that take a place in the input for a position. Scored are the last tokens: they see most.
+        The second sequence is the first with its second half reversed. One of the two branches is then far from its
+        trunk in the input: models that take the place in the input for the position fail. The trial scores the last
+        tokens, which see most.
         """
         half = len(sequence) // 2
         turned = next((at for at in range(len(sequence) - 1, half, -1) if sequence[at] != sequence[half]), None)
         if turned is None:
-            return False  # all the same token: there is nothing to tell by
+            return False  # all tokens are the same: the trial would show nothing
         other = (*sequence[:half], *reversed(sequence[half : turned + 1]), *sequence[turned + 1 :])
         start, counted = sequence[: half // 2], (self.tokens, self.scored)
 
@@ -230,7 +233,7 @@ class Scorer(HFLM):  # type: ignore[misc]
             pair = sorted((sequence, other))
             together = scores([tokens[len(start) :] for tokens in pair], self._cache(start))
             apart = [value for tokens in pair for value in scores([tokens])]
-        except Exception:  # whatever a model's own code does when it is given positions, masks or caches like these
+        except Exception:  # a model's own code may raise anything for positions, masks or caches like these
             return False
         finally:
             self.tokens, self.scored = counted
@@ -244,7 +247,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         Args:
             batch: Trees, one per row.
             continuations: Row, the nodes at which its tokens are predicted, and the tokens.
-            cache: Keys and values of a prefix that all trees stand behind.
+            cache: Keys and values of a prefix of all trees.
         """
         width = max(len(tree.tokens) for tree in batch)
         padded = [[*tree.tokens, *[0] * (width - len(tree.tokens))] for tree in batch]
@@ -252,7 +255,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         options: dict[str, Any] = {"use_cache": False}
         if cache is not None or any(tree.branches() for tree in batch):
             options |= self._masked(batch, width, cache)
-        # Without branches padding on the right needs no mask: attention is causal, and what comes after is not scored.
+        # Without branches padding on the right needs no mask: attention is causal, and later tokens are not scored.
         rows = [row for row, nodes, _ in continuations for _ in nodes]
         columns = [node for _, nodes, _ in continuations for node in nodes]
         targets = torch.tensor([token for _, _, tokens in continuations for token in tokens], device=self.device)
@@ -271,7 +274,7 @@ class Scorer(HFLM):  # type: ignore[misc]
         ]
 
     def _masked(self, batch: list[Tree], width: int, cache: Any) -> dict[str, Any]:
-        """Return the mask, positions and cache that make nodes see their own path only."""
+        """Return the mask, positions and cache with which each node sees its own path only."""
         before = 0 if cache is None else cache.get_seq_length()
         dtype = self.model.dtype
         hidden = torch.full((len(batch), 1, width, before + width), torch.finfo(dtype).min, dtype=dtype)
@@ -281,14 +284,14 @@ class Scorer(HFLM):  # type: ignore[misc]
             size = len(tree.tokens)
             seen = torch.from_numpy(tree.visible())
             hidden[row, 0, :size, before : before + size].masked_fill_(seen, 0)
-            hidden[row, 0, size:, before] = 0  # padding must see something; it is not scored
+            hidden[row, 0, size:, before] = 0  # padding must see some token; it is not scored
             positions[row, :size] = torch.tensor(tree.depths)
         options: dict[str, Any] = {
             "attention_mask": hidden.to(self.device),
             "position_ids": (positions + before).to(self.device),
         }
         if cache is not None:
-            repeated = copy.deepcopy(cache)  # the model appends to the one it is given
+            repeated = copy.deepcopy(cache)  # the model appends to the cache that it gets
             repeated.batch_repeat_interleave(len(batch))
             options |= {"past_key_values": repeated, "use_cache": True}
         return options

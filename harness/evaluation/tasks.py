@@ -1,4 +1,4 @@
-"""The tasks of a stored suite as lm-eval knows them: loaded quietly, and listed item by item."""
+"""Loads the tasks of a stored suite with lm-eval, and lists their items."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ ADDED_METRICS: dict[str, tuple[str, ...]] = {
     ),
     "generate_until": (),
 }  # fmt: skip
-# lm-eval works these out over all items at once; an item alone has none.
+# lm-eval computes these over all items at once; a single item has none.
 OVER_ALL_ITEMS = {
     "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "f1", "mcc", "brier_score", "likelihood",
     "bleu", "chrf", "ter",
 }  # fmt: skip
-# lm-eval renders the templates of tasks without a sandbox, and a template can reach everything that Python can.
+# lm-eval renders the templates of tasks without a sandbox, and such a template can do all that Python can.
 lm_eval.utils.env = SandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
 lm_eval.utils.env.filters["regex_replace"] = lm_eval.utils.regex_replace
 FILE_FORMATS = ("json", "csv", "parquet", "text", "arrow")  # datasets' own loaders of local files
@@ -54,11 +54,11 @@ FILE_FORMATS = ("json", "csv", "parquet", "text", "arrow")  # datasets' own load
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep lm-eval and datasets to their work.
+    """Switch off side work of lm-eval and datasets while the block runs.
 
-    lm-eval draws bars without asking, spends 3 s per evaluation on describing the machine, which our records say
-    already, and compiles a task's templates anew for every doc (a tenth of the time of short multiple choice); and
-    importing a task's Python file must not leave byte code in a stored suite.
+    lm-eval always draws progress bars, spends 3 s per evaluation on a description of the machine (our records have
+    one), and compiles a task's templates again for every doc (a tenth of the time of short multiple choice). The import
+    of a task's Python file must not leave byte code in a stored suite.
     """
     compiled = lru_cache(256)(lm_eval.utils.env.from_string)
     loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets")]
@@ -92,7 +92,7 @@ def load(suite: Suite, folder: Path, eos: str | None) -> dict[str, tuple[str, An
     Args:
         suite: The suite.
         folder: The stored suite: local and generated tasks lie below ``tasks/``.
-        eos: The end of the model's turn, put behind generated answers where the task says so.
+        eos: The end of the model's turn, appended to the answers of generated tasks that request it.
 
     Returns:
         lm-eval task name -> (task name in the suite, lm-eval task). Groups and tags are expanded.
@@ -106,7 +106,7 @@ def load(suite: Suite, folder: Path, eos: str | None) -> dict[str, tuple[str, An
 
 def _load(suite: Suite, names: Iterable[str], folder: Path, eos: str | None) -> dict[str, tuple[str, Any]]:
     loaded: dict[str, tuple[str, Any]] = {}
-    # Data are read into memory and the cache is thrown away: an old copy of a changed file cannot come back.
+    # Data are read into memory and the cache is deleted, so that no old copy of a changed file is ever used.
     with quiet(), tempfile.TemporaryDirectory() as cache_folder:
         for name in names:
             task = suite.tasks[name]
@@ -137,7 +137,7 @@ def _subtasks(place: str, name: str, task: Task, folder: Path, cache_folder: str
         return list(manager.load([wanted])["tasks"].values())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a task's own code (sys.exit, too), its YAML or the Hub raises
+    except BaseException as error:  # a task's own code, its YAML or the Hub may raise anything, SystemExit too
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if line := trusted.own_line(error):
             reason = f"{line}: {trusted.said(error)}"
@@ -164,16 +164,17 @@ def _members(index: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _resolve_data(place: str, entry: Any, folder: Path, cache_folder: str) -> None:
-    """Put absolute data files into an entry: the JSON loader would look for them in the current directory.
+    """Replace an entry's data files by absolute paths: the JSON loader would look for them in the current directory.
 
-    By links in the cache folder: in a path as it is, ``datasets`` would expand ``*``, ``[``, ``?`` and ``$NAME``.
+    The paths are links in the cache folder: ``datasets`` would expand ``*``, ``[``, ``?`` and ``$NAME`` in the
+    originals.
     """
     if entry.yaml_path is None:
         return
     config = load_yaml(entry.yaml_path)
     kwargs = config.get("dataset_kwargs") or {}
     if "data_files" not in kwargs or config.get("dataset_path") not in FILE_FORMATS:
-        return  # elsewhere data files are names inside a Hub dataset
+        return  # other loaders take the names of files inside a Hub dataset
     yaml_path = entry.yaml_path
     links = Path(tempfile.mkdtemp(dir=cache_folder))
     files = _linked(f"{place}: {yaml_path.name}", kwargs["data_files"], yaml_path.parent, folder, links)
@@ -209,8 +210,8 @@ def _configure(place: str, subtask: Any, task: Task, eos: str | None) -> None:
     shots = getattr(subtask, "fewshot_cfg", None)
     only_test = not (subtask.has_training_docs() or subtask.has_validation_docs())
     if shots is not None and shots.split is None and shots.samples is None and only_test:
-        # lm-eval would draw examples from the test split, the item and its answer among them; named outright
-        # as the split of the examples, it leaves the item out.
+        # lm-eval would draw examples from the test split, among them the item with its answer. When the test split
+        # is named as the split of the examples, lm-eval leaves the item out.
         shots.split = subtask.get_config("test_split")
     if task.generator is not None and task.append_eos:
         if eos is None:
@@ -224,16 +225,16 @@ def _configure(place: str, subtask: Any, task: Task, eos: str | None) -> None:
 def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """List the items of all tasks that are not generated, in lm-eval's order.
 
-    Writes ``<folder>/metrics.json`` as well: task -> the names of its metrics, or null where only the task's own
-    code knows them; and ``<folder>/asked.json``: lm-eval task -> digest of how it is asked and scored (``asked``).
+    The function also writes ``<folder>/metrics.json``: task -> the names of its metrics, or null when only the task's
+    own code knows them; and ``<folder>/asked.json``: lm-eval task -> digest of its prompts and scoring (``asked``).
 
     Args:
         suite: The suite. ``limit`` counts per lm-eval task, as in lm-eval.
         folder: The stored suite; local tasks are already copied to it.
 
     Returns:
-        Items (``records.ITEM_COLUMNS`` without item_id and half) and, where clusters are to be found, the
-        ``documents`` they are from.
+        Items (``records.ITEM_COLUMNS`` without item_id and half), with the ``documents`` they are from when
+        clusters are found by document.
 
     Raises:
         RequestError: When a task cannot be loaded, an item has no gold answer, or a slice, group or metric is
@@ -275,11 +276,11 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
 
 
 def asked(task: Task, lm_task: Any) -> str:
-    """Return the digest of how a task is asked and scored, as far as the stored suite does not hold it.
+    """Return the digest of a task's prompts and scoring, as far as they are not in the stored suite.
 
-    Of lm-eval's own tasks that is the resolved configuration (prompt, description, delimiters, filters, generation
-    settings, metrics, ...) and the package's version, whose code it calls. Of every task that is shown with examples
-    it is also the docs that the examples are drawn from: a data set on the Hub can change.
+    For lm-eval's own tasks the digest is over the resolved configuration (prompt, description, delimiters, filters,
+    generation settings, metrics, ...) and the version of the package, whose code the task calls. For every task with
+    examples it is also over the docs that the examples are drawn from: a data set on the Hub can change.
     """
     parts: dict[str, Any] = {}
     if task.path is None:
@@ -296,7 +297,7 @@ def _described(value: Any) -> Any:
     if callable(value):
         try:
             source = inspect.getsource(value)
-        except (OSError, TypeError):  # not written in Python; the version of its package says what it does
+        except (OSError, TypeError):  # not written in Python; its package's version stands for its code
             source = ""
         return [getattr(value, "__qualname__", type(value).__qualname__), source]
     if dataclasses.is_dataclass(value):
@@ -310,9 +311,9 @@ def _described(value: Any) -> Any:
 
 
 def read(place: str, lm_task: Any, doc: Mapping[str, Any]) -> tuple[str, str, list[str]]:
-    """Return question, gold answer and choices of a doc, as lm-eval words them.
+    """Return question, gold answer and choices of a doc, in lm-eval's words.
 
-    Where the choices are contexts for one continuation (Winogrande), the gold context is the question.
+    When the choices are contexts of one continuation (Winogrande), the gold context is the question.
     """
     choices = choices_of(lm_task, doc)
     text = lm_task.doc_to_text(doc)
@@ -334,7 +335,7 @@ def choices_of(lm_task: Any, doc: Mapping[str, Any]) -> list[str]:
 
 
 def gold_position(place: str, lm_task: Any, doc: Mapping[str, Any]) -> int:
-    """Return the position of the right option; of the first one where lm-eval accepts several.
+    """Return the position of the right option; the first one when lm-eval accepts several.
 
     Raises:
         RequestError: When the doc's label is not one of its options (unlabelled test sets).
@@ -374,7 +375,7 @@ def _field(place: str, field: str | None, doc: Mapping[str, Any]) -> str | None:
 
 
 def _metrics(place: str, task: Task, lm_task: Any) -> set[str] | None:
-    """Return the metrics of a task's items; None where only running the task's own code tells.
+    """Return the metrics of a task's items; None when only a run of the task's own code shows them.
 
     Raises:
         RequestError: When the task's primary metric is none of them.
@@ -382,14 +383,14 @@ def _metrics(place: str, task: Task, lm_task: Any) -> set[str] | None:
     entries = lm_task.get_config("metric_list") or []
     own = any(entry.get("hf_evaluate") or callable(entry["metric"]) for entry in entries)
     if own or lm_task.OUTPUT_TYPE not in ADDED_METRICS or lm_task.get_config("process_results") is not None:
-        return None  # checked when the first result is there
+        return None  # checked on the first result
     names = set(lm_task.aggregation()) - OVER_ALL_ITEMS | set(ADDED_METRICS[lm_task.OUTPUT_TYPE])
     primary_metric(place, task, names)
     return names
 
 
 def primary_metric(place: str, task: Task, names: Iterable[str]) -> str:
-    """Return the metric a task is judged by: the one it names, else exact_match, else acc.
+    """Return a task's primary metric: the one that the task names, else exact_match, else acc.
 
     Raises:
         RequestError: When the task has no such metric.

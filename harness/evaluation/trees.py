@@ -1,4 +1,4 @@
-"""Token trees: sequences that start alike go through the model with their common start computed once."""
+"""Token trees: the model computes the common start of several sequences once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tree:
     Attributes:
         tokens: Token of each node, parents before children.
         depths: Position of each node in its sequences.
-        parents: Node before it; -1 for the first.
+        parents: Node before each node; -1 for the first.
         paths: Sequence -> its nodes in order.
     """
 
@@ -45,7 +45,7 @@ class Tree:
         self.paths[sequence] = path
 
     def branches(self) -> bool:
-        """Tell whether any node is not simply the one after its predecessor, so that a mask is needed."""
+        """Return whether a node's parent is not always the node before it: then a mask is needed."""
         return any(parent != node - 1 for node, parent in enumerate(self.parents))
 
     def visible(self) -> npt.NDArray[np.bool_]:
@@ -65,7 +65,7 @@ def shared(one: TokenIds, other: TokenIds) -> int:
 
 
 def plant(sequences: Sequence[TokenIds], most: int, *, share: bool = True) -> list[Tree]:
-    """Put sequences into trees, so that the model has least to compute.
+    """Put sequences into trees, so that the model computes least.
 
     A sequence joins the tree of the one before it in lexicographic order where that costs less than a tree of its
     own. A tree of n nodes costs ``n + n^2 / ATTENTION``: attention is computed between all its nodes.
@@ -99,7 +99,7 @@ def _cost(nodes: int) -> float:
 def batches(trees: Sequence[Tree], budget: int, behind: int = 0) -> Iterator[list[Tree]]:
     """Yield trees from the largest, as many at a time as the token budget allows, at least one.
 
-    Every tree of a batch has a copy of the cache it stands behind (``behind`` tokens): together they hold at most
+    Every tree of a batch has a copy of the prefix's cache (``behind`` tokens): together the copies hold at most
     ``COPIES`` times the budget, whatever the size of the trees.
     """
     batch: list[Tree] = []

@@ -1,4 +1,4 @@
-"""What a plan will cost, what it will be able to see, and what decontamination does to it."""
+"""The forecast of a plan: its cost, its power, and what decontamination removes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.spec.study import FEW, PARAPHRASE
 if TYPE_CHECKING:
     from harness.study.plan import Plan
 
-KINDS = {  # of overlap, in words
+KINDS = {  # kinds of overlap, in words
     "ngram": "share a run of words", "whole": "hold a short item whole", "exact": "are an item",
     "fuzzy": "are edited copies", "semantic": "are paraphrases", "template": "ask the same with other numbers",
 }  # fmt: skip
@@ -21,16 +21,16 @@ KINDS = {  # of overlap, in words
 
 @dataclass(frozen=True)
 class Contamination:
-    """What decontamination removed, over the sources in use.
+    """The result of decontamination, over the sources in use.
 
     Attributes:
-        rows: In all sources.
-        removed: Of them.
-        by_source: Rows removed of each source.
-        items_touched: Items that overlap a row that was removed.
-        text: All of it in words.
-        semantic: Cosine from which a row is a paraphrase; None: none were looked for.
-        paraphrases: The same in words.
+        rows: Rows in all sources.
+        removed: Rows that were removed.
+        by_source: Source -> rows that were removed.
+        items_touched: Items that overlap a removed row.
+        text: The result in words.
+        semantic: Cosine from which a row is a paraphrase; None when paraphrases were not looked for.
+        paraphrases: The result for paraphrases in words.
     """
 
     rows: int
@@ -48,12 +48,12 @@ class Contamination:
 
 @dataclass(frozen=True)
 class Forecast:
-    """All of it.
+    """The forecast of a plan.
 
     Attributes:
         contamination: What decontamination removes.
-        power: Which effects can be seen.
-        cost: How long it takes.
+        power: Which effects the study can detect.
+        cost: Time and money.
         unused: Sources that no variant draws from.
         unchanged: Arms whose training sets are the baseline's at every seed.
     """
@@ -103,7 +103,7 @@ def _contamination(plan: Plan) -> Contamination:
 
 
 def _paraphrases(plan: Plan) -> tuple[float | None, str]:
-    """Return the cosine from which a row is a paraphrase of an item, if any is looked for, and all that in words."""
+    """Return the cosine from which a row is a paraphrase (None: not looked for), and the result in words."""
     asked = plan.study.decontaminate.semantic
     used = plan.study.decontaminate.settled(plan.suite.data["items"]).semantic
     if used is not None:

@@ -1,4 +1,4 @@
-"""How long a plan takes, from what this store has measured of training and evaluation."""
+"""The cost of a plan, from the speed of training and evaluation measured in this store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHARACTERS_PER_TOKEN = 3.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left to do; ``seconds_per_seed`` is the wall time of one more seed of every variant."""
+    """The cost of the remaining runs; ``seconds_per_seed`` is the wall time of one more seed of every variant."""
 
     runs: int
     cached: int
@@ -40,7 +40,7 @@ class Cost:
 
 
 def cost(plan: Plan, workers: int, device: str) -> Cost:
-    """Return the runs that are left, and the time and money they take."""
+    """Return the number of remaining runs, and the time and money they take."""
     speed, measured = _training_speed(plan, device)
     evaluating = _evaluation_seconds(plan, device)
     training = _training_seconds(plan, speed)
@@ -63,7 +63,7 @@ def cost(plan: Plan, workers: int, device: str) -> Cost:
 
 
 def expected_seconds(plan: Plan, device: str) -> dict[str, float]:
-    """Return how long each step that is left takes one worker, by the key of the run or of the base model's result."""
+    """Return key of a run, or of the base model's result -> seconds that one worker needs for its remaining steps."""
     speed, _ = _training_speed(plan, device)
     return _left(plan, _training_seconds(plan, speed), _evaluation_seconds(plan, device))
 
@@ -80,7 +80,7 @@ def _left(plan: Plan, training: dict[str, float], evaluating: float) -> dict[str
 
 
 def _training_seconds(plan: Plan, speed: float) -> dict[str, float]:
-    """Return how long a variant's training takes, by its name."""
+    """Return variant -> seconds of its training."""
     recipe = plan.study.recipe
     found = {}
     for variant in plan.variants:
@@ -106,7 +106,7 @@ def _training_speed(plan: Plan, device: str) -> tuple[float, bool]:
 
 
 def _evaluation_seconds(plan: Plan, device: str) -> float:
-    """Return the expected seconds of one evaluation: measured on this suite, else from its text."""
+    """Return the expected seconds of one evaluation: measured on this suite, else estimated from its text."""
     times = [
         float(a.record.data["seconds"])
         for a in plan.store.artifacts("result")

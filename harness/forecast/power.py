@@ -1,4 +1,4 @@
-"""What a study will be able to see, and the seeds or items it takes to see what matters."""
+"""The effect that a study will be able to detect, and the seeds or items that detect the smallest that matters."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from harness.study.plan import Plan
 
 # Exact match of short answers, 135M parameters: three arrangements of the quickstart had seed SD .008-.040, item SD
-# .096-.142 and residual SD .434-.458. As shares of what a right-or-wrong score varies by, 0.5 at most.
+# .096-.142 and residual SD .434-.458. The priors are shares of the SD of a right-or-wrong score, which is at most 0.5.
 PRIOR_SEED, PRIOR_ITEM, PRIOR_RESIDUAL = 0.06, 0.26, 0.9
 PRIOR_SCALE = 0.5
-PRIOR_CORRELATION = 0.2  # of items of one cluster, until it is measured
-FLOOR, CEILING = 0.1, 0.9  # a right-or-wrong score outside says nothing about how much trained arms will vary
-MOST_EFFECT = 10.0  # larger effects are none that a metric can have
+PRIOR_CORRELATION = 0.2  # correlation of items of one cluster, until it is measured
+FLOOR, CEILING = 0.1, 0.9  # a base score outside this range does not predict how much trained arms vary
+MOST_EFFECT = 10.0  # no metric has a larger effect
 RIGHT_OR_WRONG = ("acc", "acc_norm", "exact_match")
 SEEDS_SHOWN = (2, 3, 5, 8, 12)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The three variances a contrast is made of (see ``statistics.power``), and where they come from, in words."""
+    """The three SDs that make up a contrast's noise (see ``statistics.power``), and their origin in words."""
 
     seed_sd: float
     item_sd: float
@@ -43,16 +43,16 @@ class Noise:
 
 
 def prior(scale: float = PRIOR_SCALE) -> Noise:
-    """Return the noise to assume when nothing is known, for scores of items that vary by ``scale``."""
+    """Return the noise to assume without measurements, for items whose scores have SD ``scale``."""
     source = "noise assumed from studies of short answers; measured once this study has run"
     return Noise(PRIOR_SEED * scale, PRIOR_ITEM * scale, PRIOR_RESIDUAL * scale, source)
 
 
 def planning_noise(plan: Plan) -> Noise:
-    """Return the noise to plan with: of this study, else of earlier ones, else from the base model, else assumed.
+    """Return the noise to plan with: of this study, else of earlier studies, else from the base model, else assumed.
 
-    Earlier studies count when they have the same model, suite and metric in this store; their variances are averaged
-    by degrees of freedom, together with those of the runs of this study that are done.
+    Earlier studies count when they are in this store and have the same model, suite and metric. Their variances, and
+    those of this study's finished runs, are averaged with their degrees of freedom as weights.
     """
     from harness import answer
     from harness.statistics.power import design_effect
@@ -76,13 +76,13 @@ def planning_noise(plan: Plan) -> Noise:
         found = replace(found, source=f"noise assumed from the base model's own items, which vary by {scale:.2g}")
     elif plan.study.decide.metric.split("/")[1] not in RIGHT_OR_WRONG:
         found = replace(found, source="a guess from right-or-wrong answers: its own noise shows once runs are done")
-    # What was measured holds what clusters do to it; what is assumed is of items that stand alone.
+    # Measured noise includes the effect of clusters; assumed noise is that of independent items.
     inflated = found.item_sd * math.sqrt(design_effect(deciding(plan).cluster_size, PRIOR_CORRELATION))
     return replace(found, item_sd=inflated)
 
 
 def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = None) -> Power:
-    """Return what a planned study will be able to see, given its noise."""
+    """Return the power of a planned study, given its noise."""
     study, suite = plan.study, deciding(plan)
     return power(
         noise,
@@ -114,18 +114,18 @@ def power(
     target: float = 0.8,
     seconds_per_seed: float | None = None,
 ) -> Power:
-    """Return the smallest effect a study finds, and the seeds or items that find ``smallest_effect``.
+    """Return the smallest effect that a study finds, and the seeds or items that find ``smallest_effect``.
 
     Args:
-        noise: Its variances.
+        noise: The noise of its contrasts.
         seeds: Seeds per arm.
         items: Items that decide.
         arms: Arms whose seed noise is pooled, baseline and controls included.
-        smallest_effect: The effect that is to be found.
-        clusters: Clusters the items are in; None when all stand alone.
-        cluster_size: Items of a cluster, as ``Deciding`` has it.
+        smallest_effect: The effect to find.
+        clusters: Number of clusters of items; None when all items are independent.
+        cluster_size: Items per cluster, as in ``Deciding``.
         alpha: Family-wise level, two-sided.
-        comparisons: Questions it is shared by (Bonferroni: Holm is never worse).
+        comparisons: Number of questions that share ``alpha`` (Bonferroni: Holm is never worse).
         confirmation: Share of the suite's items that do not decide.
         target: Probability of finding the effect.
         seconds_per_seed: Wall time of one more seed, if known.
@@ -192,9 +192,9 @@ class Deciding:
     """The items that decide.
 
     Attributes:
-        items: How many there are.
-        clusters: Clusters they are in, an item that stands alone being one; None when all do.
-        cluster_size: Items per cluster, over how many equal clusters would say as much (Kish 1965).
+        items: Number of items.
+        clusters: Number of clusters, an independent item being one; None when all items are independent.
+        cluster_size: Items divided by the number of equal clusters with as much information (Kish 1965).
     """
 
     items: int
@@ -216,7 +216,7 @@ def deciding(plan: Plan) -> Deciding:
 
 
 def comparisons(plan: Plan) -> int:
-    """Return how many questions share the level."""
+    """Return the number of questions that share ``alpha``."""
     from harness.decisions import questions
 
     return max(1, len(questions(plan.study, {v.name: v.sources for v in plan.variants})))
@@ -258,9 +258,9 @@ def _earlier(plan: Plan) -> Iterable[Measured]:
 
 
 def _finished_runs(plan: Plan) -> dict[str, Callable[[], pl.DataFrame]]:
-    """Return what reads the items of every finished run of this model on this suite, by the run's key.
+    """Return run key -> function that reads the items, for every finished run of this model on this suite.
 
-    A study's record names its runs by keys made of the adapter's key and the suite; no artifact carries them.
+    The keys are those in study records, made from the adapter's key and the suite; no artifact has them.
     """
     found: dict[str, Callable[[], pl.DataFrame]] = {}
     by_adapter = {
@@ -283,7 +283,7 @@ def _items(result: Artifact) -> pl.DataFrame:
 
 
 def _base_scale(plan: Plan) -> float | None:
-    """Return by how much the base model's items vary on the declared metric; None where that says nothing."""
+    """Return the SD of the base model's items on the declared metric; None when it predicts nothing."""
     base = plan.store.find("result", plan.base.key)
     task, name = plan.study.decide.metric.split("/")
     if base is None:

@@ -1,4 +1,4 @@
-"""What of the data will be trained on, in words: rows left out, answers cut, turns without an end."""
+"""Remarks on the data that will be trained on: rows left out, answers cut, turns without an end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.fitting import positions
 if TYPE_CHECKING:
     from harness.study.plan import Plan
 
-LEFT_OUT = {  # operation of the ledger -> why a row goes, in words
+LEFT_OUT = {  # operation of the ledger -> why it drops a row, in words
     "read": "cannot be read",
     "encode": "cannot be trained on",
     "cut": "teach nothing, since they are cut before their answer begins",
@@ -28,7 +28,7 @@ def left_out(plan: Plan) -> dict[str, dict[str, int]]:
 
 
 def remarks(plan: Plan) -> list[tuple[str, str]]:
-    """Return what a person should know of the rows, each under a heading; nothing where all is as it seems."""
+    """Return remarks on the rows, a heading and a text each; empty when there is nothing to remark."""
     recipe = plan.study.recipe
     if plan.model.folder is None:
         why = f"{plan.model.name} is not on this machine yet, so its tokens are not counted"

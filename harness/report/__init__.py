@@ -1,4 +1,4 @@
-"""A study as one page to send around: gathered from the store, then told as HTML, Markdown or JSON."""
+"""A study as one page to send around: gathered from the store, then written as HTML, Markdown or JSON."""
 
 from harness.report.gather import gather
 from harness.report.html import html

@@ -1,4 +1,4 @@
-"""The data card of every variant, and what decontamination found in every pool."""
+"""The data card of every variant, and the result of decontamination on every pool."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from harness.data.card import Card
     from harness.data.card.model import Contamination
 
-MEASURED = 100_000  # rows of all variants together that a report measures; `harness data card` has no such limit
-SAMPLE = 500  # rows for languages and n-grams: a report shows no more of them than a line
-NEAR = 20_000  # rows of a variant up to which near-duplicates are looked for
+MEASURED = 100_000  # the most rows, over all variants, that a report measures; `harness data card` has no such limit
+SAMPLE = 500  # rows for languages and n-grams: a report shows only a line of them
+NEAR = 20_000  # rows of a variant up to which a report looks for near-duplicates
 
 
 def variant_card(plan: Plan, variant: PlannedVariant) -> Card:
-    """Measure the rows of a variant at its first seed, and say where rows went on the way there."""
+    """Return the card of a variant's rows at its first seed, with the ledger of the rows that were dropped."""
     seed, output = next(iter(variant.outputs.items()))
     found = account(plan, variant, seed)
     near = found.rows.height <= NEAR
@@ -43,7 +43,7 @@ def variant_card(plan: Plan, variant: PlannedVariant) -> Card:
 
 
 def pool_contamination(plan: Plan, pool: Output) -> Contamination:
-    """Sum up what overlapped the suite in one source."""
+    """Return the sums of a source's overlaps with the suite."""
     checked = pool.data["rows"] + pool.data["removed"]
     items = plan.suite.data["items"]
     return contamination(plan.study.suite.suite, items, checked, pool.table("overlaps"), pool.table("drops"))

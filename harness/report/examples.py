@@ -1,4 +1,4 @@
-"""Items where an arm gained and lost against the baseline."""
+"""Items on which an arm gained and lost against the baseline."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN = 4  # items per arm and direction
-ARMS = 8  # with examples: those with the largest effects
+ARMS = 8  # arms with examples: those with the largest effects
 CHARACTERS = 280  # of a question or an answer
 
 
 def pick(
     plan: Plan, view: StudyView, scores: Mapping[str, Mapping[int, pl.DataFrame]], touched: Set[str]
 ) -> tuple[list[ArmExamples], int]:
-    """Return examples of the arms with the largest effects, in the study's order, and how many arms have none.
+    """Return examples of the arms with the largest effects, in the study's order, and how many arms are left out.
 
     Args:
         plan: The study.
-        view: The same.
+        view: The study as the store shows it.
         scores: Variant -> seed -> ``item_id`` and ``score`` of the items that decide.
         touched: Items that a row of a pool overlapped.
     """
@@ -44,12 +44,12 @@ def _arm(
     name: str, baseline: Mapping[int, pl.DataFrame], arm: Mapping[int, pl.DataFrame], items: pl.DataFrame,
     touched: Set[str],
 ) -> ArmExamples:  # fmt: skip
-    """Compare item by item the mean over the baseline's seeds, all of which a compared arm has."""
+    """Compare an arm with the baseline item by item, by means over the baseline's seeds (the arm has all of them)."""
     import polars as pl
 
     base, mine = (np.mean([side[seed]["score"].to_numpy() for seed in baseline], axis=0) for side in (baseline, arm))
     first = next(iter(baseline.values()))
-    # Means of the same scores in another order may differ in the last bit: that is no difference.
+    # Means of the same scores in another order may differ in the last bit: that does not count as a difference.
     both = first.select(
         "item_id", pl.Series("baseline", base), pl.Series("arm", mine), pl.Series("difference", (mine - base).round(9))
     ).join(items, on="item_id", maintain_order="left")

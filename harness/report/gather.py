@@ -1,4 +1,4 @@
-"""From a study in the store to everything its report shows."""
+"""Gathers the data of a report from the store."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MATCH = {
 
 
 def gather(plan: Plan, view: StudyView) -> Report:
-    """Return everything a report shows.
+    """Return the data of a study's report.
 
-    Nothing in it depends on when or where it is made: the same store gives the same report.
+    It does not depend on when or where it is made: the same store gives the same report.
 
     Args:
         plan: The study, its data published.
@@ -71,7 +71,7 @@ def gather(plan: Plan, view: StudyView) -> Report:
 
 
 def item_scores(view: StudyView, metric: str) -> dict[str, dict[int, pl.DataFrame]]:
-    """Return, by variant and seed, the declared metric on the items that decide: columns ``item_id``, ``score``."""
+    """Return variant -> seed -> the metric on the items that decide, in columns ``item_id`` and ``score``."""
     import polars as pl
 
     task, name = metric.split("/")
@@ -106,7 +106,7 @@ def _run(run: RunView) -> str:
 
 
 def _recipe(plan: Plan) -> str:
-    """Say in one line how arms are trained."""
+    """Return in one line how arms are trained."""
     recipe = plan.study.recipe
     budget = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs:g} epochs"
     return (

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 TONES = {
     "GROW": "good", "ADOPT": "good", "HOLD": "even", "NEUTRAL": "even", "CUT": "bad", "REJECT": "bad",
 }  # fmt: skip
-WASH = 0.5  # of the strongest colour in a heat map: letters stay readable on it
+WASH = 0.5  # opacity of the strongest colour in a heat map: letters stay readable on it
 
 
 def html(report: Report) -> str:
-    """Return the page. All text from data is escaped; what cannot be seen in it is spelled out."""
+    """Return the page. All text from data is escaped; its invisible characters are spelled out."""
     environment = _with_report(_environment(), report)
     return policed(environment.get_template("page.html.jinja").render(report=report, say=Say(report)))
 
 
 def answered(report: Report) -> str:
-    """Return the page's answer alone, as a notebook shows it: trust, verdicts, what to do next."""
+    """Return only the page's answer, for a notebook: trust, verdicts, what to do next."""
     environment = _with_report(_environment(), report)
     return environment.get_template("answered.html.jinja").render(report=report, say=Say(report))
 
@@ -39,20 +39,20 @@ def tabled(
     rows: Sequence[Sequence[str]],
     facts: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Return a table in the page's look, as a notebook shows it.
+    """Return a table in the page's style, for a notebook.
 
     Args:
-        title: What is above it.
+        title: The text above the table.
         columns: Heading and justification (``left`` or ``right``) of each.
         rows: Cells.
-        facts: What is below it: a heading and a sentence each.
+        facts: The lines below the table: a heading and a sentence each.
     """
     template = _environment().get_template("tabled.html.jinja")
     return template.render(title=title, columns=columns, rows=rows, facts=facts)
 
 
 def _environment() -> Environment:
-    """Return what reads the templates of this folder: all text is escaped, nothing may be undefined."""
+    """Return the environment for this folder's templates: it escapes all text and refuses undefined names."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -62,7 +62,7 @@ def _environment() -> Environment:
 
 
 def _with_report(environment: Environment, report: Report) -> Environment:
-    """Give the templates what they say numbers with and draw with."""
+    """Return the environment with the functions that write the report's numbers and draw its charts."""
     say = Say(report)
     environment.filters |= {
         "count": formats.count,
@@ -112,7 +112,7 @@ def _stage(operation: str) -> str:
 
 
 def _forest(report: Report, say: Say) -> str:
-    """Draw what the study asks, then every arm against the baseline, then the controls."""
+    """Draw the effects of the study's questions, then of every arm against the baseline, then of the controls."""
     found = []
     for decision in report.decisions.decisions if report.decisions else []:
         low, high = decision.facts.get("ci_confirmation", (None, None))
@@ -129,7 +129,7 @@ def _forest(report: Report, say: Say) -> str:
 
 
 def _spreads(report: Report, say: Say) -> str:
-    """Draw every variant's score at every seed, with what it is read against."""
+    """Draw every variant's score at every seed, with reference scores."""
     rows = [
         charts.Spread(one.name, list(one.seeds.values()), one.mean, one.control) for one in report.variants if one.seeds
     ]
@@ -156,7 +156,7 @@ def _ladder(report: Report, say: Say, line: Growth) -> str:
 
 
 def _findings(report: Report) -> str:
-    """Draw how often null studies are said to show something, by this rule and by two tests that people use."""
+    """Draw how often null studies have a finding, by this rule and by two usual tests."""
     known = report.reliability
     assert known is not None
     likely = expected(report, known)
@@ -180,7 +180,7 @@ def _power(curve: PowerCurve) -> str:
 
 
 def _wash(report: Report) -> Callable[[SliceArm], str]:
-    """Return a function that gives a cell of the heat map its colour: blue for gains, orange for losses."""
+    """Return a function that returns the colour of a cell in the heat map: blue for gains, orange for losses."""
     cells = [arm for one in (report.decisions.slices if report.decisions else []) for arm in one.arms]
     strongest = max((abs(arm.effect) for arm in cells), default=0.0) or 1.0
 

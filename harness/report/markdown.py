@@ -9,9 +9,9 @@ from harness.escaping import visible
 from harness.report.model import Report
 from harness.report.phrases import MARKS, Say, against
 
-# What Markdown, HTML or GitHub could take for markup, a mention, an issue, mathematics, an emoji or a link, wherever it
-# stands. What is markup only where a line begins needs no care: no line begins with text from data.
-PLAIN = re.compile(r"[\\`*_|~]")  # a backslash before it is enough, and easy to read
+# Characters that Markdown, HTML or GitHub could take, anywhere in a line, for markup, a mention, an issue, mathematics,
+# an emoji or a link. Markup at the beginning of a line needs no care: no line begins with text from data.
+PLAIN = re.compile(r"[\\`*_|~]")  # characters for which a backslash is enough, and easy to read
 SPECIAL = re.compile(r"[<&@#$]|\](?=[(\[:])|:(?=//|[\w+-]+:)|(?<=\bwww)\.", re.IGNORECASE)
 
 
@@ -24,13 +24,13 @@ def markdown(report: Report) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text on one line in which nothing is markup."""
+    """Return the text on one line, with all markup escaped."""
     flat = PLAIN.sub(lambda found: f"\\{found[0]}", " ".join(visible(text).split()))
     return SPECIAL.sub(lambda found: f"&#{ord(found[0])};", flat)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; cells are escaped here, and nowhere else."""
+    """Return a table. Cells are escaped here: callers must not escape them."""
     lines = [f"| {' | '.join(escaped(head) for head in heads)} |", "|---" * len(heads) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows)])
 
@@ -46,7 +46,7 @@ def _answer(report: Report, say: Say) -> str:
     if report.hypothesis:
         parts.append(f"Expected beforehand: {escaped(report.hypothesis)}")
     said = [f"**{escaped(say.headline())}**"]
-    if decisions is not None:  # what failed is said first
+    if decisions is not None:  # failed checks come first
         word = "ok" if decisions.trusted else f"**{say.trusted()}**"
         said.insert(len(said) if decisions.trusted else 0, f"**Trust** {word}: {escaped(say.trust())}")
     parts += said
@@ -155,7 +155,7 @@ def _noise(report: Report, say: Say) -> str:
 
 def _reproduce(report: Report) -> str:
     again = report.reproduce
-    digests = {name: value[:16] for name, value in again.digests.items()}  # whole ones are in the page and in JSON
+    digests = {name: value[:16] for name, value in again.digests.items()}  # the HTML page and JSON have them whole
     known = {**again.environment, **again.packages, **digests}
     commands = "\n".join(f"    {visible(command)}" for command in again.commands)
     return _folded(

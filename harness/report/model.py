@@ -1,4 +1,4 @@
-"""What a report shows. ``harness report --format json`` prints a ``Report``: a field here is one users can rely on."""
+"""The data of a report. ``harness report --format json`` prints a ``Report``: users can rely on every field here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Failed(Data):
 
 
 class Progress(Data):
-    """How far the study is."""
+    """The state of the study's runs."""
 
     runs: int
     states: dict[str, int] = Field(description="state (done, trained, failed, to do) -> runs")
@@ -33,7 +33,7 @@ class Progress(Data):
 
 
 class VariantReport(Data):
-    """A variant: what it holds, what it scored, its data card."""
+    """A variant: its rows, its scores, its data card."""
 
     name: str
     tests: str
@@ -43,23 +43,23 @@ class VariantReport(Data):
     tokens: int | None
     sources: dict[str, int]
     operations: list[str]
-    seeds: dict[int, float] = Field(description="seed -> declared metric on the items that decide, where it is done")
+    seeds: dict[int, float] = Field(description="seed -> declared metric on the items that decide, for finished runs")
     mean: float | None
-    cost: float | None = Field(None, description="what its paid rows cost, at the sources' cost_per_row")
-    card: Card | None = Field(None, description="of the first seed's rows")
-    no_card: str = Field("", description="why there is none")
+    cost: float | None = Field(None, description="cost of its rows, at the sources' cost_per_row")
+    card: Card | None = Field(None, description="card of the first seed's rows")
+    no_card: str = Field("", description="why there is no card")
 
 
 class PoolReport(Data):
-    """What decontamination found in a source."""
+    """The result of decontamination on a source."""
 
     source: str
-    rows: int = Field(description="rows left")
+    rows: int = Field(description="rows that remain")
     contamination: Contamination
 
 
 class ItemExample(Data):
-    """An item that an arm does better or worse than the baseline."""
+    """An item on which an arm scores better or worse than the baseline."""
 
     item_id: str
     question: str
@@ -71,7 +71,7 @@ class ItemExample(Data):
 
 
 class ArmExamples(Data):
-    """Where an arm gained and lost against the baseline, item by item, on the items that decide."""
+    """The items on which an arm gained and lost most against the baseline, of the items that decide."""
 
     variant: str
     seeds: int
@@ -89,10 +89,10 @@ class Rates(Data):
     cells: int
     false_findings: float = Field(description="null studies with any finding, after Holm; mean over cells")
     false_findings_worst: float
-    coverage: float = Field(description="95% intervals that hold the true effect")
-    coverage_worst: float = Field(description="in the cell with least")
-    power: float = Field(description="an effect of 4 standard errors found, after Holm")
-    flagged: float = Field(description="seed noise said to differ")
+    coverage: float = Field(description="95% intervals that contain the true effect")
+    coverage_worst: float = Field(description="coverage in the worst cell")
+    power: float = Field(description="studies that find an effect of 4 standard errors, after Holm")
+    flagged: float = Field(description="studies whose seed noise is reported to differ")
     naive_z: float = Field(description="false findings of an unpaired z-test on all scores")
     naive_z_worst: float
     naive_t: float = Field(description="false findings of a paired t-test over items, seeds averaged away")
@@ -100,7 +100,7 @@ class Rates(Data):
 
 
 class PowerCurve(Data):
-    """How often one arm's effect is found, by its size."""
+    """How often one arm's effect is found, by the size of the effect."""
 
     seeds: int
     items: int
@@ -113,12 +113,12 @@ class PowerCurve(Data):
 
 
 class Reliability(Data):
-    """How far intervals of a study of this size can be trusted, by simulation."""
+    """How far the intervals of a study of this size can be trusted, by simulation."""
 
-    seeds: int = Field(description="of the simulated studies nearest to this one")
+    seeds: int = Field(description="seeds of the simulated studies nearest to this one")
     items: int
     arms: int
-    studies: int = Field(description="simulated per cell")
+    studies: int = Field(description="simulated studies per cell")
     alpha: float
     exact: bool = Field(description="simulated with as many seeds, items and arms as the study has")
     patterns: list[Rates]
@@ -126,11 +126,11 @@ class Reliability(Data):
 
 
 class Reproduce(Data):
-    """What it takes to get the same numbers again."""
+    """Everything needed to get the same numbers again."""
 
     commands: list[str]
     file: str
-    resolved: str = Field(description="the study with everything it refers to and every default, as YAML")
+    resolved: str = Field(description="the study with all files it refers to and every default, as YAML")
     digests: dict[str, str]
     packages: dict[str, str] = Field(description="package -> version; several where runs differ")
     environment: dict[str, str] = Field(description="commit, device, hardware, python; several where runs differ")
@@ -141,7 +141,7 @@ class Reproduce(Data):
 
 
 class Report(Data):
-    """Everything a report shows."""
+    """All data of a report."""
 
     schema_version: int = REPORT_VERSION
     study: str
@@ -158,7 +158,7 @@ class Report(Data):
     match: str
     seeds: list[int]
     waivers: list[str]
-    bounded: bool = Field(description="scores lie between 0 and 1, so that a hundredth is a point")
+    bounded: bool = Field(description="scores are between 0 and 1, so that a hundredth is a point")
     progress: Progress
     base: list[TaskScore] = Field(description="the model before training")
     comparison: Comparison | None

@@ -1,4 +1,4 @@
-"""How a report says things: shared by the page and by Markdown, so that both say the same."""
+"""The phrases of a report, shared by HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PATTERNS = {
 
 
 class Say:
-    """Says a report's numbers to the places that matter in it.
+    """Writes a report's numbers and sentences, rounded to the places that matter in this report.
 
     Attributes:
-        report: What is told.
+        report: The report.
         metric: The declared metric's name without its task, in words.
     """
 
@@ -39,38 +39,38 @@ class Say:
     # -------------------------------------------------------------------------------------------------- numbers
 
     def score(self, value: float | None) -> str:
-        """Say a score: ``0.312``; one place more than effects have."""
+        """Return a score as text: ``0.312``; one place more than effects have."""
         return "-" if value is None else f"{value:.{self.places.places + 1}f}"
 
     def signed(self, value: float | None) -> str:
-        """Say an effect: ``+0.11``."""
+        """Return an effect as text: ``+0.11``."""
         return self.places.signed(value)
 
     def interval(self, ends: Ends) -> str:
-        """Say an interval: ``[+0.07, +0.15]``; nothing where there is none."""
+        """Return an interval as text: ``[+0.07, +0.15]``; empty without an interval."""
         return formats.interval(ends, self.places.places)
 
     def effect(self, value: float | None, ends: Ends) -> str:
-        """Say an effect with its interval."""
+        """Return an effect with its interval as text."""
         return formats.effect(value, ends, self.places.places)
 
     def p(self, value: float | None) -> str:
-        """Say a p-value without its letter: ``.0002``, ``<.0001``."""
+        """Return a p value as text, without its letter: ``.0002``, ``<.0001``."""
         return formats.probability(value)
 
     def gain(self, value: float | None, ends: Ends = (None, None)) -> str:
-        """Say a gain in points (or in the metric's units), with its interval."""
+        """Return a gain in points (or in the metric's units) as text, with its interval."""
         return formats.gain(value, ends, 100.0 if self.report.bounded else 1.0)
 
     @property
     def unit(self) -> str:
-        """What gains are counted in."""
+        """The unit of gains."""
         return "points" if self.report.bounded else self.metric
 
     # ------------------------------------------------------------------------------------------------ sentences
 
     def headline(self) -> str:
-        """Say the answer in one sentence."""
+        """Return the answer in one sentence."""
         decisions = self.report.decisions
         if decisions is None:
             return f"No answer yet: {self.report.progress.text}."
@@ -85,34 +85,34 @@ class Say:
         return text[:1].upper() + text[1:]
 
     def trusted(self) -> str:
-        """Say in a word whether to believe the verdicts."""
+        """Return in a word whether to trust the verdicts."""
         decisions = self.report.decisions
         if decisions is None:
             return ""
         return "ok" if decisions.trusted else "failed" if decisions.withheld else "flagged"
 
     def trust(self) -> str:
-        """Say in one line why: what failed, else what was checked."""
+        """Return in one line why: the failed checks, else the checks that passed."""
         decisions = self.report.decisions
         if decisions is None:
             return ""
         failed = [check.text for check in decisions.trust if not check.ok]
         if failed:
             return "; ".join(failed)
-        # These say it all when nothing is wrong; every check has its line further down.
+        # These checks are enough when nothing is wrong; every check has its own line further down.
         return "; ".join(check.text for check in decisions.trust if check.check in SAID)
 
     def verdict(self, decision: Decision) -> str:
-        """Return a verdict as it is shown: nothing that was withheld is called a finding."""
+        """Return a verdict as it is shown: a withheld verdict is not shown as a finding."""
         withheld = self.report.decisions is not None and self.report.decisions.withheld
         return "WITHHELD" if withheld else decision.verdict
 
     def why(self, decision: Decision) -> str:
-        """Return why, and what would settle it."""
+        """Return the reason of a decision, and what would settle an open one."""
         return decision.reason + (f"; {decision.resolve}" if decision.resolve else "")
 
     def noise(self) -> str:
-        """Say what the noise of a contrast is made of, and what that means for the next study."""
+        """Return what the noise of a contrast consists of, and what that means for the next study."""
         noise = self.report.comparison.noise if self.report.comparison else {}
         seeds, items = noise.get("seed_share"), noise.get("item_share")
         if seeds is None or items is None:
@@ -121,18 +121,18 @@ class Say:
         return f"Seeds make {seeds:.0%} of the noise, items {items:.0%}: {more} would narrow the intervals most."
 
     def size(self, variant: VariantReport) -> str:
-        """Say rows: ``160``, ``~77`` where seeds differ."""
+        """Return the number of rows as text: ``160``, or ``~77`` when seeds differ."""
         return ("~" if variant.rows_differ else "") + count(variant.rows)
 
     def next_step(self, line: Growth) -> str:
-        """Say what a next step of a source would add."""
+        """Return the gain of a source's next step, in words."""
         if line.next_rows is None or line.next_gain is None:
             return "-"
         cost = f", costs {line.next_cost:,.2f}" if line.next_cost is not None else ""
         return f"{line.next_rows:,} rows: {self.gain(line.next_gain, line.next_ci)} {self.unit}{cost}"
 
     def reliability(self) -> str:
-        """Say what simulation showed of studies like this one."""
+        """Return what simulations of similar studies showed, in words."""
         known = self.report.reliability
         if known is None:
             return ""
@@ -147,7 +147,7 @@ class Say:
 
 
 def expected(report: Report, known: Reliability) -> Rates:
-    """Return the simulated pattern that fits what the trust checks saw: unequal seed noise, or none."""
+    """Return the simulated rates that fit the trust checks: with unequal seed noise, or with equal."""
     checks = report.decisions.trust if report.decisions else []
     uneven = any(check.check == "seed_noise" and not check.ok for check in checks)
     wanted = "arm 3x" if uneven else "equal"
@@ -155,5 +155,5 @@ def expected(report: Report, known: Reliability) -> Rates:
 
 
 def against(arm: ArmEffect) -> str:
-    """Return an arm's name, marked where it is a control."""
+    """Return an arm's name, marked if it is a control."""
     return arm.variant + (" (control)" if arm.control else "")

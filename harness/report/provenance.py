@@ -15,9 +15,9 @@ ENVIRONMENT = ("commit", "python", "device", "hardware")
 
 
 def reproduce(plan: Plan, view: StudyView) -> Reproduce:
-    """Return what it takes to make the study's results again.
+    """Return everything needed to make the study's results again.
 
-    Only names of files are given: a report may leave the machine it was made on.
+    Files are given by name only, without their folders: a report may leave the machine.
     """
     file = plan.loaded.file.name
     runs = [run.provenance for run in view.runs if run.provenance]

@@ -1,6 +1,6 @@
-"""How far the intervals of a study can be trusted: what ``scripts/bench_decisions`` found for studies like it.
+"""How far the intervals of a study can be trusted: results of ``scripts/bench_decisions`` for similar studies.
 
-``reliability.json`` is made by ``scripts/bench_decisions --condensed``; it is read here, never computed.
+``scripts/bench_decisions --condensed`` writes ``reliability.json``; this module only reads it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ FILE = "reliability.json"
 
 
 def nearest(view: StudyView) -> Reliability | None:
-    """Return the simulated studies most like this one; None with one seed, or before there is anything to compare.
+    """Return the simulated studies most like this one; None with one seed, or without a comparison.
 
-    Sizes are compared by their ratio. Seeds weigh most: with two seeds little can be found, with five nearly all.
+    Sizes are compared by their ratio. Seeds weigh most: with two seeds few effects are found, with five nearly all.
     """
     comparison = view.comparison
     judged = [arm for arm in comparison.arms if arm.effect is not None] if comparison else []

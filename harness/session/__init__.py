@@ -1,7 +1,7 @@
-"""A study opened to be worked with: planned, run, judged, told. Every verb and the Python API go through it.
+"""An open study, which can be planned, run, judged and reported. Every verb and the Python API use it.
 
 A session holds the study, its store and its engine, each opened once. The study's file is read when the session is
-opened and never again: what is judged after training is what was registered before it.
+opened and never again: the rule that judges after training is the rule that was registered before it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_STORE", "Choice", "Session", "open_engine", "open_store", "open_study", "prepared", "shown_store"]
 
-# What is done to make an artifact of a kind, as people are told while it is.
+# Kind of artifact -> the work that makes it, in words for people.
 BUILDING = {
     "suite": "Making suite", "source": "Reading source", "pool": "Decontaminating", "variant": "Drawing variant",
     "tokens": "Encoding",
 }  # fmt: skip
-SLOTS_SHOWN = 16  # of a cluster: more do not fit a terminal
+SLOTS_SHOWN = 16  # slots of a cluster that are shown: more do not fit a terminal
 
 
 def open_study(
@@ -48,19 +48,19 @@ def open_study(
     address: str | None = None,
     folder: str | Path = ".",
 ) -> Session:
-    """Open a study: read it once, and reach its store. Nothing is trained, written or downloaded yet.
+    """Open a study: read it once, and check that its store can be reached. Nothing is trained, written or downloaded.
 
     Args:
         study: A study file (``.yaml``, or ``.py`` with a function ``study()``), or a ``harness.Study`` built in Python.
-        store: The folder, or ``s3://bucket/...``, that keeps everything that is made.
+        store: The folder, or ``s3://bucket/...``, for everything that is made.
         engine: ``local``, ``ray``, or an engine file such as those in ``configs/engines``.
-        workers: Worker processes; default: as the machine has room for.
-        device: ``cpu`` or ``cuda``; default: CUDA where there is one.
-        address: Of a Ray cluster.
-        folder: What relative paths start from in a study built in Python.
+        workers: Number of worker processes; default: as many as the machine has room for.
+        device: ``cpu`` or ``cuda``; default: CUDA when there is a GPU.
+        address: Address of a Ray cluster.
+        folder: Folder that relative paths start from, in a study built in Python.
 
     Raises:
-        RequestError: The study or the store is wrong, in one sentence with file, line and field.
+        RequestError: The study or the store is wrong; the message is one sentence with file, line and field.
     """
     from harness.loading import built, load_study
     from harness.spec import Study
@@ -73,10 +73,10 @@ class Session:
     """A study with its store and its engine, opened once.
 
     Attributes:
-        loaded: The study, with where each of its fields is written.
-        store: Where everything is kept.
+        loaded: The study, and the line of each of its fields.
+        store: The store.
         place: The store as the user named it.
-        choice: Which engine is opened when one is needed.
+        choice: The engine to open when one is needed.
     """
 
     def __init__(self, loaded: Loaded, place: str = DEFAULT_STORE, choice: Choice = Choice()) -> None:  # noqa: B008
@@ -90,20 +90,20 @@ class Session:
 
     @property
     def study(self) -> Study:
-        """The study, with the arms of its designs."""
+        """The study, including the arms of its designs."""
         return self.loaded.study
 
     @property
     def engine(self) -> Engine:
-        """What carries out the work; opened when it is first asked for."""
+        """The engine that carries out the work; opened on first use."""
         self._engine = self._engine or open_engine(self.store, self.choice)
         return self._engine
 
     def command(self, verb: str) -> str:
-        """Return the command line that does something with this study, such as ``harness run study.yaml``.
+        """Return the command line of a verb for this study, such as ``harness run study.yaml``.
 
         Args:
-            verb: What it does.
+            verb: The verb, such as ``run``.
         """
         return f"harness {verb} {self.loaded.file}{shown_store(self.place)}"
 
@@ -121,10 +121,10 @@ class Session:
         return self._plan
 
     def plan(self) -> Planned:
-        """Build the datasets and say what will happen: variants, rows, tokens, power and cost. Nothing is trained.
+        """Build the datasets and return the plan: variants, rows, tokens, power and cost. Nothing is trained.
 
         Returns:
-            What is planned; it shows itself in a notebook, and prints as ``harness plan`` does.
+            The plan; it is a table in a notebook, and prints as ``harness plan`` does.
 
         Raises:
             RequestError: Anything about the study, its data or its suite is wrong.
@@ -134,7 +134,9 @@ class Session:
 
         engine = self.engine
         made = self.resolved()
-        if made.model.kind == "embedded":  # a model of the Hub is not downloaded for a plan: its tokens stay uncounted
+        if (
+            made.model.kind == "embedded"
+        ):  # a model of the Hub is not downloaded for a plan: tokens are then not counted
             made = self._with_model()
         self.write()
         expected = forecast.forecast(made, engine.slots.workers, engine.slots.device)
@@ -149,7 +151,7 @@ class Session:
             publish(made, lambda step: show(f"Writing {step.kind} {step.name} to the store"))
 
     def _with_model(self) -> Plan:
-        """Make the base model ready and resolve the study again: from then on its tokens can be counted."""
+        """Make the base model ready and resolve the study again, now with counts of tokens."""
         made = self._plan or self.resolved()
         if made.model.folder is None:
             self.write()
@@ -161,8 +163,8 @@ class Session:
     def _resolve(self) -> Plan:
         """Resolve the study against the store.
 
-        What needs torch (reading a suite of lm-eval tasks that the store does not hold yet, perplexities that a filter
-        asks for) is done by a worker process: this one never imports it.
+        A worker process does the work that needs torch (reading a suite of lm-eval tasks that the store does not hold
+        yet, perplexities for a filter): this process never imports it.
         """
         from harness import models
         from harness.engines.jobs import ModelJob, PerplexityJob, SuiteJob
@@ -171,7 +173,7 @@ class Session:
         from harness.study.plan import make_plan
 
         loaded, store = self.loaded, self.store
-        engine = self._engine  # where none was needed so far, data are made in memory
+        engine = self._engine  # None when no engine was opened: data are then made in memory
         at = "Resolving the study"
 
         def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
@@ -209,15 +211,15 @@ class Session:
             trusted = loaded.study.trust_remote_code
             model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
             if model.folder is None and reads_model(loaded.study):
-                note(f"Preparing {model.name}: the study counts in its tokens, or in its perplexity (once)")
+                note(f"Preparing {model.name} (once): the study needs its tokens or its perplexity")
                 self._ask(ModelJob(id="model", label=model.name, store=store.location, model=model))
             pools = engine.pools(store, part) if engine else None
             return make_plan(loaded, store, materialize, perplexities, pools, building)
 
     def _ask(self, job: Job) -> dict[str, Any]:
-        """Let a worker on this machine do a job, whatever the engine: it hands over in folders of this machine.
+        """Run a job in a worker on this machine, whatever the engine, since its files are in folders of this machine.
 
-        Its logs are not the store's: nothing is written there before the whole study turns out to be sound.
+        Its logs are not in the store: nothing is written there before the whole study has been found valid.
         """
         from harness.engines.local import LocalEngine
         from harness.engines.slots import find_slots
@@ -230,20 +232,20 @@ class Session:
     # -------------------------------------------------------------------------------------------------------- run
 
     def run(self, *, track: bool = True, system_metrics: bool = False) -> Answer:
-        """Build, train, evaluate, compare and decide. Finished runs are never repeated; call it again to go on.
+        """Build, train, evaluate, compare and decide. Finished runs are never repeated; call ``run`` again to resume.
 
-        The first Ctrl-C lets runs in progress leave a checkpoint; the second ends them at once.
+        At the first Ctrl-C, runs in progress write a checkpoint and end; a second one ends them at once.
 
         Args:
-            track: Whether to log to MLflow, finished runs at once.
-            system_metrics: Whether to record CPU, GPU and memory use while training.
+            track: Whether to log to MLflow; each run is logged when it is finished.
+            system_metrics: Whether to record CPU, GPU and memory use during training.
 
         Returns:
-            The answer. A run that failed is named in ``work.failed``, and does not stop the others.
+            The answer. A run that failed is in ``work.failed``, and does not stop the others.
 
         Raises:
             RequestError: The study or its input is wrong; nothing was started.
-            KeyboardInterrupt: It was stopped; what was finished is kept.
+            KeyboardInterrupt: The user stopped it; finished runs are kept.
         """
         from harness.engines.jobs import jobs_to_do
         from harness.session.answer import Work
@@ -263,13 +265,13 @@ class Session:
         if todo:
             with heard():
                 failed = self._carry_out(engine, made, todo, track)
-        found = self.answer()  # the file is not read again: what is judged is what was registered
+        found = self.answer()  # the file is not read again: the registered rule judges
         logged, tracking = (True, "not logged to MLflow (--no-track)") if not track else found.logged()
         found.work = Work(len(todo), failed, tracking, logged, time.perf_counter() - started)
         return found
 
     def _carry_out(self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool) -> list[tuple[Job, Event]]:
-        """Let the engine do the jobs, and show how far it is; return those that failed, with why."""
+        """Run jobs on the engine and show progress; return the failed jobs, each with its last event."""
         from harness.session.tracker import Tracker
         from harness.terminal.progress import Progress
         from harness.terminal.stopping import gently
@@ -293,10 +295,10 @@ class Session:
     # ----------------------------------------------------------------------------------------------------- answer
 
     def answer(self) -> Answer:
-        """Compare and decide with what the store holds now. Nothing is trained.
+        """Compare and decide with the results that the store holds now. Nothing is trained.
 
         Returns:
-            The answer; while runs are missing it says so.
+            The answer; it says so when runs are missing.
 
         Raises:
             RequestError: Anything about the study, its data or its suite is wrong.

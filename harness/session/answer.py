@@ -1,4 +1,4 @@
-"""What a study found: verdicts first, and everything behind them as tables to work with."""
+"""The answer of a study: verdicts, and everything they are made from as tables."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Kind = Literal["html", "md", "json"]
 
 @dataclass(frozen=True)
 class Work:
-    """What a call of ``run`` did.
+    """The work of one call of ``run``.
 
     Attributes:
-        steps: Jobs that were done now.
-        failed: Jobs that failed, with why.
-        tracking: Where it was logged, or why it was not.
-        logged: False where it should have been logged and was not.
-        seconds: How long it took.
+        steps: Number of jobs that were done.
+        failed: Jobs that failed, each with its last event.
+        tracking: Where the study was logged, or why it was not.
+        logged: False when the study should have been logged and was not.
+        seconds: Duration.
     """
 
     steps: int
@@ -45,20 +45,20 @@ class Work:
 
 
 class Opened(Protocol):
-    """What an answer needs of the session that gave it."""
+    """The part of a session that an answer uses."""
 
     def command(self, verb: str) -> str:
-        """Return the command line that does something with the study."""
+        """Return the command line of a verb for the study."""
 
     def write(self) -> None:
-        """Write the data that was built to the store."""
+        """Write the data that were built to the store."""
 
 
 class Pair(ArmEffect):
-    """One variant against another; it prints in a line, and shows itself in a notebook."""
+    """One variant against another; it prints as a line, and is a table in a notebook."""
 
     def __str__(self) -> str:
-        """Return the effect with its interval and p-value, and what it rests on."""
+        """Return the effect with its interval, p value, seeds and items."""
         from harness.terminal.scores import pair
 
         return f"{self.variant}: " + ", ".join(f"{heading} {said}" for heading, said in pair(self))
@@ -67,7 +67,7 @@ class Pair(ArmEffect):
         return str(self)
 
     def _repr_html_(self) -> str:
-        """Return the same in the report's look."""
+        """Return the comparison as HTML in the report's style."""
         from harness.report.html import tabled
         from harness.terminal.scores import pair
 
@@ -76,13 +76,13 @@ class Pair(ArmEffect):
 
 
 class Answer:
-    """What a study found, as its store shows it.
+    """The answer of a study, from the results in its store.
 
-    Every table is a polars frame; ``to_pandas()`` turns it into one of pandas.
+    Every table is a polars frame; ``to_pandas()`` converts it.
 
     Attributes:
-        view: Everything about the study that tables, MLflow and reports are made from.
-        work: What was done for it now; None where nothing was run.
+        view: The view of the study that tables, MLflow and reports are made from.
+        work: The work of the ``run`` that gave this answer; None when nothing was run.
     """
 
     def __init__(self, session: Opened, plan: Plan, view: StudyView) -> None:
@@ -96,7 +96,7 @@ class Answer:
 
     @property
     def progress(self) -> str:
-        """How far the study is, in words."""
+        """How many runs are done, in words."""
         return progress(self._plan)
 
     @property
@@ -207,7 +207,7 @@ class Answer:
 
     @property
     def curves(self) -> pl.DataFrame:
-        """How every run trained: variant, seed, step, loss, learning_rate, grad_norm, tokens_per_second."""
+        """The training curve of every run: variant, seed, step, loss, learning_rate, grad_norm, tokens_per_second."""
         import polars as pl
 
         lines = [
@@ -222,14 +222,15 @@ class Answer:
     def compare(self, variant: str, other: str = "baseline") -> Pair:
         """Compare any two variants on the declared metric, on the items that decide.
 
-        The seed noise of all arms counts, as in the study's own comparison. Exploratory: nobody registered it.
+        The seed noise is pooled over all arms, as in the study's own comparison. The comparison is exploratory: it was
+        not registered.
 
         Args:
-            variant: The one whose effect is asked for.
-            other: The one it is compared with.
+            variant: The variant whose effect is estimated.
+            other: The variant that it is compared with.
 
         Raises:
-            RequestError: There is no such variant, or one of them lacks a result at a seed of the baseline.
+            RequestError: There is no such variant, or one of the two lacks a result at a seed of the baseline.
         """
         from harness.answer.view import read, scores_of
         from harness.statistics.paired import contrast
@@ -284,7 +285,7 @@ class Answer:
             The file.
 
         Raises:
-            RequestError: It ends in something else, or cannot be written.
+            RequestError: The path has another ending, or cannot be written.
         """
         target = Path(path or f"{self.view.study}-report.html")
         kinds: dict[str, Kind] = {".html": "html", ".md": "md", ".json": "json"}
@@ -295,7 +296,7 @@ class Answer:
 
     @cached_property
     def _gathered(self) -> Report:
-        """Everything that a report shows; the study's data are in the store by then."""
+        """Return the data of the report; the study's data must be in the store."""
         from harness.report import gather
 
         self._session.write()
@@ -304,7 +305,7 @@ class Answer:
     # ----------------------------------------------------------------------------------------------------- MLflow
 
     def sync(self, uri: str | None = None) -> SyncReport:
-        """Write the study to MLflow, with its report, and show how far it is where there is a terminal.
+        """Write the study to MLflow, with its report; show progress in a terminal.
 
         Args:
             uri: Tracking URI; default: ``MLFLOW_TRACKING_URI``, else a database beside the store.
@@ -330,12 +331,12 @@ class Answer:
             raise StepError(f"{error}. When it can be reached: {again}") from error
 
     def logged(self) -> tuple[bool, str]:
-        """Write the study to MLflow, whatever goes wrong there; return whether it worked, and where it is or why."""
+        """Write the study to MLflow without raising an error; return whether it worked, and where it is or why not."""
         try:
             report = self.sync()
         except HarnessError as error:
             return False, str(error)
-        except Exception as error:  # whatever it is, the verdicts are there, and are told
+        except Exception as error:  # whatever fails here, the verdicts are there and are shown
             return False, f"not logged to MLflow: {storage_problem(error) or f'{type(error).__name__}: {error}'}"
         return True, f"MLflow: {report.experiment} at {report.uri}"
 
@@ -360,15 +361,15 @@ class Answer:
 
 
 def write(target: Path, text: str, option: str = "") -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part.
+    """Write a file so that readers see the old file or the new file, never a part.
 
     Args:
         target: The file.
-        text: What is in it.
-        option: What an error begins with: the option that named the file.
+        text: Its content.
+        option: The option that named the file: errors begin with it.
 
     Raises:
-        RequestError: It cannot be written.
+        RequestError: The file cannot be written.
     """
     scratch = target.with_name(f".{target.name}.partial")
     try:
@@ -379,14 +380,14 @@ def write(target: Path, text: str, option: str = "") -> None:
 
 
 def _stored_curve(run: RunView) -> list[dict[str, float]]:
-    """Return the curve that the adapter's record holds; none where there is no adapter."""
+    """Return the curve in the adapter's record; empty without an adapter."""
     from harness.store import artifact_in
 
     return artifact_in(run.folders["adapter"]).curve if "adapter" in run.folders else []
 
 
 def _frame(records: Sequence[Data], before: Sequence[dict[str, Any]] = (), without: Iterable[str] = ()) -> pl.DataFrame:
-    """Return records as lines of a table; an interval becomes two columns, ``ci`` so ``ci_low`` and ``ci_high``."""
+    """Return records as lines of a table; an interval ``ci`` becomes two columns, ``ci_low`` and ``ci_high``."""
     import polars as pl
 
     lines = []

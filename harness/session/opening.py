@@ -1,4 +1,4 @@
-"""The store and the engine that a study is carried out with, as people name them."""
+"""Opens the store and the engine that a user names."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DEFAULT_STORE = ".harness"
 
 @dataclass(frozen=True)
 class Choice:
-    """Which engine is to be opened.
+    """The user's choice of an engine.
 
     Attributes:
         engine: ``local``, ``ray``, or an engine file.
-        workers: Worker processes; None: as the engine or the machine has it.
-        device: ``cpu`` or ``cuda``; None: CUDA where there is one.
-        address: Of a Ray cluster.
+        workers: Number of worker processes; None: the engine file's, else as many as suit the machine.
+        device: ``cpu`` or ``cuda``; None: CUDA when there is a GPU.
+        address: Address of a Ray cluster.
     """
 
     engine: str = "local"
@@ -39,7 +39,7 @@ def open_store(place: str) -> Store:
     """Return the store in a folder, or in an object store; nothing is created.
 
     Raises:
-        RequestError: The place is a file, cannot be reached, or is none.
+        RequestError: The place is a file, cannot be reached, or is not a valid URL.
     """
     from harness import outside
     from harness.errors import RequestError, StepError
@@ -62,7 +62,7 @@ def open_store(place: str) -> Store:
 
 
 def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
-    """Return the engine that carries out a store's jobs; one on Ray is connected to its cluster.
+    """Return the engine that carries out a store's jobs; a Ray engine is connected to its cluster.
 
     Raises:
         RequestError: There is no such engine or device, or Ray is not installed.
@@ -100,12 +100,12 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
 
 
 def prepared(model: Model, store: Store, engine: Engine | None = None) -> Model:
-    """Make a base model ready, as the first run would, and return it as it is then.
+    """Make a base model ready, as the first run would, and return the ready model.
 
     Args:
-        model: An embedded model, or one of the Hub.
+        model: An embedded model, or a model of the Hub.
         store: Where a prepared embedded model is kept.
-        engine: Whose worker does it; default: one of this machine's.
+        engine: The engine whose worker does the work; default: a local one.
     """
     from harness import models
     from harness.engines.jobs import ModelJob
@@ -116,6 +116,6 @@ def prepared(model: Model, store: Store, engine: Engine | None = None) -> Model:
 
 
 def shown_store(place: str) -> str:
-    """Return the ``--store`` option to repeat in a suggested command, when the default would not do."""
+    """Return the ``--store`` option for a suggested command; empty for the default store."""
     usual = "://" not in place and Path(place).resolve() == Path(DEFAULT_STORE).resolve()
     return "" if usual or os.environ.get("HARNESS_STORE") else f" --store {shlex.quote(place)}"

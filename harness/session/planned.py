@@ -1,4 +1,4 @@
-"""What will happen, before it costs anything."""
+"""The plan of a study: what a run would do, and what it would cost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Planned:
-    """A plan with what it will cost and what it will be able to see.
+    """A plan with its cost and its power.
 
     Attributes:
         plan: The study resolved against its store.
         forecast: Decontamination, power and cost.
         slots: The engine's workers.
-        nodes: The machines they are on.
-        packed: What each worker would do.
+        nodes: The workers' machines.
+        packed: The jobs of each worker.
     """
 
     plan: Plan
@@ -38,7 +38,7 @@ class Planned:
 
     @property
     def makespan(self) -> float:
-        """Seconds until all is done, the start of the workers included."""
+        """Seconds until all jobs are done, with the start of the workers."""
         longest = max((slot.seconds for slot in self.packed), default=0.0)
         return longest + START_SECONDS if longest else 0.0
 
@@ -58,7 +58,7 @@ class Planned:
         return pl.DataFrame(self.as_json()["runs"])
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``harness plan --json`` prints."""
+        """Return the JSON document of ``harness plan --json``."""
         plan = self.plan
         return {
             "study": plan.study.study,
@@ -118,7 +118,7 @@ class Planned:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return the plan as a notebook shows it."""
+        """Return the plan as HTML for a notebook."""
         from harness.report.html import tabled
         from harness.terminal.plan import facts, variants
 
@@ -127,7 +127,7 @@ class Planned:
 
 
 def packing(plan: Plan, engine: Engine) -> list[Packed]:
-    """Return what each slot of an engine would do, and how long that takes."""
+    """Return the jobs of each slot of an engine, and how long they take."""
     from harness.engines.jobs import jobs_to_do
     from harness.engines.placement import pack
 

@@ -1,4 +1,4 @@
-"""MLflow while a study goes on: written in the background, so that no server, slow or away, holds runs up."""
+"""Writes to MLflow during a run, in the background, so that a slow or absent server delays no run."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from harness.terminal.working import note
 if TYPE_CHECKING:
     from harness.study.plan import Plan
 
-PERIOD = 30.0  # seconds between two looks at what has finished, at least
-SHARE = 0.1  # of the time, at most, goes into looking
-PATIENCE = 1.0  # seconds that an interrupted run waits for what is being written; a later sync mends the rest
+PERIOD = 30.0  # least seconds between two updates
+SHARE = 0.1  # the most of the time that updates may take
+PATIENCE = 1.0  # seconds that an interrupted run waits for an update in progress; a later sync completes it
 
 
 class Tracker:
-    """Shows finished runs in MLflow while others go on. Verdicts come at the end: see ``harness.cli.sync.write``.
+    """Writes finished runs to MLflow while other runs go on. ``Answer.logged`` writes the verdicts at the end.
 
     Args:
         made: The study.
         enabled: Whether to write at all.
-        period: Seconds between two looks, at least.
-        share: Of the time that looking may take: it takes as long as the study is large.
+        period: Least seconds between two updates.
+        share: Share of the time that updates may take: an update of a large study takes long.
     """
 
     def __init__(self, made: Plan, enabled: bool = True, period: float = PERIOD, share: float = SHARE) -> None:
         self._made, self._period, self._share = made, period, share
         self._news, self._closing = threading.Event(), threading.Event()
-        # A daemon: a process that is told to end does not wait for a server that hangs.
+        # A daemon thread: the end of the process does not wait for a server that hangs.
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True) if enabled else None
 
     def __enter__(self) -> Tracker:
@@ -47,11 +47,11 @@ class Tracker:
             self._thread.join(None if error is None else PATIENCE)
 
     def hear(self) -> None:
-        """Take note that something has finished."""
+        """Note that a run has finished."""
         self._news.set()
 
     def _follow(self) -> None:
-        """Write whenever there is news, and say once when that does not work: it is tried again with the next."""
+        """Write after each finished run; report the first failure only. The next update tries again."""
         said = False
         while self._news.wait() and not self._closing.is_set():
             self._news.clear()
@@ -63,7 +63,7 @@ class Tracker:
             self._closing.wait(max(self._period, (time.monotonic() - began) * (1 / self._share - 1)))
 
     def _write(self) -> str:
-        """Bring MLflow up to date with the store; return what went wrong, in words."""
+        """Bring MLflow up to date with the store; return the error in words, or an empty string."""
         from harness import answer, tracking
         from harness.errors import HarnessError
         from harness.study.plan import refreshed

@@ -1,13 +1,13 @@
 """Learning curves: how much a metric gains from more rows, fitted on the rungs of a size ladder.
 
-A power law ``a - b n^-c`` is written so that its limits are ordinary points of it: with ``N`` the largest size,
+A power law ``a - b n^-c`` is written so that its limits need no special case: with ``N`` the largest size,
 
     y(n) = level + b f_c(n),    f_c(n) = (1 - (n/N)^-c) / c,    f_0(n) = log(n/N)
 
 so ``c = -1`` is a straight line, ``c = 0`` a logarithm and ``c > 0`` a power law that levels off, and the slope at
-the largest size is ``b / N`` for every ``c``. Three to six noisy rungs cannot tell ``c``: it is not chosen but
-averaged over, weighted by likelihood (Bayesian model averaging over a uniform grid), so that the interval holds what
-is not known about the shape of the curve.
+the largest size is ``b / N`` for every ``c``. Three to six noisy rungs do not determine ``c``: the fit does not choose
+it but averages over it, weighted by likelihood (Bayesian model averaging over a uniform grid), so that the interval
+includes the uncertainty about the shape of the curve.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import special
 from harness.statistics.scores import Floats
 
 EXPONENTS = np.linspace(-1.0, 3.0, 81)
-FARTHEST = 2.0  # times the largest size: a curve says nothing about more data than that
+FARTHEST = 2.0  # times the largest size: a curve is not used beyond
 LEAST_RUNGS = 3
 FLATTEST = 0.01  # eigenvalues of the covariance are never below this share of their mean
 
@@ -66,7 +66,7 @@ class Curve:
         return self._estimate(np.full(len(EXPONENTS), 1.0 / self.sizes[-1]))
 
     def gain(self, start: float, end: float) -> Estimate:
-        """Return what growing from ``start`` to ``end`` rows adds.
+        """Return the gain of growing from ``start`` to ``end`` rows.
 
         Raises:
             ValueError: When an end lies outside the rungs, or beyond twice the largest one.
@@ -76,7 +76,7 @@ class Curve:
     def at(self, size: float) -> Estimate:
         """Return the curve at a size.
 
-        Its interval is about the curve's shape: what moves all rungs alike (easier items) is not in it.
+        Its interval is about the curve's shape: noise that all rungs share (easier items) is not in it.
 
         Raises:
             ValueError: As ``gain``.
@@ -93,7 +93,7 @@ class Curve:
         return _shapes(np.array([size]), self.sizes[-1])[:, 0]
 
     def _estimate(self, direction: Floats) -> Estimate:
-        """Return ``direction * b`` averaged over exponents: their spread and the noise of each are both in it."""
+        """Return ``direction * b`` averaged over exponents; the interval includes their spread and their noise."""
         each = direction * self.slopes
         value = float(self.weights @ each)
         variance = float(self.weights @ (direction**2 * self.variances + (each - value) ** 2))
@@ -104,7 +104,7 @@ class Curve:
 def fit(sizes: Floats, means: Floats, spread: Floats, df: float, alpha: float = 0.05) -> Curve:
     """Fit a learning curve to the rungs of a ladder by generalized least squares.
 
-    Rungs share items and seeds, so their scores move together; what matters is the noise of their differences.
+    Rungs share items and seeds, so their scores are correlated; only the noise of their differences matters.
 
     Args:
         sizes: ``[rungs]``, rows, rising, above 0.
@@ -124,7 +124,7 @@ def fit(sizes: Floats, means: Floats, spread: Floats, df: float, alpha: float = 
         raise ValueError(f"{rungs} sizes, but means of shape {means.shape} and variances of shape {spread.shape}")
     if sizes[0] <= 0 or np.any(np.diff(sizes) <= 0):
         raise ValueError("the sizes of the rungs must rise, and begin above 0")
-    # Differences to the largest rung: the level drops out, and with it all that moves the rungs alike.
+    # Differences to the largest rung: the level cancels, and with it all noise that the rungs share.
     to_last = spread[:-1, -1]
     inverse = _inverse((to_last[:, None] + to_last[None, :] - spread[:-1, :-1]) / 2)
     y = means[:-1] - means[-1]
@@ -148,7 +148,7 @@ def _shapes(sizes: Floats, largest: float) -> Floats:
 
 
 def _inverse(covariance: Floats) -> Floats:
-    """Invert a covariance that was put together from pairs, which need not agree with each other."""
+    """Invert a covariance that was built pair by pair, so that it may not be positive definite."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     if not np.all(np.isfinite(values)) or values.max() <= 0:
         raise ValueError("the rungs have no noise: their variances must be above 0")

@@ -1,7 +1,7 @@
 """The estimator behind ``paired.contrast``, as array code over many studies at once.
 
-One study is a table ``[arms, seeds, items]``. Everything here carries a leading axis of studies, so that the
-code that judges a study is the code whose error rates are simulated.
+One study is a table ``[arms, seeds, items]``. All arrays here have a leading axis of studies, so that the same code
+judges a study and is simulated to find its error rates.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from scipy import special
 
 Floats = npt.NDArray[np.float64]
 
-RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, should it differ from the others
+RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, if it differs from the others
 OUTLIER = 0.1  # family-wise level at which the noisiest arm leaves the pool, and is flagged
-TWO_ARMS = 0.75  # power of the seeds' share of the variance where only two arms tell about their noise
-LEAST_CLUSTERS = 1.5  # effective ones, below which a spread between clusters is not to be had
+TWO_ARMS = 0.75  # exponent of the seeds' share of the variance when there are only two arms
+LEAST_CLUSTERS = 1.5  # effective clusters, below which the spread between clusters cannot be estimated
 TINY = 1e-12  # variances below this share of the squared range of the scores are rounding, not noise
 
 
@@ -30,8 +30,8 @@ class SeedNoise:
         pooled: ``[studies]``, the variance the arms share.
         pooled_df: ``[studies]``, its degrees of freedom.
         own: ``[studies, arms]``, an arm's own variance, not below the pooled one.
-        weight: ``[studies, arms]``, how far its own variance is used, 0 to 1.
-        ratio: ``[studies, arms]``, an arm's variance over that of the others.
+        weight: ``[studies, arms]``, weight of an arm's own variance, 0 to 1.
+        ratio: ``[studies, arms]``, an arm's variance divided by that of the others.
         p: ``[studies, arms]``, p value of equal noise against a noisier arm, before correction over arms.
     """
 
@@ -53,8 +53,8 @@ class Estimate:
         df: Degrees of freedom.
         v_seed: Squared standard error due to seeds, residual item noise included.
         v_item: Squared standard error due to the choice of items.
-        v_residual: The part of ``v_seed`` that more items would shrink too.
-        floored: Whether the scores vary so little that the standard error is the least there can be.
+        v_residual: The part of ``v_seed`` that more items would reduce too.
+        floored: Whether the scores vary so little that the standard error is at its floor.
         noise: Seed noise of the pooled arms; None with one seed.
     """
 
@@ -89,8 +89,8 @@ def estimate(
 
     Args:
         values: ``[studies, arms, seeds, items]``, with two or more items or clusters.
-        plus: Positions of the arms wanted.
-        minus: Position of the arm they are compared with.
+        plus: Positions of the arms whose effects are estimated.
+        minus: Position of the arm that they are compared with.
         member: Cluster number of each item, 0 upwards; None when items are independent.
         pool: Positions of the arms whose seed noise is compared and pooled; holds ``plus`` and ``minus``.
     """
@@ -122,12 +122,12 @@ def estimate(
     if len(pool) == 2:
         spread = variance * (v_seed / variance) ** TWO_ARMS / seed_df + v_item / (count - 1)
     df = np.ones_like(variance) if len(pool) == seeds == 2 else variance / spread
-    df = np.minimum(df, count - 1)  # a spread of few clusters that is small by luck would claim those of the seeds
+    df = np.minimum(df, count - 1)  # a small spread of few clusters, by chance, must not get the df of the seeds
     return Estimate(effect, np.sqrt(variance), df, v_seed, v_item, residual, floored, found)
 
 
 def cluster_sums(table: Floats, member: npt.NDArray[np.intp] | None) -> Floats:
-    """Return ``[..., items]`` summed within clusters, given the cluster of each item; as it is without clusters."""
+    """Return ``table[..., items]`` summed within clusters; unchanged when ``member`` is None."""
     if member is None:
         return table
     order = np.argsort(member, kind="stable")
@@ -136,11 +136,11 @@ def cluster_sums(table: Floats, member: npt.NDArray[np.intp] | None) -> Floats:
 
 
 def cluster_deviations(table: Floats, member: npt.NDArray[np.intp] | None) -> Floats:
-    """Return cluster sums of deviations from the mean, as ``item_variance`` wants them.
+    """Return cluster sums of deviations from the mean, as ``item_variance`` takes them.
 
-    A large cluster pulls the mean to itself and so deviates too little. What leaving it out does to the mean of I items
-    is its sum over ``I - n``: with ``(1 - 1/G) / (1 - n/I)`` times each sum the variance is that of the jackknife that
-    leaves out clusters (CV3 of MacKinnon, Nielsen and Webb 2023); clusters of one size are as they were.
+    A large cluster pulls the mean to itself and so deviates too little. Without it, the mean of I items changes by its
+    sum over ``I - n``: with ``(1 - 1/G) / (1 - n/I)`` times each sum, the variance is that of the jackknife that
+    leaves out clusters (CV3 of MacKinnon, Nielsen and Webb 2023). Clusters of equal size are unchanged.
     """
     sums = cluster_sums(table, member)
     if member is None or sums.shape[-1] == 1:
@@ -150,7 +150,7 @@ def cluster_deviations(table: Floats, member: npt.NDArray[np.intp] | None) -> Fl
 
 
 def effective_count(items: int, member: npt.NDArray[np.intp] | None) -> float:
-    """Return how many equal clusters would say as much: ``I^2`` over the sum of squared sizes (Kish 1965)."""
+    """Return the number of equal clusters with as much information: ``I^2 / sum(n^2)`` (Kish 1965)."""
     return float(items) if member is None else items**2 / float(np.square(np.bincount(member)).sum())
 
 
@@ -170,18 +170,18 @@ def item_variance(sums: Floats, items: int) -> tuple[Floats, Floats]:
 
 
 def seed_noise(cells: Floats, calm: Floats | float, least: Floats | float) -> SeedNoise:
-    """Compare the seed noise of arms, and say how far each is to be judged by its own runs.
+    """Compare the seed noise of arms, and return the weight of each arm's own variance.
 
-    What a seed does to all arms alike drops out: an arm is looked at as its difference from the mean of the
-    others. Under equal normal noise, ``F``, the mean square of that over the residual mean square of the
+    An arm enters as its difference from the mean of the others, so that a seed's effect on all arms alike cancels.
+    Under equal normal noise, ``F``, the mean square of this difference over the residual mean square of the
     others, is F distributed with ``S-1`` and ``(A-2)(S-1)`` degrees of freedom (Russell and Bradley 1958);
     with ``r`` times the noise it is ``k = (r^2 (A-1) + 1) / A`` times as large. The weight of the arm's own
     variance is the posterior probability of ``r`` in ``RATIOS``, all equally likely, against ``r = 1``, at even
-    odds. With two arms there is nothing to compare with; both are then judged by their difference.
+    odds. Two arms cannot be compared in this way; both are judged by their difference.
 
     Args:
         cells: ``[studies, arms, seeds]``, means of runs, two seeds or more.
-        calm: ``[studies]``, the variance that items alone give such a mean: the others' is not taken for less.
+        calm: ``[studies]``, the variance of such a mean due to items alone: the others' variance is not taken below it.
         least: ``[studies]``, variances below this are rounding.
     """
     arms, seeds = cells.shape[1:]
@@ -226,10 +226,10 @@ def rounding(values: Floats) -> Floats:
 
 
 def least_variance(values: Floats, variance: Floats) -> Floats:
-    """Return the squared change of one item's score that stands for the least noise there can be.
+    """Return the squared change of one item's score that sets the floor of the noise.
 
-    The squared range of scores that take two values only (right or wrong); 0 for others, unless nothing
-    varies at all.
+    It is the squared range of the scores when they have only two values (right or wrong) or ``variance`` is rounding;
+    else 0. The range of scores that are all equal is taken to be 1.
     """
     flat = values.reshape(len(values), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)

@@ -1,7 +1,7 @@
-"""What each source's share of a mixture does to the score, learned from mixtures that were tried.
+"""A model of how each source's share of a mixture changes the score, fitted to mixtures that were trained on.
 
-A cheap model from weights to scores predicts mixtures nobody trained on (RegMix, Liu et al. 2024, arXiv:2407.01492).
-Everything here is exploratory: it says which mixture to try next, not which is better.
+A cheap model from weights to scores predicts mixtures that were not trained on (RegMix, Liu et al. 2024,
+arXiv:2407.01492). Everything here is exploratory: it says which mixture to try next, not which is better.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 
 from harness.statistics.scores import Floats
 
-# A share's first percent does more than its fiftieth. The bend is the share at which that begins; infinite is a
-# straight line. The one that predicts left-out mixtures best is taken, with the ridge penalty that does.
+# The first percent of a source gains more than the fiftieth. The bend is the share at which the gain levels off;
+# infinity gives a straight line. The fit takes the bend and ridge penalty that predict left-out mixtures best.
 BENDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, np.inf)
 PENALTIES = tuple(10.0**power for power in np.arange(-8, 2.5, 0.5))  # times the number of mixtures
 FEWEST = 4  # mixtures
-STARTS = 8  # searches for the best mixture, from the best that were tried
+STARTS = 8  # searches for the best mixture, each from one of the best tried mixtures
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class MixtureModel:
     """``score = intercept + sum_j effects[j] log(1 + weight[j] / bend)``, or of the weights themselves.
 
     Attributes:
-        intercept: The score of no source at all: a number to add, not a mixture.
+        intercept: The constant of the formula: the score without any source, which is not a mixture.
         effects: ``[sources]``, per unit of the bent weight.
         bend: The share at which a source's gain begins to level off; infinite: never.
-        penalty: Of the ridge regression, on standardized weights, per mixture.
-        error: Root mean square error of predicting each mixture from the others, in the score's unit. The bend and the
-            penalty were chosen for it, so it is a little too small.
+        penalty: Penalty of the ridge regression, on standardized weights, per mixture.
+        error: Root mean square error of predicting each mixture from the others, in the score's unit. It is a little
+            too small: the bend and the penalty were chosen to make it small.
         spread: The same error when every mixture is predicted by the mean of the others.
-        tried: ``[mixtures, sources]``, the weights it was fitted to; rows sum to 1.
+        tried: ``[mixtures, sources]``, the weights that the model was fitted to; rows sum to 1.
     """
 
     intercept: float
@@ -48,9 +48,9 @@ class MixtureModel:
         return np.asarray(self.intercept + _bent(_shares(weights), self.bend) @ self.effects)
 
     def best(self) -> Floats:
-        """Return the mixture with the highest prediction; no weight lies outside the range that was tried.
+        """Return the mixture with the highest prediction; each weight is within the range that was tried.
 
-        The search is for a local optimum, from each of the tried mixtures that are predicted best.
+        The search finds local optima, starting from the tried mixtures with the best predictions.
         """
         from scipy.optimize import minimize
 
@@ -69,7 +69,7 @@ class MixtureModel:
                 method="SLSQP",
             )
             inside = np.clip(answer.x, *np.array(bounds).T)
-            if abs(inside.sum() - 1) < 1e-6:  # what the search leaves unsolved is no mixture
+            if abs(inside.sum() - 1) < 1e-6:  # a failed search may end in weights that do not sum to 1
                 found.append(inside)
         mixtures = _shares(np.array(found))
         return np.asarray(mixtures[int(np.argmax(self.predict(mixtures)))])
@@ -78,12 +78,12 @@ class MixtureModel:
 def mixture_effects(weights: Floats, scores: Floats) -> MixtureModel:
     """Fit the score of mixtures to their weights.
 
-    Ridge regression on ``log(1 + weight / bend)``, standardized; bend and penalty are those with the least error in
-    leaving each mixture out once, which ridge regression gives in closed form (Allen 1974, PRESS).
+    Ridge regression on ``log(1 + weight / bend)``, standardized; bend and penalty have the least error in predicting
+    each mixture from the others, which ridge regression gives in closed form (Allen 1974, PRESS).
 
     Args:
         weights: ``[mixtures, sources]``, none below 0; rows are scaled to sum 1.
-        scores: ``[mixtures]``, higher being better.
+        scores: ``[mixtures]``; higher is better.
 
     Raises:
         ValueError: Fewer than 4 mixtures, shapes that do not fit, a weight below 0, a row of zeros, or a number that
@@ -102,13 +102,13 @@ def mixture_effects(weights: Floats, scores: Floats) -> MixtureModel:
     for bend in BENDS:
         bent = _bent(tried, bend)
         centre, scale = bent.mean(axis=0), bent.std(axis=0)
-        scale[scale < 1e-12] = np.inf  # a source whose weight never changed has no effect to see
+        scale[scale < 1e-12] = np.inf  # the effect of a source whose weight never changed cannot be seen
         left, sizes, right = np.linalg.svd((bent - centre) / scale, full_matrices=False)
         seen = left.T @ (scores - mean)
         for penalty in PENALTIES:
             shrunk = sizes**2 / (sizes**2 + penalty * count)
             leverage = (left**2 * shrunk).sum(axis=1) + 1 / count
-            if leverage.max() > 1 - 1e-9:  # a mixture that only its own score explains cannot be left out
+            if leverage.max() > 1 - 1e-9:  # a mixture that the others do not determine cannot be left out
                 continue
             error = _root_mean_square((scores - mean - left @ (shrunk * seen)) / (1 - leverage))
             if error < chosen.error:

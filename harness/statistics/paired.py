@@ -1,9 +1,9 @@
 """Differences between arms, paired by seed and item, with the noise of both.
 
-An item is scored by every run and a seed is shared by every arm, so both are crossed with the arms. A run's
-mean moves with its seed (draw of rows, order, initialisation), an effect also depends on which items happen
-to be in the suite. Two or three seeds of one arm say little about its own seed noise, so that noise is pooled
-over all arms, as far as an arm does not look noisier than the others.
+Every run scores every item and every arm has every seed, so both are crossed with the arms. A run's mean varies
+with its seed (draw of rows, order, initialisation); an effect also depends on which items happen to be in the
+suite. Two or three seeds of one arm say little about its own seed noise, so seed noise is pooled over all arms, as
+far as an arm does not look noisier than the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness.statistics.estimate import (
 )
 from harness.statistics.scores import Scores
 
-MOSTLY_OWN = 0.9  # weight of an arm's own seed noise above which the reader is told
+MOSTLY_OWN = 0.9  # a note is added when an arm's own seed noise weighs more
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Contrast:
 
     Attributes:
         effect: Mean difference over seeds and items.
-        se: Standard error; None when nothing can be said (one item, or one cluster of items).
+        se: Standard error; None when it cannot be estimated (one item, or one cluster of items).
         ci_low: Lower end of the t interval.
         ci_high: Upper end of the t interval.
-        df: Degrees of freedom of the t distribution that interval and p value are from.
-        p: Two-sided p value of no effect; None when no verdict may come from it.
+        df: Degrees of freedom of the t distribution of interval and p value.
+        p: Two-sided p value of no effect; None when it must not decide.
         v_seed: Squared standard error due to seeds, residual item noise included.
         v_item: Squared standard error due to the choice of items.
-        v_residual: The part of ``v_seed`` that more items would shrink too.
+        v_residual: The part of ``v_seed`` that more items would reduce too.
         seeds: Number of seeds.
         items: Number of items.
-        note: What the reader must know about this interval; empty when it is an ordinary one.
-        clusters: Number of clusters of items, an item that stands alone being one.
-        effective: How many equal clusters would say as much.
+        note: What the reader must know about this interval; empty for an ordinary one.
+        clusters: Number of clusters of items; an independent item is one cluster.
+        effective: Number of equal clusters with as much information.
     """
 
     effect: float
@@ -69,35 +69,36 @@ class Contrast:
 
 
 def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[str, ...] | None = None) -> Contrast:
-    """Estimate arm ``a`` minus arm ``b`` with the noise of seeds and items.
+    """Estimate the effect of arm ``a`` minus arm ``b``, with the noise of seeds and items.
 
     With cell means ``c[arm, seed]`` of the A pooled arms and differences ``d[seed, item]`` of the two:
 
     - ``w[arm]`` is the variance of a run's mean over seeds: ``(1 - q) MS_res(c) + q own``, with the residual mean
-      square of the arm x seed table, what a seed does to all arms alike dropping out, df ``(A-1)(S-1)``; the arm's
+      square of the arm x seed table (a seed's effect on all arms alike cancels), df ``(A-1)(S-1)``; the arm's
       own mean square, not below the pooled one, df ``S-1``; and ``q``, the posterior probability that this arm is
       noisier than the others (``estimate.seed_noise``). An arm that is clearly noisier leaves the pool.
-    - ``V_seed = (w[a] + w[b]) / S``. What an item does to single runs, ``MS_res(d) / (S I)``, is already in it, so
-      it is never below that: a table of few cells can come out smooth by luck.
-    - ``V_item = (MS_item(d) - MS_res(d)) / (S I)``, not below 0: what an item does to the difference at every
-      seed. With clusters, sums over a cluster take the place of items (``estimate.cluster_deviations``, the
-      jackknife over clusters; the same without them); df is their effective number less 1, so that one cluster of
-      60 items and 40 of one item count for 2.7, not for 41. Where that number is below 1.5 there is no interval.
-      V is never below ``MS_item / (S I)``, and its df never above theirs: so few clusters are judged as they must be.
+    - ``V_seed = (w[a] + w[b]) / S``. It contains the effect of items on single runs, ``MS_res(d) / (S I)``, and is
+      never below it: a table of few cells can vary little by chance.
+    - ``V_item = (MS_item(d) - MS_res(d)) / (S I)``, not below 0: the effect of an item on the difference, the same at
+      every seed. With clusters, sums over a cluster replace items (``estimate.cluster_deviations``, the jackknife
+      over clusters; equal to the above without clusters); df is their effective number less 1, so that one cluster
+      of 60 items and 40 of one item count for 2.7, not for 41. Below an effective number of 1.5 there is no
+      interval. V is never below ``MS_item / (S I)``, and its df never above the clusters' df: few clusters are
+      judged as few.
     - ``V = V_seed + V_item``, t interval. ``1 / df`` is the mean of ``1 / df`` of the parts (pooled, own, items),
       weighted by their share of V. Satterthwaite (1946) squares the shares; a part with one or two degrees of
-      freedom that comes out small by luck then claims many, and the test is wrong in 6-10% of null studies. With
-      two arms, whose seed noise rests on ``S-1`` degrees of freedom, the seeds' share enters by its power 3/4, for
-      the same reason; with two arms and two seeds df is 1 whatever the share.
+      freedom that is small by chance then gives V many, and the test is wrong in 6-10% of null studies. With two
+      arms, whose seed noise has ``S-1`` degrees of freedom, the seeds' share is raised to the power 3/4, for the
+      same reason; with two arms and two seeds df is 1 whatever the share.
 
-    One item more or less is the finest thing a suite of right-or-wrong items can tell, so there the standard
-    error is never below 1 / (effective number of items or clusters): all right against all wrong is not certainty. The
-    same floor, times the range of the scores, holds for other scores when nothing varies at all.
+    A suite of right-or-wrong items cannot resolve less than one item, so there the standard error is never below
+    1 / (effective number of items or clusters): all right against all wrong is not certainty. The same floor, times the
+    range of the scores, holds for other scores when nothing varies at all.
 
     Args:
         scores: All arms of the study.
-        a: The arm whose effect is wanted.
-        b: The arm it is compared with.
+        a: The arm whose effect is estimated.
+        b: The arm that ``a`` is compared with.
         alpha: The interval covers ``1 - alpha``.
         pool: Arms whose seed noise is compared and pooled (``a`` and ``b`` always are); default: all of them. Arms
             with the same scores are the same runs, and count once.
@@ -139,11 +140,11 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
 
 
 def _distinct(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out arms after the first two that have the same scores as one before: a filter that dropped nothing."""
+    """Return the names without arms, after the first two, whose scores repeat an earlier arm's (an idle filter)."""
     kept: list[str] = []
     seen: set[bytes] = set()
     for name in names:
-        values = (scores.values[scores.arm(name)] + 0.0).tobytes()  # of two zeros, -0.0 becomes the other
+        values = (scores.values[scores.arm(name)] + 0.0).tobytes()  # -0.0 becomes 0.0
         if len(kept) < 2 or values not in seen:
             kept.append(name)
         seen.add(values)
@@ -151,7 +152,7 @@ def _distinct(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _note(scores: Scores, pair: tuple[str, str], pooled: tuple[str, ...], found: Estimate) -> str:
-    """Say what is not ordinary about an interval."""
+    """Return what the reader must know about an interval; empty for an ordinary one."""
     noise, seeds = found.noise, len(scores.seeds)
     said = []
     if noise is None:
@@ -172,14 +173,14 @@ def _note(scores: Scores, pair: tuple[str, str], pooled: tuple[str, ...], found:
 
 
 def _times(ratio: float) -> str:
-    """Say how many times as large a standard deviation is, from the ratio of variances."""
+    """Return in words how many times as large a standard deviation is, from the ratio of variances."""
     return f"{ratio**0.5:.1f} times" if ratio < 100 else "more than 10 times"
 
 
 def equivalence(estimate: Contrast, threshold: float) -> float:
     """Return the p value of two one-sided tests (Schuirmann 1987) that the effect lies within +-threshold.
 
-    It is 1 where no verdict may come from the contrast (one seed, one item).
+    It is 1 when the contrast must not decide (one seed, one item).
     """
     if estimate.p is None or estimate.se is None or estimate.df is None:
         return 1.0
@@ -189,8 +190,7 @@ def equivalence(estimate: Contrast, threshold: float) -> float:
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Adjust p values for the family-wise error rate (Holm 1979).
 
-    None (a comparison that gave no p value) stays None but counts: the family is what was planned, not what
-    finished.
+    None (a comparison without a p value) stays None but counts: the family is every planned comparison.
     """
     order = sorted((value, index) for index, value in enumerate(p) if value is not None)
     adjusted: list[float | None] = [None] * len(p)
@@ -202,8 +202,7 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 
 def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values for the false discovery rate (Benjamini and Hochberg 1995); None counts and stays
-    None."""
+    """Adjust p values for the false discovery rate (Benjamini and Hochberg 1995); None counts and stays None."""
     order = sorted(((value, index) for index, value in enumerate(p) if value is not None), reverse=True)
     adjusted: list[float | None] = [None] * len(p)
     lowest = 1.0
@@ -214,12 +213,12 @@ def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
 
 
 def seed_noise_differs(scores: Scores, alpha: float = OUTLIER) -> list[str]:
-    """Return the arms that vary more from seed to seed than the others do, at family-wise level ``alpha``.
+    """Return the arms that vary more from seed to seed than the others, at family-wise level ``alpha``.
 
-    The exact F test of ``estimate.seed_noise`` (Russell and Bradley 1958), Holm over arms. The noise of the
-    others is never taken for less than their items alone make of it, so that equal means of a few runs are no
-    proof of calm. At the default level the noisiest arm is named when it also leaves the pool of
-    ``contrast``. With fewer than three arms or two seeds there is nothing to compare, and the list is empty.
+    The test is the exact F test of ``estimate.seed_noise`` (Russell and Bradley 1958), with Holm over arms. The noise
+    of the others is not taken below the noise that their items alone cause: a few runs with equal means do not prove
+    low noise. At the default level the noisiest arm is returned when it also leaves the pool of ``contrast``. With
+    fewer than three arms or two seeds the list is empty.
     """
     arms, seeds, items = scores.values.shape
     if arms < 3 or seeds < 2:
@@ -235,11 +234,11 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
     """Split the noise of the contrasts with the baseline, mean over arms, in the terms that ``power`` takes.
 
     Returns:
-        ``seed_sd``: SD over seeds of a run's mean on endless items; ``item_sd``: SD over items of what an
-        item does to a difference at every seed; ``residual_sd``: SD of what it does at a single seed;
-        ``seed_share``: the share of the variance that stays with endless items; ``item_share``: the rest.
-        With one seed only ``item_sd`` is known; where no contrast has an interval, nothing is (None).
-        ``clusters``: clusters of items, and ``correlation``: how alike they make items, where there are any.
+        ``seed_sd``: SD over seeds of a run's mean on endless items; ``item_sd``: SD over items of an item's effect on
+        a difference at every seed; ``residual_sd``: SD of its effect at a single seed; ``seed_share``: the share of
+        the variance that remains with endless items; ``item_share``: the rest. With one seed only ``item_sd`` is
+        known; when no contrast has an interval, all are None. With clusters also ``clusters``, their number, and
+        ``correlation``, how alike items of a cluster are.
     """
     found = [contrast(scores, arm, baseline) for arm in scores.arms if arm != baseline]
     usable = [one for one in found if one.se is not None]
@@ -264,10 +263,10 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
 def correlation(scores: Scores, baseline: str) -> float | None:
     """Return the intraclass correlation of the arms' differences to the baseline: how alike items of a cluster are.
 
-    That of one-way analysis of variance, ``(MSB - MSW) / (MSB + (n0 - 1) MSW)`` with
+    The estimator is that of one-way analysis of variance, ``(MSB - MSW) / (MSB + (n0 - 1) MSW)`` with
     ``n0 = (I - sum(n^2) / I) / (G - 1)`` for clusters of n items (Donner 1986), mean squares summed over arms;
-    differences are means over seeds. What a cluster does to all arms alike is not in it. Not below 0; None where no
-    cluster holds two items, and where there is one cluster only.
+    differences are means over seeds. A cluster's effect on all arms alike cancels. Not below 0; None when no cluster
+    holds two items, or when there is only one cluster.
     """
     member, items, clusters = scores.members(), len(scores.items), scores.clusters
     if member is None or clusters < 2:

@@ -1,4 +1,4 @@
-"""What a study of a given size can see, and the size it takes to see a given effect."""
+"""The effect that a study of a given size can detect, and the size that detects a given effect."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def minimum_effect(
     """Return the smallest true effect that a two-sided test of one contrast finds with probability ``power``.
 
     ``V = 2 seed_sd^2 / S + residual_sd^2 / (S I) + item_sd^2 / I`` and degrees of freedom as in
-    ``paired.contrast`` when no arm is noisier than the others, averaged over how noisy they look by chance; the
-    effect is the noncentral t's (its other tail is left out: at this power it is nothing).
+    ``paired.contrast`` when no arm is noisier than the others, averaged over how noisy arms look by chance. The
+    effect follows from the noncentral t (without its other tail, which is negligible at this power).
 
     Args:
         seed_sd: SD of a run's mean over seeds, within an arm, that does not shrink with more items.
-        item_sd: SD over items of what an item does to the difference of two arms at every seed.
+        item_sd: SD over items of an item's effect on the difference of two arms at every seed.
         seeds: Seeds per arm.
         items: Items.
         arms: Arms whose seed noise is pooled, baseline and controls included.
-        alpha: Two-sided level of the one contrast (divide by the number of comparisons to be safe for all).
-        power: Probability of finding it.
-        residual_sd: SD of what an item does to the difference at a single seed.
-        cluster_size: Items of a cluster. The SDs of items are those whose square over the number of items is the
-            variance: where clusters make items alike, larger by the root of ``design_effect``.
+        alpha: Two-sided level of the one contrast (divide by the number of comparisons to correct for all).
+        power: Probability of finding the effect.
+        residual_sd: SD of an item's effect on the difference at a single seed.
+        cluster_size: Items per cluster. The SDs of items are those whose square over the number of items is the
+            variance: when clusters make items alike, they are larger by the root of ``design_effect``.
 
     Returns:
         The effect in the metric's units; infinity with one seed, one item, one arm or less than 1.5 clusters, where no
@@ -82,8 +82,8 @@ def minimum_effect(
 def _above(df: float, size: float, critical: Floats) -> Floats:
     """Return how often a noncentral t exceeds ``critical``.
 
-    From 200 degrees of freedom by the normal approximation of Johnson and Welch (1940): right to 1e-6 there, and many
-    times as fast.
+    From 200 degrees of freedom on, the normal approximation of Johnson and Welch (1940) is used: it is right to 1e-6
+    there, and many times as fast.
     """
     if df < 200:
         return np.asarray(1 - special.nctdtr(df, size, critical))
@@ -92,17 +92,16 @@ def _above(df: float, size: float, critical: Floats) -> Floats:
 
 @cache
 def _parts(arms: int, seeds: int) -> tuple[Floats, Floats]:
-    """Return the own and the pooled part of a contrast's seed noise when all arms are equally noisy, in terms of
-    that noise.
+    """Return the own and the pooled part of a contrast's seed noise, as shares of the noise that all arms have.
 
-    One entry for each of 64 equally likely studies: the middles of 8 slices of the F distribution of
+    There is one entry for each of 64 equally likely studies: the middles of 8 slices of the F distribution of
     ``estimate.seed_noise``, for either arm.
     """
     if arms == 2:
         return np.zeros(1), np.ones(1)
     ratio = special.fdtri(seeds - 1, (arms - 2) * (seeds - 1), (np.arange(8) + 0.5) / 8)
     weight = own_weight(ratio, arms, seeds)
-    square = (arms - 1) * ratio / (ratio + arms - 2)  # the arm's mean square where all arms together have theirs
+    square = (arms - 1) * ratio / (ratio + arms - 2)  # the arm's mean square, relative to that of all arms together
     own = weight * np.maximum((square - 1 / arms) * arms / (arms - 1), 1.0)
     return np.add.outer(own, own).ravel() / 2, 1 - np.add.outer(weight, weight).ravel() / 2
 
@@ -118,7 +117,7 @@ def seeds_needed(
     residual_sd: float = 0.0,
     cluster_size: float = 1.0,
 ) -> int | None:
-    """Return the fewest seeds per arm with which ``effect`` is found; None when 1,000 do not suffice."""
+    """Return the fewest seeds per arm that find ``effect``; None when 1,000 do not suffice."""
 
     def enough(seeds: int) -> bool:
         return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size) <= effect
@@ -137,7 +136,7 @@ def items_needed(
     residual_sd: float = 0.0,
     cluster_size: float = 1.0,
 ) -> int | None:
-    """Return the fewest items with which ``effect`` is found; None when a million do not suffice."""
+    """Return the fewest items that find ``effect``; None when a million do not suffice."""
 
     def enough(items: int) -> bool:
         return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size) <= effect
@@ -146,7 +145,7 @@ def items_needed(
 
 
 def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
-    """Return the smallest number from 2 to ``most`` that is enough; enough must stay true once it is."""
+    """Return the smallest number from 2 to ``most`` that is enough; ``enough`` must be monotonic."""
     if not enough(most):
         return None
     low, high = 1, most
@@ -157,5 +156,5 @@ def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
 
 
 def design_effect(cluster_size: float, correlation: float) -> float:
-    """Return by how much clusters of items inflate a variance: ``1 + (m - 1) rho`` (Kish 1965)."""
+    """Return the factor by which clusters of items inflate a variance: ``1 + (m - 1) rho`` (Kish 1965)."""
     return 1 + (cluster_size - 1) * correlation

@@ -1,4 +1,4 @@
-"""Scores of a study on one metric: the only thing the statistics look at."""
+"""Scores of a study on one metric: the only input of the statistics."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-LARGEST = 1e50  # of a score, either way: sums of squares of squares are still numbers
+LARGEST = 1e50  # magnitude of a score: sums of fourth powers are still finite
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One metric of every arm, seed and item, higher being better.
+    """One metric of every arm, seed and item; higher is better.
 
-    The table is complete: an arm that lacks a run is left out by whoever builds it, never filled in.
+    The table is complete: an arm with a missing run must be left out, never filled in.
 
     Attributes:
         values: ``[arms, seeds, items]``, finite. Seed slot ``s`` holds the runs that are paired across arms.
         arms: Names along the first axis.
         seeds: Names along the second axis.
         items: Names along the third axis.
-        groups: Cluster of each item (items that stand or fall together), None for an item that stands alone; None
-            when all do.
+        groups: Cluster of each item (items that are right or wrong together), None for an independent item; None when
+            all items are independent.
 
     Raises:
         ValueError: When shapes and names disagree, a name repeats, an axis is empty, or a score is not
@@ -90,7 +90,7 @@ class Scores:
 
     @property
     def clusters(self) -> int:
-        """How many clusters there are, an item that stands alone being one."""
+        """Number of clusters; an independent item is one cluster."""
         member = self.members()
         return len(self.items) if member is None else int(member.max()) + 1
 

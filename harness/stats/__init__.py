@@ -1,6 +1,6 @@
-"""The house's statistics on scores of any other tool: paired, with seed and item noise.
+"""The harness's statistics for scores of any other tool: paired, with seed and item noise.
 
-``compare`` is what ``harness stats compare`` runs.
+``harness stats compare`` calls ``compare``.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ def compare(
     alpha: float = 0.05,
     smallest_effect: float | None = None,
 ) -> Compared:
-    """Compare each arm with the baseline: paired by seed and item, higher scores being better.
+    """Compare each arm with the baseline, paired by seed and item; higher scores are better.
 
     Args:
         scores: One row per arm, seed and item, in the columns ``arm``, ``seed``, ``item`` and ``score`` (a finite
-            number), perhaps ``group`` (items of one group stand or fall together, as questions on one text do) and
-            ``slice``. A polars or pandas frame, a list of dicts, or the path of a .csv, .jsonl or .parquet file. Every
-            arm needs the same seeds and items; an arm that lacks a whole seed is left out and named.
-        baseline: The arm the others are compared with.
+            number); optional columns are ``group`` (items of one group are right or wrong together, such as questions
+            on one text) and ``slice``. A polars or pandas frame, a list of dicts, or the path of a .csv, .jsonl or
+            .parquet file. Every arm needs the same seeds and items; an arm that lacks a whole seed is left out and
+            named.
+        baseline: The arm that the others are compared with.
         alpha: Family-wise level of the verdicts, between 0 and 0.5; intervals cover ``1 - alpha`` each.
         smallest_effect: Effects below this do not matter in practice, in the unit of the scores. Without it, no effect
             can be shown absent.
 
     Returns:
         A verdict (ADOPT, NEUTRAL, REJECT, INCONCLUSIVE), the effect with its interval and the p values for each arm,
-        the effects by slice, and what to know before believing them (``notes``). Effects are in the unit of the scores.
-        It prints as the command prints, and shows itself in a notebook.
+        the effects by slice, and remarks to read before the verdicts (``notes``). Effects are in the unit of the
+        scores. It prints as the command prints, and is a table in a notebook.
 
     Raises:
-        RequestError: A parameter is none, or the scores cannot be paired; the message names the line or row.
+        RequestError: A parameter is not valid, or the scores cannot be paired; the message names the line or row.
 
     >>> rows = [
     ...     {"arm": arm, "seed": seed, "item": item, "score": 0.4 + gain + 0.01 * ((seed * item) % 3)}
@@ -61,7 +62,7 @@ def compare(
 
 
 def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | None, asked: Asked) -> Compared:
-    """Return what ``compare`` does, with messages that name the parameters as the caller knows them.
+    """Return the result of ``compare``; messages name the parameters as the caller knows them.
 
     Raises:
         RequestError: As ``compare``.
@@ -74,7 +75,7 @@ def judged(scores: Any, baseline: str, alpha: float, smallest_effect: float | No
         raise RequestError(f"{asked('alpha')}: {_shown(alpha)} is no level; expected a number between 0 and 0.5")
     if smallest_effect is not None and not _between(smallest_effect, math.inf):
         raise RequestError(f"{asked('smallest_effect')}: {_shown(smallest_effect)} is not above 0")
-    baseline = str(baseline)  # arms may be numbers, and are named by text
+    baseline = str(baseline)  # arms may be numbers; their names are text
     read = read_scores(scores, baseline, asked)
     found = judge(
         read.scores, baseline, float(alpha), smallest_effect,

@@ -1,4 +1,4 @@
-"""What ``harness.stats.compare`` returns, and how it shows itself."""
+"""The result of ``harness.stats.compare``, and how it is displayed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from harness.records import ScoreComparison
 
 
 class Compared(ScoreComparison):
-    """Scores of any tool, judged; it prints as the command prints, and shows itself in a notebook."""
+    """The comparison of any tool's scores; it prints as the command prints, and is a table in a notebook."""
 
     def __str__(self) -> str:
         """Return what ``harness stats compare`` prints."""
@@ -18,7 +18,7 @@ class Compared(ScoreComparison):
         return str(self)
 
     def _repr_html_(self) -> str:
-        """Return the verdicts in the report's look."""
+        """Return the verdicts as HTML in the report's style."""
         from harness.report.html import tabled
         from harness.terminal import scores
 

@@ -28,8 +28,8 @@ class ScoreTable:
     Attributes:
         scores: The complete arms, the baseline first.
         slices: The slice of each item; empty without a column ``slice``.
-        left_out: Arms that lack a seed of the baseline, and what they lack.
-        notes: What was there and not read.
+        left_out: Arm -> what it lacks, for arms that lack a seed of the baseline.
+        notes: Columns and seeds that are not used, in words.
     """
 
     scores: Scores
@@ -54,15 +54,15 @@ class _Rows:
 
 
 def read_scores(given: Any, baseline: str, asked: Asked) -> ScoreTable:
-    """Read a table with the columns arm, seed, item, score and perhaps group (cluster of items) and slice.
+    """Read a table with the columns arm, seed, item and score; optional: group (cluster of items) and slice.
 
-    Every arm needs the seeds of the baseline and every seed the same items. An arm that lacks a whole seed is left
-    out and named; a seed that lacks items is refused.
+    Every arm needs the seeds of the baseline, and every seed the same items. An arm that lacks a whole seed is left
+    out and named; a seed that lacks items is an error.
 
     Args:
         given: The path of a csv, jsonl or parquet file, or rows in memory (``frames.in_memory``).
-        baseline: The arm the others are paired with.
-        asked: What messages call the parameters.
+        baseline: The arm that the others are paired with.
+        asked: Names of the parameters in messages.
 
     Raises:
         RequestError: When the file, a row or the pairing is wrong; the message names the line or row.
@@ -85,7 +85,7 @@ def read_scores(given: Any, baseline: str, asked: Asked) -> ScoreTable:
 
 
 def _check(file: Path, place: str) -> None:
-    """Refuse what is no file of scores before it is opened."""
+    """Refuse a path that cannot be a file of scores, before it is opened."""
     if file.suffix not in FORMATS:
         raise RequestError(f"{place}: {file} is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file")
     if trouble := outside.problem(file):
@@ -129,7 +129,7 @@ def _table(shown: str, rows: _Rows, baseline: str) -> ScoreTable:
 
 
 def _same_items(rows: _Rows, arm: str, seed: str, items: Sequence[str], reference: str) -> None:
-    """Refuse an arm's seed that has other items than the reference."""
+    """Refuse an arm's seed whose items differ from the reference's."""
     cells = rows.cells[arm][seed]
     missing = [item for item in items if item not in cells]
     wanted = set(items)
@@ -153,7 +153,7 @@ def _label(rows: _Rows, name: str, items: Sequence[str]) -> tuple[str | None, ..
 
 
 def _collect(read: Iterable[tuple[str, Mapping[str, Any]]]) -> _Rows:
-    """Read all rows; each is checked where it stands."""
+    """Return all rows, each checked, so that an error names its line."""
     rows = _Rows()
     for place, row in read:
         if not rows.columns:

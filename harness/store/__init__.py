@@ -1,11 +1,11 @@
-"""The store: where finished steps live, found by key and by nothing else.
+"""The store of finished steps, which are found by key and by nothing else.
 
-``<root>/<kind>/<readable-name>-<key>/`` holds a finished artifact; its ``record.json`` is written last and the folder
-arrives by rename, so an artifact is either whole or absent. Work in progress is in ``<root>/work/<key>/``; several
-attempts at one key may run at once and the first rename wins. Locks only save duplicate work.
+``<root>/<kind>/<readable-name>-<key>/`` holds a finished artifact. Its ``record.json`` is written last and the folder
+is published by a rename, so an artifact is either whole or absent. Work in progress is in ``<root>/work/<key>/``;
+several attempts at one key may run at once, and the first rename wins. Locks only save duplicate work.
 
-A record holds the digest of every file beside it and a seal over itself. The seal is compared whenever a record is
-read, a file's digest before the file is used (``Artifact.checked``), and all of them by ``maintenance.verify``.
+A record holds the digest of every file beside it and a seal over itself. The seal is checked whenever a record is
+read, a file's digest before the file is used (``Artifact.checked``), and all digests by ``maintenance.verify``.
 """
 
 from harness.store.artifact import Artifact, Attempt, Step

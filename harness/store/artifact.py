@@ -1,4 +1,4 @@
-"""A step, the attempt at it, and the artifact that comes of it."""
+"""A step, an attempt at it, and the artifact that a finished attempt becomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.store.record import Record
 
 @dataclass(frozen=True)
 class Step:
-    """A keyed step: what it is, what it is made from, and how it is called on disk."""
+    """A step with its key, specification, inputs, and name on disk."""
 
     kind: str
     name: str
@@ -29,9 +29,16 @@ class Artifact:
     """A finished step.
 
     Attributes:
+<<<<<<< HEAD
         folder: Where its files are, or where copies of them come to be.
         record: What it is.
         fetch: Brings files into the folder, where they are kept elsewhere.
+=======
+        folder: Where its files are, or where copies of them are fetched to.
+        record: Its record.
+        location: Where its files are kept, for people and other programs; the same on every machine.
+        fetch: Copies files into the folder, when they are kept elsewhere.
+>>>>>>> lang2
     """
 
     folder: Path
@@ -39,10 +46,10 @@ class Artifact:
     fetch: Callable[[Artifact, Sequence[str]], None] | None = field(default=None, repr=False, compare=False)
 
     def checked(self, *names: str) -> Path:
-        """Return the folder, having compared files (all, where none is named) with the record.
+        """Compare files (all, when none is named) with the record and return the folder.
 
         Raises:
-            StepError: One is missing, or is not what was published: what is damaged is not used.
+            StepError: A file is missing, or differs from what was published: a damaged file is not used.
         """
         self.fetched(*names)
         for name in names or self.record.files:
@@ -50,27 +57,27 @@ class Artifact:
             if problem and self.fetch is not None:
                 (self.folder / name).unlink(missing_ok=True)
                 raise StepError(
-                    f"{self.folder} is damaged: {problem}. It was a copy, and is gone: run again; where it comes back "
-                    "like that, `harness store verify` says what to delete"
+                    f"{self.folder} is damaged: {problem}. The damaged copy was deleted: run again; if the new copy is "
+                    "damaged too, `harness store verify` says what to delete"
                 )
             if problem:
                 raise StepError(
-                    f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is made anew "
+                    f"{self.folder} is damaged: {problem}. Delete the folder and run again: it is then made again "
                     "(`harness store verify` lists all damage)"
                 )
         return self.folder
 
     def file(self, name: str) -> Path:
-        """Return one file, having compared it with the record.
+        """Compare one file with the record and return its path.
 
         Raises:
-            StepError: It is missing, or is not what was published.
+            StepError: The file is missing, or differs from what was published.
         """
         return self.checked(name) / name
 
     @property
     def files(self) -> dict[Path, int]:
-        """The files and their bytes, by the record: not all need be at hand (see ``file``)."""
+        """File -> bytes, from the record; not all files need be on this machine (see ``file``)."""
         return {self.folder / name: stored.bytes for name, stored in sorted(self.record.files.items())}
 
     @property
@@ -79,10 +86,10 @@ class Artifact:
         return list(self.record.data.get("curve", []))
 
     def fetched(self, *names: str) -> Path:
-        """Return the folder, with files (all, where none is named) at hand but not compared with the record.
+        """Fetch files (all, when none is named) and return the folder; they are not compared with the record.
 
         Raises:
-            StepError: One cannot be had.
+            StepError: A file cannot be fetched.
         """
         if self.fetch is not None:
             self.fetch(self, names or tuple(self.record.files))

@@ -1,4 +1,4 @@
-"""What an artifact must look like on disk: its record, sealed, and exactly the files that the record lists."""
+"""Checks an artifact on disk: it must have a sealed record, and exactly the files that the record lists."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from harness.store.record import Record, StoredFile
 
 RECORD = "record.json"
 KEYED = re.compile(rf"^(?P<name>.+)-(?P<key>[0-9a-f]{{{KEY_LENGTH}}})$")  # name of an artifact's folder
-SEAL = re.compile(rb'^ "seal": "[0-9a-f]{64}",\n', re.MULTILINE)  # its line in record.json; values hold no line ends
+SEAL = re.compile(
+    rb'^ "seal": "[0-9a-f]{64}",\n', re.MULTILINE
+)  # the seal's line in record.json; JSON values hold no line ends
 
 
 def folder_name(name: str, key: str) -> str:
-    """Return how an artifact's folder is called: readable, and safe in any file system."""
+    """Return the name of an artifact's folder: readable, and valid in any file system."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "unnamed"
     return f"{readable}-{key}"
 
 
 def content(record: Record) -> bytes:
-    """Return what is written to ``record.json``: the record with its seal."""
+    """Return the bytes of ``record.json``: the record with its seal."""
     bare = json_bytes(record.model_dump(mode="json", exclude={"seal"}))
     return json_bytes(record.model_dump(mode="json") | {"seal": _seal(bare)})
 
@@ -34,7 +36,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def parsed(raw: bytes) -> tuple[Record | None, str]:
-    """Return a record and what is wrong with it; records of older versions have no seal."""
+    """Return a record (None if it cannot be read) and what is wrong with it; old records have no seal."""
     try:
         record = Record.model_validate_json(raw)
     except ValueError:
@@ -43,7 +45,7 @@ def parsed(raw: bytes) -> tuple[Record | None, str]:
 
 
 def problems(folder: Path) -> list[str]:
-    """Return what is wrong with an artifact: whatever is missing, truncated, changed, or does not belong there."""
+    """Return what is wrong with an artifact: missing, truncated, changed and extra files."""
     if not KEYED.match(folder.name) or folder.is_symlink() or not folder.is_dir():
         return ["does not belong here"]
     try:
@@ -66,7 +68,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def file_problem(folder: Path, name: str, stored: StoredFile | None) -> str:
-    """Return what is wrong with a file of an artifact, or nothing."""
+    """Return what is wrong with a file of an artifact; empty when it is intact."""
     path = folder / name
     if stored is None:
         return f"{name} is not in its record"
@@ -80,5 +82,5 @@ def file_problem(folder: Path, name: str, stored: StoredFile | None) -> str:
 
 
 def _seal(raw: bytes) -> str:
-    """Return the digest of a record's bytes, the line of the seal left out."""
+    """Return the digest of a record's bytes without the line of the seal."""
     return hashlib.sha256(SEAL.sub(b"", raw, count=1)).hexdigest()

@@ -1,4 +1,4 @@
-"""A store in a folder: publish, find, lock, and clear away."""
+"""A store in a folder: finds, publishes, locks and cleans up."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ from harness.store.record import Failure, Record, StoredFile
 
 WORK = "work"
 LOCKS = "locks"
-SHARE = 0.05  # of the time may go into listing folders again: thousands of names take a while
-RELISTED = 5.0  # s; two drivers that publish one key by two names within that time both do: the older one counts
-SETTLED = 2_000_000_000  # ns; a folder that changed longer ago gets another time stamp when it changes again
+SHARE = 0.05  # share of the time that new listings of folders may take: thousands of names take a while
+RELISTED = (
+    5.0  # s; when two drivers publish one key by two names within that time, both succeed and the older one counts
+)
+SETTLED = 2_000_000_000  # ns; a change to a folder that last changed longer ago is sure to change its time stamp
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a kind's folder held when it was looked at.
+    """A listing of a kind's folder.
 
     Attributes:
-        stamp: The folder's time stamp; 0 where another change may have the same one.
-        at: When that was, by this process's clock in seconds.
-        took: Seconds that it took.
-        seen: All names that were there.
-        folders: Key -> names of folders, of these at least: what is published here is added.
+        stamp: The folder's time stamp; 0 when a later change may have the same one.
+        at: Time of the listing, by this process's clock in seconds.
+        took: Duration of the listing in seconds.
+        seen: All names in the folder.
+        folders: Key -> names of folders; artifacts that this process publishes are added.
     """
 
     stamp: int = -1
@@ -66,7 +68,7 @@ class Store:
 
     @property
     def location(self) -> str:
-        """What another process opens this store by."""
+        """The folder or URL by which another process opens this store."""
         return str(self.root)
 
     def location_of(self, folder: Path) -> str:
@@ -74,18 +76,18 @@ class Store:
         return str(folder)
 
     def reach(self) -> None:
-        """Make sure that the place can be asked what is there: a folder can."""
+        """Check that the place can be listed; a folder always can."""
 
     # ------------------------------------------------------------------------------------------------- reading
 
     def find(self, kind: str, key: str, name: str = "") -> Artifact | None:
-        """Return the finished artifact of a key, or None. Its files are not looked at: see ``Artifact.checked``.
+        """Return the finished artifact of a key, or None. Its files are not checked: see ``Artifact.checked``.
 
         Args:
             kind: Its kind.
             key: Its key.
-            name: What it is called as a rule. One of that name is found at once; one that another study called
-                otherwise a little late, where there are thousands: so that not all time goes into listing them.
+            name: Its usual name. An artifact of this name is found at once. Among thousands of artifacts, one that
+                another study published by another name may be found a little late, since listing them all takes long.
 
         Raises:
             RequestError: Its record is damaged.
@@ -99,7 +101,7 @@ class Store:
         """Return the artifact in a folder.
 
         Raises:
-            RequestError: There is none, or its record is damaged.
+            RequestError: There is no artifact, or its record is damaged.
         """
         record = self._read(folder)
         if record is None:
@@ -110,17 +112,17 @@ class Store:
         return Artifact(folder, record)
 
     def _first(self, kind: str, key: str, names: list[str]) -> Artifact | None:
-        """Return the artifact among folders: the oldest, where drivers of two studies published one each."""
+        """Return the artifact among folders: the oldest, when drivers of two studies published one each."""
         folders = [self.root / kind / name for name in names]
         found = [self._artifact(path, record) for path in folders if (record := self._read(path)) and record.key == key]
         return min(found, key=lambda one: (one.record.created, one.folder.name), default=None)
 
     def _listing(self, kind: str, within: float) -> dict[str, list[str]]:
-        """Return a kind's folders by key; listed again only when one came or went: a sweep asks thousands of times.
+        """Return a kind's folders by key. The folder is listed again only after a change: a sweep calls this often.
 
         Args:
             kind: The kind.
-            within: Seconds for which an older listing will do.
+            within: A listing at most this many seconds old is used again.
         """
         last = self._listings.get(kind, Listing())
         began = time.monotonic()
@@ -135,26 +137,26 @@ class Store:
                 seen = frozenset(entry.name for entry in entries)
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        # As a rule a few came and none went: only those are taken apart.
+        # Usually a few folders are new and none is gone: only new names are parsed.
         folders, came = (last.folders, seen - last.seen) if last.seen <= seen else ({}, seen)
         for name in came:
             if (keyed := KEYED.match(name)) and name not in folders.setdefault(keyed["key"], []):
                 folders[keyed["key"]].append(name)
-        # Within a tick of the clock a folder can change twice and show one time stamp.
+        # Within a tick of the clock a folder can change twice with one time stamp.
         settled = time.time_ns() - stamp > SETTLED
         now = time.monotonic()
         self._listings[kind] = Listing(stamp if settled else 0, now, now - began, seen, folders)
         return folders
 
     def artifacts(self, kind: str | None = None, damaged: list[Path] | None = None) -> list[Artifact]:
-        """Return all finished artifacts (of one kind), by kind and name.
+        """Return all finished artifacts (of one kind), sorted by kind and name.
 
         Args:
-            kind: One kind only.
-            damaged: Takes the folders whose record is damaged.
+            kind: Only artifacts of this kind.
+            damaged: List to which folders with a damaged record are added; without it they are an error.
 
         Raises:
-            RequestError: A record is damaged, and ``damaged`` was not given.
+            RequestError: A record is damaged, and ``damaged`` is None.
         """
         found = []
         for path in (path for one in ([kind] if kind else self.kinds()) for path in self._folders(one)):
@@ -169,7 +171,7 @@ class Store:
         return found
 
     def kinds(self) -> list[str]:
-        """Return the kinds that there are artifacts of."""
+        """Return the kinds with artifacts."""
         parents = sorted(path for path in folders_in(self.root) if path.name != WORK)
         return [parent.name for parent in parents if any(KEYED.match(path.name) for path in folders_in(parent))]
 
@@ -177,10 +179,10 @@ class Store:
         return sorted(folders_in(self.root / kind))
 
     def prefetch(self, *kinds: str) -> None:
-        """Be ready to be asked for many artifacts of some kinds: here, they are at hand anyway."""
+        """Prepare for reading many artifacts of some kinds; in a folder there is nothing to do."""
 
     def failure(self, key: str) -> Failure | None:
-        """Return why the last attempt at a key failed, or None when none failed since."""
+        """Return why the last attempt at a key failed; None when it did not fail."""
         path = self.root / WORK / key / "failure.json"
         try:
             return Failure.model_validate_json(path.read_text())
@@ -204,10 +206,10 @@ class Store:
     # ------------------------------------------------------------------------------------------------- writing
 
     def probe(self) -> None:
-        """Refuse a store that cannot be written, before anything is built for it.
+        """Check that the store can be written, before anything is built for it.
 
         Raises:
-            RequestError: With the place.
+            RequestError: It cannot; the message names the place.
         """
         there = next(path for path in (self.root, *self.root.parents) if path.exists())
         if not os.access(there, os.W_OK):
@@ -217,7 +219,7 @@ class Store:
     def attempt(self, step: Step) -> Iterator[Attempt]:
         """Fill a folder and publish it under the step's key when the block ends without an error.
 
-        The first attempt to finish wins; a later one is thrown away, because equal keys mean equal contents.
+        The first attempt to finish wins; a later one is discarded, because equal keys mean equal contents.
         """
         with self.scratch(step.key) as work:
             attempt = Attempt(work)
@@ -226,7 +228,7 @@ class Store:
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """Give a folder of this process in ``work/<name>``, and remove it, with those of dead processes, when left."""
+        """Yield a folder of this process in ``work/<name>``; afterwards remove it, and those of dead processes."""
         work = self.root / WORK / name / attempt_name()
         make_folder(work)
         try:
@@ -237,7 +239,7 @@ class Store:
                 for left in folders_in(work.parent):
                     if ATTEMPT.match(left.name) and not is_alive(left.name):
                         shutil.rmtree(left, ignore_errors=True)
-                work.parent.rmdir()  # stays while another attempt or a failure.json is in it
+                work.parent.rmdir()  # fails while another attempt or a failure.json is in it
 
     def _publish(self, step: Step, attempt: Attempt) -> None:
         if not attempt.digest:
@@ -263,12 +265,12 @@ class Store:
         )
         write_bytes(attempt.folder / RECORD, content(record))
         for folder in (*(p for p in attempt.folder.rglob("*") if p.is_dir()), attempt.folder):
-            flush(folder)  # names are in folders: without this a power cut could leave an artifact without its files
+            flush(folder)  # a folder holds the names of files: unflushed, a power cut could lose them
         target = self.root / step.kind / folder_name(step.name, step.key)
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
             flush(self.root)
-        # By another name it may have been published meanwhile. Who publishes thousands does not list them each time.
+        # It may have been published meanwhile by another name. A recent listing is used again: listing takes long.
         listing = self._listing(step.kind, within=RELISTED)
         if self._first(step.kind, step.key, listing.get(step.key, [])) is None:
             self._arrive(attempt.folder, target)
@@ -277,20 +279,20 @@ class Store:
         self.forget_failure(step.key)
 
     def _arrive(self, folder: Path, target: Path) -> None:
-        """Rename a filled folder to its place; another attempt may have come first."""
+        """Rename a filled folder to its place; another attempt may have published before."""
         if target.is_dir() and not (target / RECORD).exists():
-            # Somebody deleted the record: what is left is no artifact, and would be in the way for ever.
+            # The record was deleted by hand: the rest is no artifact, and would block the place for ever.
             target.rename(folder.with_name(attempt_name()))
         try:
             folder.rename(target)
         except OSError:
-            # Keys equal, contents equal. Also when a network file system repeats a rename that it has done already.
+            # Equal keys, equal contents. Also when a network file system repeats a rename that it has already done.
             if self._read(target) is None:
                 raise
         flush(target.parent)
 
     def clear_dead(self) -> None:
-        """Remove what attempts left behind whose process is gone; failures and checkpoints stay."""
+        """Remove the remains of attempts whose process has ended; failures and checkpoints are kept."""
         for work in (path for path in folders_in(self.root / WORK) if path.name != LOCKS):
             with contextlib.suppress(OSError):  # others may be doing the same
                 for left in folders_in(work):
@@ -300,9 +302,9 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Keep others from doing the same step at the same time. It saves work; nothing depends on it.
+        """Lock a step while the block runs, so that others do not do it too. It saves work; nothing depends on it.
 
-        The kernel gives the lock back when its holder dies. Where a file system has no locks, none is taken.
+        The kernel releases the lock when its holder dies. On a file system without locks, none is taken.
         """
         folder = self.root / WORK / LOCKS
         folder.mkdir(parents=True, exist_ok=True)
@@ -312,44 +314,44 @@ class Store:
             yield
 
     def fail(self, failure: Failure) -> None:
-        """Write why a step failed, for ``status`` and for the next run's message; without passwords and tokens."""
+        """Write why a step failed, without passwords and tokens, for ``status`` and the next run's message."""
         hidden = {"message": redacted(failure.message), "detail": redacted(failure.detail)}
-        with self.scratch(failure.key) as work:  # a half-written one goes with its process
+        with self.scratch(failure.key) as work:  # a partial file is removed with its process's folder
             path = work / "failure.json"
             write_json(path, failure.model_copy(update=hidden).model_dump(mode="json"))
             path.replace(work.parent / path.name)
 
     def forget_failure(self, key: str) -> None:
-        """Take back that a step failed: it succeeded."""
+        """Delete the record of a step's failure, after it succeeded."""
         path = self.root / WORK / key / "failure.json"
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # something else is in there, or nothing was
+        with contextlib.suppress(OSError):  # the folder is not empty, or does not exist
             path.parent.rmdir()
 
     def checkpoints(self, key: str) -> Path:
-        """Return the folder for what a step in progress leaves on the way, on this machine."""
+        """Return the folder on this machine for the checkpoints of a step in progress."""
         return self.root / WORK / key / "checkpoints"
 
     # -------------------------------------------------------------------------------------------------- maintenance
 
     def places(self) -> dict[Path, int]:
-        """Return what is in the folders of kinds, artifacts and whatever else, and how many bytes each has."""
+        """Return path -> bytes of everything in the folders of kinds, artifacts or not."""
         return {path: size(path) for kind in self.kinds() for path in sorted((self.root / kind).iterdir())}
 
     @contextlib.contextmanager
     def whole(self, folder: Path) -> Iterator[Path]:
-        """Give a folder with all there is of an artifact, as it is kept, to be looked through."""
+        """Yield a folder with all files of an artifact, unchecked, for inspection."""
         yield folder
 
     def settled(self, record: Record) -> bool:
-        """Tell whether an artifact that no study stands on may go: here locks tell whether a run is at work."""
+        """Return whether an unused artifact may be deleted: here always, since locks show whether a run is at work."""
         return True
 
     def remains(self, used: set[str]) -> dict[Path, int]:
-        """Return what attempts left behind whose process is gone, and how many bytes it has.
+        """Return path -> bytes of the remains of attempts whose process has ended.
 
-        Failures and checkpoints stay whose key is used, and so does work of other machines: whether that goes on
-        cannot be told from here.
+        Failures and checkpoints of used keys are not among them, nor is the work of other machines: this machine cannot
+        know whether their processes still run.
         """
         folders = []
         for work in (path for path in sorted(folders_in(self.root / WORK)) if path.name != LOCKS):
@@ -359,9 +361,9 @@ class Store:
         return {folder: size(folder) for folder in folders}
 
     def remove(self, folder: Path) -> None:
-        """Delete an artifact, or a folder in ``work``; of a link only the link.
+        """Delete an artifact, or a folder in ``work``; for a link, only the link.
 
-        An artifact's record goes first: half deleted, it is none any more.
+        An artifact's record is deleted first: a partly deleted folder is no artifact.
         """
         if folder.is_symlink():
             folder.unlink()

@@ -1,4 +1,4 @@
-"""Looking after a store: what is damaged, which studies stand on what, and what nobody needs any more."""
+"""Maintenance of a store: finds damaged artifacts, the studies that use an artifact, and unused artifacts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.store.local import LOCKS, WORK, Store
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing ``verify`` found wrong.
+    """One problem that ``verify`` found.
 
     Attributes:
-        artifact: ``<kind>/<folder>``, or what lies beside artifacts.
+        artifact: ``<kind>/<folder>``, or the path of something that is no artifact.
         text: What is wrong with it.
     """
 
@@ -28,10 +28,10 @@ class Problem:
 def verify(store: Store, on_progress: Callable[[int, int], None] | None = None) -> list[Problem]:
     """Compare every file of every artifact with its record, and every record with its seal, key and place.
 
-    Finds whatever is missing, truncated or changed, and what does not belong there.
+    Finds missing, truncated and changed files, and files that do not belong there.
 
     Args:
-        on_progress: Called with bytes read and bytes in all.
+        on_progress: Called with the number of bytes read and of all bytes.
     """
     found = []
     places = store.places()
@@ -46,22 +46,22 @@ def verify(store: Store, on_progress: Callable[[int, int], None] | None = None) 
 
 
 def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]:
-    """Return key -> names of the studies that stand on it; what none stands on is left out.
+    """Return key -> names of the studies that use it; unused keys are left out.
 
-    A run, whose failures and checkpoints are in ``work``, has a key too.
+    The keys of runs, whose failures and checkpoints are in ``work``, are included.
 
     Args:
-        damaged: Takes the folders whose record is damaged.
+        damaged: List to which folders with a damaged record are added; without it they are an error.
 
     Raises:
-        RequestError: A record is damaged, so that what it refers to is not known; ``damaged`` was not given.
+        RequestError: A record is damaged, so its references are not known, and ``damaged`` is None.
     """
     found: dict[str, set[str]] = {}
     for study in store.artifacts("study", damaged):
         runs = (key for role, key in study.record.inputs.items() if role.startswith("runs/"))
         for key in (study.record.key, *study.record.data.get("references", []), *runs):
             found.setdefault(key, set()).add(study.record.name)
-    # A result's key depends on the adapter's contents: the study could not list it before it was trained.
+    # A result's key depends on the adapter's content: the study's record could not list it before training.
     studies: dict[tuple[str, str], set[str]] = {}
     for kind in ("adapter", "suite"):
         for one in store.artifacts(kind, damaged):
@@ -74,16 +74,16 @@ def uses(store: Store, damaged: list[Path] | None = None) -> dict[str, set[str]]
 
 
 def garbage(store: Store, young: list[Artifact] | None = None) -> dict[Path, int]:
-    """Return the folders that no study stands on, and what is left of attempts whose process is gone, with their bytes.
+    """Return folder -> bytes of artifacts that no study uses, and of attempts whose process has ended.
 
-    Prepared models stay. So do failures and checkpoints of a study's runs, and work of other machines: whether
-    that goes on cannot be told from here.
+    Prepared models are kept. So are failures and checkpoints of a study's runs, and the work of other machines: this
+    machine cannot know whether their processes still run.
 
     Args:
-        young: Takes the artifacts that no study stands on and that stay all the same, as they were only just made.
+        young: List to which unused artifacts are added that are kept because they were made recently.
 
     Raises:
-        RequestError: A record is damaged, so that what it refers to is not known.
+        RequestError: A record is damaged, so its references are not known.
     """
     used = uses(store)
     unused = [one for one in store.artifacts() if one.record.key not in used and one.record.kind != "model"]
@@ -98,7 +98,7 @@ def garbage(store: Store, young: list[Artifact] | None = None) -> dict[Path, int
 
 
 def at_work(store: Store) -> bool:
-    """Tell whether a run is at work in the store: whether anybody holds a lock."""
+    """Return whether a run is at work in the store: whether any process holds a lock."""
     for path in (store.root / WORK / LOCKS).glob("*.lock"):
         with path.open() as stream:
             try:

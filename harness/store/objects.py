@@ -1,17 +1,17 @@
-"""A store in an object store (S3, or what else fsspec reaches), for machines that share no folder.
+"""A store in an object store (S3, or any that fsspec reaches), for machines that share no folder.
 
-There are no renames there, so an artifact is made whole by its record alone:
+An object store has no renames, so only the record makes an artifact whole:
 
     <url>/<kind>/<readable-name>-<key>/<seal>/<files>     the files of one attempt; the seal is that of its record
-    <url>/<kind>/<readable-name>-<key>/record.json        one object, written last: whose files count
+    <url>/<kind>/<readable-name>-<key>/record.json        one object, written last; it says whose files count
 
-Attempts never write the same objects, unless they are the same to the last byte. The first record wins where the
-object store can refuse to write over one; else the last does, and what either names is whole. Files of an attempt that
-lost, or was cut short, belong to nothing: ``remains`` names them.
+Two attempts never write the same object, unless with the same bytes. When the object store can refuse to overwrite a
+record, the first record wins; else the last one does. Either names whole files. Files of an attempt that lost, or was
+interrupted, belong to no artifact: ``remains`` returns them.
 
-On every machine a folder holds copies: of records that were read, of files that were asked for, and of what this
-machine makes. It is a store like any other, but for what has not been asked for; deleting it loses nothing but work in
-progress (checkpoints), logs and MLflow's default database, which are only there.
+On every machine a folder holds copies of the records that were read, of the files that were fetched, and of everything
+that this machine makes. It is a store like any other, without the artifacts that were never fetched. To delete it loses
+only work in progress (checkpoints), logs and MLflow's default database, which are nowhere else.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from harness.store.integrity import KEYED, RECORD, parsed
 from harness.store.local import RELISTED, WORK, Listing, Store
 from harness.store.record import Failure, Record
 
-COPY_OF = "copy-of.txt"  # in a folder of copies: the URL of the store
+COPY_OF = "copy-of.txt"  # file in a folder of copies that holds the URL of the store
 FAILURE = "failure.json"
-KEPT = timedelta(days=1)  # what is younger may be in use on another machine: a study being planned, an upload
+KEPT = timedelta(days=1)  # a younger artifact may be in use on another machine: a study being planned, an upload
 PREFIX = 16  # digits of a seal
 
 
 def _harmless(parts: Sequence[str]) -> list[str]:
-    """Return parts of an object's name as names of files: such a name may hold what leads out of a folder."""
+    """Return parts of an object's name as safe names of files: an object's name may lead out of a folder."""
     return [part if part.strip(".") else part.replace(".", "%2E") or "%" for part in parts]
 
 
@@ -59,7 +59,7 @@ class ObjectStore(Store):
 
     @property
     def location(self) -> str:
-        """What another process opens this store by."""
+        """The folder or URL by which another process opens this store."""
         return self.url
 
     def location_of(self, folder: Path) -> str:
@@ -68,25 +68,25 @@ class ObjectStore(Store):
         return f"{self.url}/{self._place(folder)}" + (f"/{record.seal[:PREFIX]}" if record else "")
 
     def reach(self) -> None:
-        """Make sure that the place can be asked what is there.
+        """Check that the place can be listed.
 
         Raises:
-            StepError: It cannot: the address, the credentials, the bucket.
+            StepError: It cannot, because of the address, the credentials or the bucket.
         """
         with self._asking():
             try:
                 self._fs.ls(self._located[1], detail=False)
-            except FileNotFoundError:  # an empty place, or none
+            except FileNotFoundError:  # the place is empty, or does not exist
                 self._fs.info(self._located[1].split("/")[0])
 
     # ------------------------------------------------------------------------------------------------- reading
 
     def kinds(self) -> list[str]:
-        """Return the kinds that there are artifacts of."""
+        """Return the kinds with artifacts."""
         return sorted(name for name in self._list("") if name != WORK and name.strip("."))
 
     def prefetch(self, *kinds: str) -> None:
-        """Copy the records of some kinds that are not here yet, many at once: one by one they take a while."""
+        """Copy the records of some kinds to this machine, many at once, which is faster than one by one."""
         for kind in kinds:
             folders = [path for path in self._folders(kind) if not (path / RECORD).exists()]
             wanted = {self._path(self._place(path), RECORD): path for path in folders}
@@ -97,12 +97,12 @@ class ObjectStore(Store):
                     self._keep(wanted[place], raw)
 
     def artifacts(self, kind: str | None = None, damaged: list[Path] | None = None) -> list[Artifact]:
-        """Return all finished artifacts (of one kind), by kind and name (see ``Store.artifacts``)."""
+        """Return all finished artifacts (of one kind), sorted by kind and name (see ``Store.artifacts``)."""
         self.prefetch(*([kind] if kind else self.kinds()))
         return super().artifacts(kind, damaged)
 
     def failure(self, key: str) -> Failure | None:
-        """Return why the last attempt at a key failed, or None when none failed since."""
+        """Return why the last attempt at a key failed; None when it did not fail."""
         self._listing(WORK, RELISTED)
         raw = self._get(f"{WORK}/{key}/{FAILURE}") if key in self._listings[WORK].seen else None
         if raw is None:
@@ -119,7 +119,7 @@ class ObjectStore(Store):
         return [self.root / kind / name for name in names]
 
     def _listing(self, kind: str, within: float = 0.0) -> dict[str, list[str]]:
-        """Return a kind's folders by key, asked for anew unless that was done within some seconds."""
+        """Return a kind's folders by key; a listing at most ``within`` seconds old is used again."""
         last, began = self._listings.get(kind), time.monotonic()
         if last is None or began - last.at >= within:
             names = self._list(kind)
@@ -149,7 +149,7 @@ class ObjectStore(Store):
         return record
 
     def _fetch(self, artifact: Artifact, names: Sequence[str]) -> None:
-        """Copy files of an artifact that are not here yet."""
+        """Copy files of an artifact to this machine, unless they are there."""
         files, folder = artifact.record.files, artifact.folder
         missing = [name for name in names if name in files and not (folder / name).exists()]
         if not missing:
@@ -161,7 +161,7 @@ class ObjectStore(Store):
                 try:
                     self._fs.get([f"{home}/{name}" for name in missing], [str(path) for path in here])
                 except FileNotFoundError as error:
-                    (folder / RECORD).unlink(missing_ok=True)  # the next look takes the record that is there now
+                    (folder / RECORD).unlink(missing_ok=True)  # the next read takes the current record
                     gone = [name for name in missing if not self._fs.exists(f"{home}/{name}")]
                     place = f"{self.url}/{self._place(folder)}"
                     raise StepError(
@@ -176,7 +176,7 @@ class ObjectStore(Store):
     # ------------------------------------------------------------------------------------------------- writing
 
     def _arrive(self, folder: Path, target: Path) -> None:
-        """Copy a filled folder to the object store, its record last; another attempt may have come first."""
+        """Copy a filled folder to the object store, the record last; another attempt may have published before."""
         raw = (folder / RECORD).read_bytes()
         record = parsed(raw)[0]
         assert record is not None
@@ -187,18 +187,18 @@ class ObjectStore(Store):
                 self._fs.put([str(folder / name) for name in names], [f"{home}/{name}" for name in names])
             first = self._create(self._path(self._place(target), RECORD), raw)
         if first:
-            (target / RECORD).unlink(missing_ok=True)  # a copy of what was deleted since
+            (target / RECORD).unlink(missing_ok=True)  # a copy of a record that has been deleted
             self._mark()
             super()._arrive(folder, target)
 
     def _create(self, path: str, raw: bytes) -> bool:
-        """Write an object unless it is there; tell whether that was done."""
+        """Write an object unless it exists; return whether it was written."""
         try:
             self._fs.pipe_file(path, raw, mode="create")
         except FileExistsError:
             return False
         except (OSError, TypeError, ValueError, NotImplementedError):
-            # Not every object store has that condition. What the last record names is as whole as the first.
+            # Not every object store has conditional writes. The last record names whole files, like the first.
             if self._fs.exists(path):
                 return False
             self._fs.pipe_file(path, raw)
@@ -212,7 +212,7 @@ class ObjectStore(Store):
             self._fs.pipe_file(self._path(WORK, failure.key, FAILURE), raw)
 
     def forget_failure(self, key: str) -> None:
-        """Take back that a step failed: it succeeded."""
+        """Delete the record of a step's failure, after it succeeded."""
         super().forget_failure(key)
         self._listing(WORK, RELISTED)
         if key in self._listings[WORK].seen:
@@ -220,10 +220,10 @@ class ObjectStore(Store):
                 self._fs.rm_file(self._path(WORK, key, FAILURE))
 
     def probe(self) -> None:
-        """Refuse an object store that cannot be written and read, before anything is built for it.
+        """Check that the object store can be written and read, before anything is built for it.
 
         Raises:
-            RequestError: With the reason.
+            RequestError: It cannot; the message has the reason.
         """
         super().probe()
         path, raw = self._path(WORK, f"probe-{uuid.uuid4().hex}"), b"harness"
@@ -240,7 +240,7 @@ class ObjectStore(Store):
     # -------------------------------------------------------------------------------------------------- maintenance
 
     def places(self) -> dict[Path, int]:
-        """Return what is in the folders of kinds, and how many bytes each has (see ``Store.places``)."""
+        """Return folder -> bytes of everything in the folders of kinds (see ``Store.places``)."""
         found: dict[Path, int] = {}
         for parts, info in self._objects():
             if parts[0] != WORK and len(parts) > 1:
@@ -250,7 +250,7 @@ class ObjectStore(Store):
 
     @contextlib.contextmanager
     def whole(self, folder: Path) -> Iterator[Path]:
-        """Give a folder with all that the object store has of an artifact (see ``Store.whole``)."""
+        """Yield a folder with all files that the object store has of an artifact (see ``Store.whole``)."""
         with self.scratch("copies") as work:
             copy = work / self._place(folder)
             raw = self._get(f"{self._place(folder)}/{RECORD}")
@@ -268,14 +268,14 @@ class ObjectStore(Store):
             yield copy
 
     def settled(self, record: Record) -> bool:
-        """Tell whether an artifact that no study stands on may go: on another machine a study may just be planned."""
+        """Return whether an unused artifact may be deleted: a young one may belong to a plan on another machine."""
         try:
             return datetime.fromisoformat(record.created) < datetime.now(UTC) - KEPT
-        except (ValueError, TypeError):  # no date, or one without a time zone: not ours
+        except (ValueError, TypeError):  # no date, or one without a time zone: not written by the harness
             return True
 
     def remains(self, used: set[str]) -> dict[Path, int]:
-        """Return what attempts left behind (see ``Store.remains``), here and in the object store."""
+        """Return the remains of attempts (see ``Store.remains``), on this machine and in the object store."""
         found = super().remains(used)
         homes: dict[tuple[str, ...], str] = {}
         old = datetime.now(UTC) - KEPT
@@ -297,7 +297,7 @@ class ObjectStore(Store):
         return found
 
     def remove(self, folder: Path) -> None:
-        """Delete an artifact, or what remains of an attempt: here and in the object store; a record goes first."""
+        """Delete an artifact, or remains of an attempt, here and in the object store; a record is deleted first."""
         place = self._path(self._place(folder))
         with self._asking():
             with contextlib.suppress(FileNotFoundError):
@@ -328,7 +328,7 @@ class ObjectStore(Store):
         return folder.relative_to(self.root).as_posix()
 
     def _home(self, folder: Path, record: Record) -> str:
-        """Return where the files of a record are; no other record has the same place."""
+        """Return the place of a record's files; no other record has the same place."""
         return self._path(self._place(folder), record.seal[:PREFIX])
 
     def _list(self, kind: str) -> list[str]:
@@ -341,7 +341,7 @@ class ObjectStore(Store):
         return [name for path in found if (name := str(path).rstrip("/").rpartition("/")[2])]
 
     def _objects(self, place: str = "") -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-        """Yield all objects below a place: the parts of their names from there, and what is known of them."""
+        """Yield all objects below a place: the parts of their names below it, and their metadata."""
         root = self._path(place) if place else self._located[1]
         with self._asking():
             self._fs.invalidate_cache()
@@ -361,17 +361,17 @@ class ObjectStore(Store):
         write_bytes(folder / RECORD, raw)
 
     def _mark(self) -> None:
-        """Say in the folder of copies what it is."""
+        """Write the store's URL into the folder of copies."""
         if not (self.root / COPY_OF).exists():
             make_folder(self.root)
             write_bytes(self.root / COPY_OF, f"{self.url}\n".encode())
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Turn what a library says of its object store into one sentence.
+        """Turn errors of a library about its object store into one sentence.
 
         Raises:
-            StepError: The object store cannot be reached, or refuses, or lacks what has to be there: the bucket.
+            StepError: The object store cannot be reached, or refuses, or lacks the bucket.
         """
         try:
             yield
@@ -379,6 +379,6 @@ class ObjectStore(Store):
             raise
         except FileNotFoundError as error:
             raise StepError(f"{self.url}: there is no such bucket ({error})") from error
-        except Exception as error:  # libraries of object stores share no other base
+        except Exception as error:  # libraries of object stores share no narrower class
             reason = redacted(" ".join(str(error).split()) or type(error).__name__)
             raise StepError(f"{self.url}: {reason}") from error

@@ -1,4 +1,4 @@
-"""Which store is at a place: in a folder, behind a folder of copies, or in an object store."""
+"""Finds the store at a place: in a folder, at a folder of copies, or in an object store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def located(place: str | Path) -> Store:
         place: A folder, a folder of copies, or a URL such as ``s3://bucket/studies``.
 
     Raises:
-        RequestError: The URL is none that can be used.
+        RequestError: The URL cannot be used.
     """
     if "://" in str(place):
         return _of_url(str(place))
@@ -31,7 +31,7 @@ def located(place: str | Path) -> Store:
         url = (root / COPY_OF).read_text().strip()
     except (FileNotFoundError, NotADirectoryError):
         return Store(root)
-    # Only where we keep copies ourselves: a store that came from elsewhere does not choose whom to ask.
+    # Only for this machine's own folder of copies: a store from elsewhere must not choose which server is contacted.
     return ObjectStore(url, root) if root == _copies(url) else Store(root)
 
 
@@ -70,7 +70,7 @@ def artifact_in(folder: str | Path) -> Artifact:
     """Return the artifact in a folder, whatever store it is in.
 
     Raises:
-        RequestError: The artifact is gone, or its record is damaged.
+        RequestError: There is no artifact, or its record is damaged.
     """
     folder = Path(folder)
     return located(folder.parent.parent).at(folder)

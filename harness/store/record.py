@@ -1,4 +1,4 @@
-"""What is written beside the files of an artifact, and where an attempt failed."""
+"""The record of an artifact, and the record of a failed attempt."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Record(Data):
     name: str
     spec: dict[str, Any]
     inputs: dict[str, str]
-    digest: str = Field(description="content digest: what steps downstream depend on")
+    digest: str = Field(description="content digest, on which later steps depend")
     data: dict[str, Any] = Field(default={}, description="small facts: counts, metrics, durations")
     files: dict[str, StoredFile] = {}
     provenance: dict[str, Any] = {}
     created: str = ""
-    seal: str = Field("", description="digest of the record's own text, this line left out")
+    seal: str = Field("", description="digest of the record's own text without this line")
 
 
 class Failure(Data):

@@ -1,1 +1,1 @@
-"""A study, resolved: its steps and their keys, the data they are made of, and what became of every row."""
+"""Resolves a study: its steps and their keys, its data, and the account of every row."""

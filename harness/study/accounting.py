@@ -1,4 +1,4 @@
-"""Where the rows of a variant came from, and what became of all others."""
+"""Follows the rows of a variant's sources: which were kept, and where all others were dropped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """The rows of a variant at a seed, and the ledger of all others of its sources.
+    """The rows of a variant at a seed, and the dropped rows of its sources.
 
     Attributes:
-        rows: Columns ``records.ROW_COLUMNS``.
-        drops: Columns ``records.DROP_COLUMNS``: of the sources, then of decontamination, then of the variant.
-        lost: Of ``drops``, the lines of rows that were drawn before they were dropped.
-        read: Rows, good or bad, there were at first.
+        rows: The rows, in columns ``records.ROW_COLUMNS``.
+        drops: The dropped rows, in columns ``records.DROP_COLUMNS``: those of the sources, then of decontamination,
+            then
+            of the variant.
+        lost: The lines of ``drops`` for rows that were drawn before they were dropped.
+        read: Number of rows read, valid or not.
         sources: The sources in the order of the mix.
-        pools: Their pools, in the same order.
+        pools: The pools of the sources, in the same order.
     """
 
     rows: pl.DataFrame
@@ -36,7 +38,7 @@ class Account:
     pools: list[Output]
 
     def ledger(self) -> Ledger:
-        """Follow the rows: read, dropped and why, not drawn, drawn once more, kept."""
+        """Return counts of rows: read, dropped by reason, not drawn, drawn more than once, kept."""
         import polars as pl
 
         from harness.data.card.ledger import ledger
@@ -51,7 +53,7 @@ class Account:
 
 
 def account(plan: Plan, variant: PlannedVariant, seed: int) -> Account:
-    """Return the rows of a variant, and the ledger of those that did not come so far.
+    """Return the rows of a variant, and the rows that were dropped on the way.
 
     Args:
         plan: The study.

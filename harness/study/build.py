@@ -1,7 +1,7 @@
 """Builds the data of a study: suite, sources, decontaminated pools, variants, token ids.
 
-In memory, or in parts in a folder for work in progress (``data.pools``); nothing is published. Each step is built once,
-and taken from the store when it is there.
+Data are built in memory, or in parts in a folder for work in progress (``data.pools``); nothing is published. Each step
+is built once, or read from the store when it is there.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from harness.tokens import Unusable
 if TYPE_CHECKING:
     from harness.data.pools import Pools
 
-AA_OFFSET = 1_000_000  # the A/A arm is the baseline under seeds that no arm uses
+AA_OFFSET = 1_000_000  # added to the seeds of the A/A arm, which is the baseline under seeds that no arm uses
 
-# lm-eval tasks -> items, in another process; leaves the names of their metrics in <folder>/metrics.json, and how they
-# are asked in <folder>/asked.json
+# lm-eval tasks -> items, in another process; writes the names of their metrics to <folder>/metrics.json, and digests of
+# their prompts and scoring to <folder>/asked.json
 Materialize = Callable[[Suite, Path], list[dict[str, Any]]]
 
 
@@ -40,8 +40,8 @@ Materialize = Callable[[Suite, Path], list[dict[str, Any]]]
 class PlannedVariant:
     """A variant over all seeds (counts are means over seeds).
 
-    What is known of its tokens, once they are counted: the share of rows that are cut, whether the chat template left
-    out the end of a turn, and the longest row.
+    Once its tokens are counted, it also has the share of rows that are cut, whether the chat template left out the end
+    of a turn, and the length of the longest row.
     """
 
     name: str
@@ -60,7 +60,7 @@ class PlannedVariant:
 
 
 def reads_model(study: Study) -> bool:
-    """Tell whether the training sets depend on the model: on token counts or on perplexity."""
+    """Return whether the training sets depend on the model: on token counts or on perplexity."""
     from harness.data.operations import needs_model
 
     mixes = (study.baseline, *study.arms.values())
@@ -73,13 +73,13 @@ class Builder:
 
     Args:
         loaded: The study and where its files are.
-        store: Finished steps are taken from here.
+        store: Finished steps are read from it.
         model: The base model.
         materialize: Lists the items of lm-eval tasks.
-        perplexities: Measures rows with the model.
-        pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
-        tell: Told of every step that is not in the store, before it is built.
-        every: Whether every row of a source is encoded to see whether it can be trained on, not only those in doubt.
+        perplexities: Measures the perplexity of rows under the model.
+        pools: Makes pools from sources, and training sets from pools; default: in memory on this machine.
+        tell: Called with every step that is not in the store, before it is built.
+        every: Whether every row of a source is encoded to see whether it can be trained on, not only rows in doubt.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Builder:
 
     @outside.watched()
     def source(self, name: str) -> Output:
-        """Return a source's rows as they were read."""
+        """Return a source's rows, read and with its operations done."""
         from harness.data import sources
 
         written, base = self.study.sources[name], self.loaded.source_folders[name]
@@ -178,7 +178,7 @@ class Builder:
         return self._output(step, build)
 
     def pool(self, name: str, suite: Output) -> Output:
-        """A source without the rows that overlap the suite."""
+        """Return a source's rows without those that overlap the suite."""
         source = self.source(name)
         rule = self.study.decontaminate.settled(suite.data["items"])
         inputs = {"source": source.digest, "items": suite.data["items_digest"]}
@@ -227,9 +227,9 @@ class Builder:
         return planned
 
     def _controlled(self, arms: list[PlannedVariant], baseline: PlannedVariant) -> list[PlannedVariant]:
-        """Return the arms that get a random subset as large: those that only drop rows of the baseline.
+        """Return the arms that get a random subset of equal size: those that only drop rows of the baseline.
 
-        A design may say that not all of its own arms get one.
+        A design may exclude some of its own arms.
         """
         study = self.study
         dropping = [arm for arm in arms if study.arms[arm.name].operations and study.arms[arm.name].mix is None]
@@ -291,7 +291,7 @@ class Builder:
     def _random_subset(
         self, name: str, baseline: PlannedVariant, filtered: PlannedVariant, pools: dict[str, Output]
     ) -> PlannedVariant:
-        """The control of a filter: as many rows dropped at random as the filter dropped, and refilled if it is."""
+        """Return the control of a filter: drops as many rows at random, and refills if the filter is refilled."""
         from harness.data import variants
 
         outputs = {}
@@ -341,7 +341,7 @@ class Builder:
     # -------------------------------------------------------------------------------- what operations read besides
 
     def _tools(self, chain: Sequence[Operation]) -> dict[str, str]:
-        """Return the identity of what operations read besides the rows: functions, libraries, models."""
+        """Return digests of what operations read besides the rows: functions, libraries, models."""
         from harness.data import operations
 
         found = operations.inputs(chain, self.loaded.model_folder)
@@ -354,7 +354,7 @@ class Builder:
         return found
 
     def _tokens(self, name: str, rows: Output) -> dict[str, Any] | None:
-        """Encode a training set once; None while the model's tokenizer is not on this machine yet."""
+        """Return facts of a training set's tokens, encoded once; None if this machine lacks the model's tokenizer."""
         if self.model.folder is None:
             return None
         recipe = self.study.recipe
@@ -381,7 +381,7 @@ class Builder:
 
 @contextlib.contextmanager
 def _of_variant(name: str) -> Iterator[None]:
-    """Put the field of the study that makes a variant before a message about its rows."""
+    """Prefix errors about a variant's rows with the field of the study that defines the variant."""
     try:
         yield
     except Unusable:

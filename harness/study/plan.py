@@ -1,7 +1,7 @@
-"""From a study to keyed steps: builds the data, names every run, and says what is done. Never imports torch.
+"""From a study to keyed steps: builds the data, and returns every run with its key and state. Never imports torch.
 
-Data steps are carried out here, in memory first: nothing is published unless the whole study turns out to be sound, so
-a wrong request leaves nothing behind.
+Data steps are carried out here, in memory first: nothing is published before the whole study has been found valid, so
+a wrong request writes nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PlannedRun:
 
 @dataclass
 class Plan:
-    """A study, resolved: what it needs, what is done, what is to do."""
+    """A resolved study: its data, its runs, and their states."""
 
     loaded: Loaded
     store: Store
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def study(self) -> Study:
-        """The study itself."""
+        """The study."""
         return self.loaded.study
 
     def result(self, name: str, adapter: str) -> Step:
@@ -80,14 +80,14 @@ def make_plan(
 
     Args:
         loaded: The study and where its files are.
-        store: Finished steps are taken from here; nothing is written (see ``publish``).
+        store: Finished steps are read from it; nothing is written (see ``publish``).
         materialize: Called for suites with lm-eval tasks that the store does not hold yet.
         perplexities: Called for rows that an operation keeps or drops by perplexity.
-        pools: Makes pools of sources and training sets of pools; default: in memory on this machine.
-        tell: Told of every data step that the store does not hold yet, before it is built.
+        pools: Makes pools from sources, and training sets from pools; default: in memory on this machine.
+        tell: Called with every data step that the store does not hold yet, before it is built.
 
     Raises:
-        RequestError: When anything about the study, its data or its suite is wrong, or a file of theirs changes
+        RequestError: When anything about the study, its data or its suite is wrong, or one of their files changes
             while it is read.
     """
     study = loaded.study
@@ -105,7 +105,7 @@ def make_plan(
 
     try:
         builder, suite, cleaned, variants = build(every=False)
-    except Unusable:  # a row that looked as if it could be trained on cannot: then all are looked at closely
+    except Unusable:  # a row that seemed fit for training is not: now every row is encoded
         builder, suite, cleaned, variants = build(every=True)
     store.prefetch("adapter", "result")
     runs = [
@@ -118,7 +118,7 @@ def make_plan(
 
 
 def refreshed(plan: Plan) -> Plan:
-    """Return the plan with its runs' states as the store shows them now."""
+    """Return the plan with the current states of its runs."""
     plan.store.prefetch("adapter", "result")
     recipe = plan.study.recipe
     runs = [
@@ -129,7 +129,7 @@ def refreshed(plan: Plan) -> Plan:
 
 
 def publish(plan: Plan, tell: Callable[[Step], None] = lambda step: None) -> None:
-    """Write the data that ``make_plan`` built to the store; ``tell`` is told of every step before it is written."""
+    """Write the data that ``make_plan`` built to the store; call ``tell`` with each step before it is written."""
     for output in plan.outputs:
         if output.stored is None:
             tell(output.step)
@@ -141,7 +141,7 @@ def publish(plan: Plan, tell: Callable[[Step], None] = lambda step: None) -> Non
                     _move(parts, attempt.folder, name)
                 for name, table in output.tables.items():
                     if name == "tokens":
-                        table.write_ipc(attempt.folder / f"{name}.arrow")  # read by memory map
+                        table.write_ipc(attempt.folder / f"{name}.arrow")  # workers map it into memory
                     else:
                         table.write_parquet(attempt.folder / f"{name}.parquet")
                 attempt.digest, attempt.data = output.digest, output.data
@@ -159,7 +159,7 @@ def _move(parts: list[Path], folder: Path, name: str) -> None:
 
 
 def commit(plan: Plan) -> None:
-    """Write the study's own record: its decision rule and what it stands on, fixed before anything runs."""
+    """Write the study's own record: its decision rule and the keys of its artifacts, before anything runs."""
     if plan.store.find("study", plan.study_step.key) is None:
         with plan.store.attempt(plan.study_step) as attempt:
             attempt.digest = digest(plan.study.identity())
@@ -173,7 +173,7 @@ def commit(plan: Plan) -> None:
 
 
 def references(plan: Plan) -> set[str]:
-    """Return the keys of all artifacts the study stands on (what garbage collection must keep)."""
+    """Return the keys of all artifacts that the study uses (garbage collection keeps them)."""
     keys = {o.step.key for o in plan.outputs} | {plan.study_step.key, plan.base.key}
     for run in plan.runs:
         keys |= {run.adapter.key, run.tokens.key, run.rows.step.key}
@@ -181,7 +181,7 @@ def references(plan: Plan) -> set[str]:
 
 
 def _study_step(study: Study, runs: list[PlannedRun], base: Step) -> Step:
-    """A study is its decision rule and the runs it rests on; rewording the question makes no new study."""
+    """Return the study's step: decision rule and runs are in its key; a reworded question makes no new study."""
     spec = {
         "study": study.study,
         "decide": study.decide.identity(),
@@ -219,7 +219,7 @@ def _state(store: Store, key: str, adapter: Step, recipe: Recipe, suite: Output,
 
 
 def _check_metric(study: Study, suite: Output) -> None:
-    """Refuse a decision rule on something that will not be measured, as far as that is known before it is."""
+    """Refuse a decision rule on a metric that will not be measured, as far as that is known beforehand."""
     task, metric = study.decide.metric.split("/")
     if task not in study.suite.tasks:
         raise RequestError(f'decide.metric: the suite has no task "{task}".{did_you_mean(task, study.suite.tasks)}')

@@ -1,4 +1,4 @@
-"""Steps and their keys: what can change a step's output is in its key."""
+"""Steps and their keys: everything that can change a step's output is in its key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from harness.data.pools import File
 
-# Raised when the meaning of a kind's code changes, so that what older code made is not taken for the same thing.
+# A kind's version is raised when the meaning of its code changes, so that output of older code is not reused.
 VERSIONS = {
     "source": 4,
     "suite": 2,
@@ -32,15 +32,15 @@ VERSIONS = {
 
 @dataclass
 class Output:
-    """A data step's output: in the store already, or built in memory and still to be published."""
+    """A data step's output: in the store, or built in memory and not yet published."""
 
     step: Step
     digest: str
     data: dict[str, Any]
     stored: Artifact | None = None
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
-    parts: dict[str, list[Path]] = field(default_factory=dict)  # tables in files, to be moved to the store
-    extra: dict[str, bytes] = field(default_factory=dict)  # files of a suite, by their path in it
+    parts: dict[str, list[Path]] = field(default_factory=dict)  # table -> its files, to be moved to the store
+    extra: dict[str, bytes] = field(default_factory=dict)  # path in the suite -> bytes of a file
 
     def table(self, name: str) -> pl.DataFrame:
         """Return one of the step's tables."""
@@ -55,7 +55,7 @@ class Output:
         return self.tables[name]
 
     def files(self, name: str) -> list[File] | None:
-        """Return the files that hold a table, its rows in order; None where it is only in memory.
+        """Return the files that hold a table, its rows in order; None when it is only in memory.
 
         A table is one file, ``<name>.parquet``, or a folder of parts, ``<name>/000000.parquet`` and so on.
         """
@@ -97,8 +97,8 @@ def result_step(name: str, recipe: Recipe, suite: str, model: str, adapter: str 
 
     Args:
         name: For people.
-        recipe: Of the training: what a chat template that asks for the date is told.
-        suite: Content digest of the suite: its items, and everything that says how they are asked and scored.
+        recipe: The recipe of the training, for its date, which chat templates may write.
+        suite: Content digest of the suite: its items, and everything about their prompts and scoring.
         model: Digest of the base model, its tokenizer and chat template.
         adapter: Content digest of the adapter; None for the base model.
     """

@@ -1,1 +1,1 @@
-"""What people see in a terminal: tables, progress, what is under way, and how a study is stopped in good order."""
+"""Output for a terminal: tables, progress, work in progress; and signals that stop a study in good order."""

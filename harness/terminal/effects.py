@@ -1,4 +1,4 @@
-"""Every arm against the baseline as tables, with intervals."""
+"""Prints every arm against the baseline as tables, with intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show(comparison: Comparison, out: Console, slices: bool = False) -> None:
-    """Print the declared metric, the exploratory ones, perhaps the slices, and what is waived."""
+    """Print the declared metric, the exploratory metrics, the slices if ``slices`` is true, and waivers."""
     same = [metric.metric for metric in comparison.others if all(arm.effect in (0, None) for arm in metric.arms)]
     metrics: list[Comparison | MetricComparison] = [comparison]
     metrics += [metric for metric in comparison.others if metric.metric not in same]

@@ -1,4 +1,4 @@
-"""A plan as a table of its variants, and what there is to know of it, line by line."""
+"""Prints a plan: a table of its variants, and its facts line by line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Columns = list[tuple[str, str]]
 
 
 def show(plan: Plan, expected: Forecast, out: Console) -> None:
-    """Print the plan for people."""
+    """Print the plan."""
     study = plan.study
     out.print(f"[bold]{tables.markup(study.study)}[/bold] · {tables.markup(study.question)}\n")
     columns, rows = variants(plan)
@@ -44,7 +44,7 @@ def variants(plan: Plan) -> tuple[Columns, list[list[str]]]:
 
 
 def facts(plan: Plan, expected: Forecast) -> list[tuple[str, str]]:
-    """Return what there is to know of a plan: a heading and a sentence each."""
+    """Return the facts of a plan: a heading and a sentence each."""
     study = plan.study
     matched = {
         "steps": f"every arm trains {study.recipe.steps} steps of {study.recipe.batch} rows",
@@ -71,7 +71,7 @@ def facts(plan: Plan, expected: Forecast) -> list[tuple[str, str]]:
 
 
 def show_packing(packed: list[Packed], makespan: float, out: Console) -> None:
-    """Print a line per machine: its slots, what is packed onto them, and when it would be done."""
+    """Print a line per machine: its slots, their jobs, and when they would be done."""
     rows = []
     for name in dict.fromkeys(slot.node for slot in packed):
         own = [slot for slot in packed if slot.node == name]
@@ -92,7 +92,7 @@ def show_packing(packed: list[Packed], makespan: float, out: Console) -> None:
 
 
 def _read(plan: Plan) -> list[tuple[str, str]]:
-    """Return a line for each source that left columns out or was not told what its columns are."""
+    """Return a line for each source with columns that are not read, or with columns that the harness recognized."""
     lines = []
     for output in plan.outputs:
         name, fields = output.step.name, output.data.get("fields")

@@ -1,4 +1,4 @@
-"""Progress while runs go on: one live table in a terminal, one plain line per finished run without one."""
+"""Progress of runs: a live table in a terminal, else one plain line per finished run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.terminal.tables import markup, table
 if TYPE_CHECKING:
     from harness.engines.jobs import Event, Job
 
-TRAINING_SHARE = 0.8  # of a run's time, where none has been seen to its end yet
+TRAINING_SHARE = 0.8  # share of a run's time, while no run has finished
 COLUMNS = (
     ("Slot", "left"), ("Run", "left"), ("Stage", "left"), ("Step", "right"), ("Loss", "right"), ("Tokens/s", "right"),
 )  # fmt: skip
@@ -27,7 +27,7 @@ COLUMNS = (
 
 @dataclass
 class _Row:
-    """What a slot is at: ``part`` is the share of its job that is done."""
+    """The state of a slot; ``part`` is the share of its job that is done."""
 
     label: str
     stage: str = ""
@@ -38,12 +38,12 @@ class _Row:
 
 
 class Progress:
-    """Hears what workers report and shows it.
+    """Shows the events of workers.
 
     Args:
-        total: Jobs to do.
-        cached: Runs that were finished before.
-        slots: Workers.
+        total: Number of jobs to do.
+        cached: Number of runs that were finished before.
+        slots: Number of workers.
     """
 
     def __init__(self, total: int, cached: int, slots: int) -> None:
@@ -75,13 +75,13 @@ class Progress:
         self.stop()
 
     def stop(self) -> None:
-        """Take the live table off the screen."""
+        """Remove the live table from the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def hear(self, slot: int, job: Job, event: Event) -> None:
-        """Take in one event of a worker."""
+        """Handle one event of a worker."""
         now = time.monotonic()
         self._begun.setdefault(job.id, now)
         took = duration(now - self._begun[job.id])
@@ -124,7 +124,7 @@ class Progress:
             print(f"[{number}/{self.total}] {text} · {self._left()}", file=sys.stderr, flush=True)
 
     def summary(self) -> str:
-        """Return what stands beside the bar: runs failed and done before, tokens per second of all slots, time left."""
+        """Return the text beside the bar: runs failed and done before, tokens per second of all slots, time left."""
         rates = [row.rate for row in self._rows.values() if row.rate is not None]
         parts = [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.cached} done before"] if self.cached else []
@@ -132,7 +132,7 @@ class Progress:
         return " · ".join([*parts, *([left] if (left := self._left()) else [])])
 
     def _left(self) -> str:
-        """Say how long the rest takes: as long as what is done took, runs under way counted by their share."""
+        """Return in words the time left, at the mean time of the jobs done; jobs in progress count by their share."""
         number = self.finished + self.failed
         if number == self.total:
             return "all done"

@@ -1,4 +1,4 @@
-"""How a comparison of any tool's scores is shown: what to know first, then the verdicts."""
+"""Prints a comparison of any tool's scores: remarks first, then the verdicts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from harness.terminal import tables
 
 
 def title(found: ScoreComparison) -> str:
-    """Return what was compared with what, and how much of it there is."""
+    """Return the title: the arms, the baseline, and the numbers of seeds and items."""
     size = f"{formats.plural(len(found.seeds), 'seed')} x {formats.plural(found.items, 'item')}"
     groups = f" in {formats.plural(found.groups, 'group')}" if found.groups else ""
     return f"{found.scores} · baseline {found.baseline} {found.baseline_mean:.3f} · {size}{groups}"
 
 
 def columns(found: ScoreComparison) -> list[tuple[str, str]]:
-    """Return the headings of ``rows``, and on which side their cells stand."""
+    """Return the headings of ``rows``, each with its justification."""
     return [
         ("Arm", "left"), ("Verdict", "left"), (f"Effect ({1 - found.alpha:.0%} interval)", "left"),
         ("p (Holm)", "right"), ("unpaired z says", "right"), ("items-only t says", "right"), ("Why", "left"),
@@ -25,7 +25,7 @@ def columns(found: ScoreComparison) -> list[tuple[str, str]]:
 
 
 def rows(found: ScoreComparison) -> list[list[str]]:
-    """Return a line for each arm: its verdict, its effect, what the usual tests would have said, and why."""
+    """Return a line for each arm: its verdict, its effect, the p values of the usual tests, and the reason."""
     return [
         [
             arm.arm + (" (noisier)" if arm.noisier else ""),
@@ -41,7 +41,7 @@ def rows(found: ScoreComparison) -> list[list[str]]:
 
 
 def noise(found: ScoreComparison) -> str:
-    """Return what the noise of a difference is made of; nothing where one seed tells only of items."""
+    """Return what the noise of a difference consists of; empty with one seed, which shows only noise of items."""
     share = found.noise.get("seed_share")
     if share is None:
         return ""
@@ -51,7 +51,7 @@ def noise(found: ScoreComparison) -> str:
 
 
 def show(found: ScoreComparison, out: Console) -> None:
-    """Print what to know first, then the verdicts, what the usual tests would have said, and the slices."""
+    """Print remarks, then the verdicts with the p values of the usual tests, then the slices."""
     out.print(f"[bold]{tables.markup(title(found))}[/bold]")
     for note in found.notes:
         out.print("Note: " + tables.markup(note))
@@ -68,7 +68,7 @@ def show(found: ScoreComparison, out: Console) -> None:
 
 
 def pair(found: ArmEffect) -> list[tuple[str, str]]:
-    """Return the comparison of two arms in lines: a heading and what is said."""
+    """Return the comparison of two arms in lines: a heading and a text each."""
     lines = [
         ("Effect", formats.effect(found.effect, found.ci)),
         ("p", formats.probability(found.p)),

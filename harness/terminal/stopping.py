@@ -1,6 +1,6 @@
-"""Being asked to stop: Ctrl-C, a scheduler's SIGTERM, a terminal that closes. The first time it is done in good order.
+"""Signals that stop a study: Ctrl-C, a scheduler's SIGTERM, a closed terminal. The first one stops in good order.
 
-Signals belong to the process, so what is known of them is kept here, once.
+Signals belong to the process, so their state is module-level.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Heard:
-    """The first signal that came, and what to do at it instead of ending at once."""
+    """The first signal that arrived, and the function to call at a signal instead of ending at once."""
 
     signal: int | None = None
     gentle: Callable[[], None] | None = None
 
 
 def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Make a verb end at a signal with one sentence that says how to go on, and the exit code shells know it by.
+    """Make a verb end at a signal with one sentence that says how to resume, and with the signal's exit code.
 
-    130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that closed. Signals that were ignored when the verb began
+    The exit code is 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal. Signals that were ignored at the start
     (``nohup``, ``&``) stay ignored.
 
     Args:
-        go_on: Takes the verb's arguments and returns the command to type.
+        go_on: Takes the verb's arguments and returns the command that resumes.
     """
 
     def decorate(verb: Callable[P, None]) -> Callable[P, None]:
@@ -61,9 +61,9 @@ def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Ca
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-    """Take note of signals while the block runs, as ``gently`` needs it; within another such block that goes on.
+    """Handle signals while the block runs, as ``gently`` needs it; inside another such block the outer one goes on.
 
-    Signals that are ignored (``nohup``, ``&``) stay ignored, and outside the main thread none can be heard.
+    Signals that are ignored (``nohup``, ``&``) stay ignored. Outside the main thread no signal can be handled.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or _hear in (signal.getsignal(number) for number in SIGNALS):
@@ -83,10 +83,10 @@ def heard() -> Iterator[None]:
 
 @contextlib.contextmanager
 def gently(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` at the first signal while the block runs, which then may take a while; the second ends it at once.
+    """Call ``stop`` at the first signal while the block runs; the block may then take a while. A second one ends it.
 
     Raises:
-        KeyboardInterrupt: At the end of the block, too, when a signal came and the block ended all the same.
+        KeyboardInterrupt: At the second signal, or at the end of the block when one signal arrived.
     """
     _Heard.gentle = stop
     try:
@@ -101,13 +101,13 @@ def _hear(number: int, frame: FrameType | None) -> None:
     first, _Heard.signal = _Heard.signal is None, _Heard.signal or number
     if not first or _Heard.gentle is None:
         raise KeyboardInterrupt
-    with contextlib.suppress(OSError):  # not print: the signal may have come in the middle of one
+    with contextlib.suppress(OSError):  # not print: the signal may have interrupted a print
         os.write(2, b"\nStopping: nothing new is started, runs in progress leave a checkpoint. Again: at once.\n")
     _Heard.gentle()
 
 
 class _Terminal(io.FileIO):
-    """A terminal. What is written to it once it is gone is lost and no error: SIGHUP says so, a moment later."""
+    """A terminal. Writing to a closed terminal is no error, the text is lost: SIGHUP arrives a moment later."""
 
     def write(self, data: Any) -> int:
         try:
@@ -119,7 +119,7 @@ class _Terminal(io.FileIO):
 
 
 def _lasting(stream: TextIO) -> TextIO:
-    """Return a stream to the same place that can be written to after its terminal has gone."""
+    """Return a stream to the same place that can be written to after its terminal has closed."""
     if not stream.isatty():
         return stream
     stream.flush()

@@ -1,4 +1,4 @@
-"""How tables look in the terminal. Text from data is escaped: it may not style or forge the output."""
+"""Tables in the terminal. Text from data is escaped: it cannot style or forge the output."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ VERDICT_STYLE = {
     "GROW": "bold green", "ADOPT": "bold green", "CUT": "bold red", "REJECT": "bold red",
     "HOLD": "bold", "NEUTRAL": "bold", "INCONCLUSIVE": "bold yellow",
 }  # fmt: skip
-ARMS_ACROSS = 6  # of a table by slice: more do not fit
+ARMS_ACROSS = 6  # columns of a table by slice: more do not fit
 
 
 def console() -> Console:
-    """Return a console; without a terminal lines are long enough not to be cut."""
+    """Return a console; without a terminal its lines are so long that none is cut."""
     made = Console(highlight=False, emoji=False)
     return made if made.is_terminal else Console(highlight=False, emoji=False, width=max(140, made.width))
 
 
 def printed(show: Callable[[Console], None]) -> str:
-    """Return what is printed on a console as plain text."""
+    """Return the output of ``show`` as plain text."""
     made = Console(highlight=False, emoji=False, width=140, color_system=None, file=io.StringIO(), force_jupyter=False)
     with made.capture() as captured:
         show(made)
@@ -42,8 +42,8 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, 
 
     Args:
         columns: Heading and justification (``left`` or ``right``) of each.
-        rows: Cells; escaped unless they carry markup of our own.
-        escaped: Whether cells are escaped.
+        rows: Cells.
+        escaped: Whether cells are escaped; false when they hold markup of our own.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     made.show_header = any(heading for heading, _ in columns)
@@ -55,12 +55,12 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, 
 
 
 def markup(text: Any) -> str:
-    """Escape text that may come from data or from a user's file; what steers a terminal, or hides, is spelled out."""
+    """Return text from data or a user's file escaped; control and invisible characters are spelled out."""
     return escape(visible(str(text)))
 
 
 def show_slices(out: Console, slices: Sequence[Slice]) -> None:
-    """Print every arm's effect by slice, weakest slice first; nothing without slices."""
+    """Print every arm's effect by slice, weakest slice first; prints nothing without slices."""
     if not slices:
         return
     arms = [arm.variant for arm in slices[0].arms[:ARMS_ACROSS]]
@@ -80,12 +80,12 @@ def show_slices(out: Console, slices: Sequence[Slice]) -> None:
 
 
 def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
-    """Print which data to grow next and what it buys, best first; nothing without ladders.
+    """Print which data to grow next and their gain, best first; prints nothing without ladders.
 
     Args:
-        out: Where to print.
+        out: The console.
         growth: The ranked sources.
-        bounded: Whether scores lie between 0 and 1, so that a hundredth is a point.
+        bounded: Whether scores are between 0 and 1, so that a hundredth is a point.
     """
     if not growth:
         return

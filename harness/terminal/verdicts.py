@@ -1,4 +1,4 @@
-"""Verdicts as a table, headed by whether to trust them."""
+"""Prints verdicts as a table, below the trust line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAID = ("aa", "random_subset", "runs", "clusters", "comparability")
 
 
 def show(view: StudyView, out: Console) -> None:
-    """Print trust, verdicts and what to do next; nothing where nothing is decided."""
+    """Print trust, verdicts and what to do next; prints nothing without decisions."""
     decisions = view.decisions
     if decisions is None:
         return
@@ -26,7 +26,7 @@ def show(view: StudyView, out: Console) -> None:
         passed = [check.text for check in decisions.trust if check.ok]
         if passed:
             out.print("          " + tables.markup("ok: " + ", ".join(passed)))
-    else:  # these say it all when nothing is wrong; --json has every check
+    else:  # these checks are enough when nothing is wrong; --json has every check
         said = [check.text for check in decisions.trust if check.check in SAID or "coin flip" in check.text]
         out.print("[bold]TRUST[/bold]     " + tables.markup("ok: " + ", ".join(said)))
     out.print()
@@ -64,6 +64,6 @@ def show(view: StudyView, out: Console) -> None:
 
 
 def bounded(decisions: Decisions) -> bool:
-    """Tell whether the metric lies between 0 and 1 wherever it was seen, so that a hundredth is a point."""
+    """Return whether all values of the metric are between 0 and 1, so that a hundredth is a point."""
     seen = [rung.mean for line in decisions.growth for rung in line.rungs if rung.mean is not None]
     return all(0 <= mean <= 1 for mean in seen)

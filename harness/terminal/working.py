@@ -1,4 +1,4 @@
-"""What is under way, said where there is a terminal to say it on, and lines that stay."""
+"""Messages about work in progress: transient ones in a terminal, and lines that stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def working(first: str) -> Iterator[Callable[[str], None]]:
-    """Show what is under way; the function that is handed over says what comes next. Not to be nested."""
+    """Show a message while the block runs; the yielded function replaces it. Must not be nested."""
     if not sys.stderr.isatty():
         yield lambda text: None
         return
@@ -23,7 +23,7 @@ def working(first: str) -> Iterator[Callable[[str], None]]:
 
 @contextlib.contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar where there is a terminal: what is handed over takes how many are done, of how many."""
+    """Show a progress bar in a terminal; yield the function that updates it with (done, total), else None."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -37,5 +37,5 @@ def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def note(text: str) -> None:
-    """Tell the person what is going on, on standard error, so that ``--json`` stays clean."""
+    """Print a line to standard error, so that standard output holds only ``--json``."""
     print(text, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """MLflow as a projection of the store: one experiment per study, one run per variant and seed.
 
 Nothing is read back from MLflow to compute a result: it can be deleted and rebuilt at any time. Every run
-carries its identity in the tag ``harness.key`` (``<study key>``, ``<study key>/<variant>``,
-``<study key>/<variant>/<seed>``, ``<study key>/base``), which is looked up before anything is created.
+has its identity in the tag ``harness.key`` (``<study key>``, ``<study key>/<variant>``,
+``<study key>/<variant>/<seed>``, ``<study key>/base``); a sync looks it up before it creates anything.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from harness.tracking.entry import PLACE_TAGS, TEXT_LIMIT, Dataset, Entry
 from harness.tracking.notes import escaped
 from harness.tracking.projection import project, projected
 
-DIGEST_LENGTH = 36  # MLflow takes no longer dataset digest; the whole one is in the profile and in tags
-METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # together with up to 100 tags MLflow's limit of 1000
+DIGEST_LENGTH = 36  # MLflow's limit for a dataset digest; the whole digest is in the profile and in tags
+METRICS_PER_CALL, PARAMS_PER_CALL = 800, 100  # with up to 100 tags, MLflow's limit of 1000
 SCHEMA_TYPES = {"str": "string", "int": "long", "float": "double", "list[str]": "string"}
-# Set before MLflow is imported, where the user has not: a server that is away is named within a minute, not
-# after four; nothing is printed between our own lines; no usage data leaves the machine unasked.
+# Set before MLflow is imported, unless the user has set them: an absent server is reported within a minute, not after
+# four; MLflow prints nothing between our lines; no usage data leave the machine without consent.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -48,7 +48,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What ``sync`` did: how many runs it made, changed (in place or made anew), left alone."""
+    """The result of ``sync``: how many runs it created, changed (in place or by a new run), left unchanged."""
 
     experiment: str
     experiment_id: str
@@ -62,16 +62,18 @@ class SyncReport:
 
 
 def default_uri(store: Path) -> str:
-    """Return ``MLFLOW_TRACKING_URI`` where it is set, else a sqlite file in the store."""
+    """Return ``MLFLOW_TRACKING_URI`` if it is set, else the URI of a sqlite file in the store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or _own(store)
 
 
 def public_uri(uri: str) -> str:
-    """Return a URI that may be printed: no user, password or query (drivers take passwords there too)."""
+    """Return a URI that may be printed: without user, password and query (drivers take passwords there too)."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
-    if scheme in ("sqlite", "file") and rest.startswith("/"):  # a path, in which the signs stand for themselves
+    if scheme in ("sqlite", "file") and rest.startswith(
+        "/"
+    ):  # a path, in which these characters have no special meaning
         return re.sub(r"\?[\w.-]+=.*", "", uri)
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
@@ -79,36 +81,36 @@ def public_uri(uri: str) -> str:
 def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000, uri: str | None = None) -> list[str]:
     """Return the command that shows the store's MLflow in a browser, on this machine only by default.
 
-    The command holds the URI as it is, password included: do not print it.
+    The command holds the URI unchanged, with its password: do not print it.
 
     Raises:
-        RequestError: For an HTTP tracking server, which has pages of its own.
+        RequestError: For an HTTP tracking server, which has its own pages.
     """
     uri = uri or default_uri(store)
     if uri.startswith(("http://", "https://")):
         raise RequestError(f"{public_uri(uri)} is an MLflow server already: open it in a browser")
     where = ["--backend-store-uri", _reachable(uri, store), "--default-artifact-root", _artifacts(store).as_uri()]
-    # The server that MLflow starts in turn would look for modules in the current folder: it is sent nowhere instead.
+    # The server that MLflow starts would look for modules in the current folder: give it an empty place instead.
     nowhere = ["--uvicorn-opts", f"--app-dir {os.devnull}"]
     server = processes.python("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1")
     return [*server, *nowhere, *where]
 
 
 def _own(store: Path) -> str:
-    """Return the URI of the database in the store, as people are told it."""
+    """Return the URI of the database in the store, for people."""
     return f"sqlite:///{store.resolve()}/mlflow.db"
 
 
 def _reachable(uri: str, store: Path) -> str:
-    """Return a tracking URI as MLflow is given it: that of the database in the store in plain characters."""
+    """Return a tracking URI for MLflow: for the database in the store, a URI in plain characters."""
     return f"sqlite:///{_plain(store.resolve())}/mlflow.db" if uri == _own(store) else uri
 
 
 @cache
 def _plain(folder: Path) -> Path:
-    """Return a way to a folder that can stand in a URI, for as long as this process lives.
+    """Return a path to a folder that is valid in a URI, for the lifetime of this process.
 
-    In a database's URI ``?`` ends the path, ``%41`` may be a letter, and MLflow makes the folder it reads there.
+    In a database's URI ``?`` ends the path and ``%41`` may be a letter; MLflow creates the folder that it then reads.
     """
     if not re.search(r"[?%]", str(folder)):
         return folder
@@ -152,18 +154,18 @@ def sync(
     """Make MLflow show a study as the store holds it; runs that already do are left alone.
 
     A changed run is updated in place. Where MLflow cannot change what is written (params, curves, inputs, a
-    metric that is gone) the run is made anew and the old one goes to MLflow's trash.
+    metric that no longer exists) a new run is created and the old one goes to MLflow's trash.
 
     Args:
-        view: The study, read from the store. Runs still to do are left out.
-        store: The store's folder: the default database, the artifacts and a lock are kept in it.
+        view: The study, read from the store. Runs that are still to do are left out.
+        store: The store's folder: it holds the default database, the artifacts and a lock.
         uri: Tracking URI; default: ``default_uri(store)``.
-        on_progress: Called with (MLflow runs done, MLflow runs in all).
+        on_progress: Called with (MLflow runs done, all MLflow runs).
         report: HTML for the study's run (``report.html``).
         cards: Variant -> file name -> text: data cards for the variants' runs.
 
     Raises:
-        StepError: If MLflow does not answer or refuses. A later sync goes on from there.
+        StepError: If MLflow does not answer or refuses. A later sync continues.
     """
     uri = uri or default_uri(store)
     ids: dict[str, str] = {}
@@ -183,7 +185,7 @@ def sync(
             if on_progress is not None:
                 on_progress(number, total)
         if did["created"]:
-            # A request whose answer was lost is sent again: no run stays double.
+            # MLflow's client repeats a request whose answer was lost: remove runs that were created twice.
             _present(client, experiment_id, view.key)
     return SyncReport(experiment=view.study, experiment_id=experiment_id, uri=public_uri(uri), **did)
 
@@ -195,21 +197,21 @@ def _client(uri: str, store: Path) -> Any:
     import mlflow.store.db.utils
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    # What goes wrong is raised as a sentence; the rest is chatter about tables being created and retries.
+    # Errors are raised as sentences; these logs are only about created tables and retries.
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
-    mlflow.store.db.utils.MAX_RETRY_COUNT = 3  # a database that is away: 0.7 s instead of 100 s
+    mlflow.store.db.utils.MAX_RETRY_COUNT = 3  # an absent database fails within 0.7 s instead of 100 s
     if uri == _own(store):
         root = _plain(store.resolve())
         own = root / "mlflow.db"
         if not own.exists():
-            # Hundreds of statements: killed in the middle, they would leave a database that MLflow refuses for ever.
+            # Hundreds of statements: a kill in the middle would leave a database that MLflow refuses for ever.
             with Store(root).scratch("mlflow") as scratch:
-                # A client would tell it the current folder, in SQL that a quote in the folder's name ends.
+                # A client would write the current folder into it, in SQL that a quote in the folder's name breaks.
                 SqlAlchemyStore(f"sqlite:///{scratch / own.name}", _artifacts(store).as_uri())
                 (scratch / own.name).rename(own)
-        # Twice as fast, and a user interface that reads meanwhile neither waits nor makes us wait.
+        # Twice as fast, and a user interface that reads at the same time neither waits nor makes us wait.
         with contextlib.closing(sqlite3.connect(own)) as database:
             database.execute("PRAGMA journal_mode=WAL")
             _follow(database, _artifacts(store).as_uri())
@@ -217,7 +219,7 @@ def _client(uri: str, store: Path) -> Any:
 
 
 def _follow(database: sqlite3.Connection, here: str) -> None:
-    """Have the artifacts of a store that was moved, or copied, read and written where the store is now."""
+    """Update the places of artifacts in the database of a store that was moved or copied."""
     for number, place in database.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall():
         there, _, name = (place or "").rpartition("/")
         if there.startswith("file:") and there.endswith("/mlflow-artifacts") and there != here:
@@ -233,9 +235,9 @@ def _follow(database: sqlite3.Connection, here: str) -> None:
 
 
 def _experiment(client: Any, view: StudyView, store: Path, uri: str) -> str:
-    """Return the id of the study's experiment, made or taken out of the trash where needed."""
+    """Return the id of the study's experiment; create it, or take it out of the trash, if needed."""
     found, question = client.get_experiment_by_name(view.study), escaped(view.question)[:TEXT_LIMIT]
-    # With a database MLflow would put artifacts below the current folder; a server decides for itself.
+    # With a database MLflow would put artifacts into the current folder; a server has its own place.
     database = uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
     if found is None:
         place = (_artifacts(store) / view.study).as_uri() if database else None
@@ -243,7 +245,7 @@ def _experiment(client: Any, view: StudyView, store: Path, uri: str) -> str:
         return str(client.create_experiment(view.study, artifact_location=place, tags=tags))
     there, here = found.artifact_location or "", _artifacts(store).as_uri()
     if database and there.rpartition("/")[0].endswith("/mlflow-artifacts") and not there.startswith(f"{here}/"):
-        # The database is not the store's own, which follows it: other stores may still have their artifacts there.
+        # The database is not the store's own, so it is not updated: other stores may have artifacts there.
         raise StepError(
             f'MLflow at {public_uri(uri)} keeps the artifacts of experiment "{view.study}" in {there}, and the store '
             f"is at {store.resolve()}: nothing is written. Rename that experiment in MLflow, or give another --uri"
@@ -271,7 +273,7 @@ def _present(client: Any, experiment_id: str, study_key: str) -> dict[str, Any]:
 
 
 def _put(client: Any, experiment_id: str, entry: Entry, old: Any | None) -> tuple[str, str]:
-    """Create, update or leave one run; returns its MLflow id and what was done."""
+    """Create, update or leave one run; return its MLflow id and what was done."""
     begin, end = entry.times
     content, fixed, artifacts = (digest[:16] for digest in (entry.content(), entry.fixed(), entry.artifacts()))
     tags = old.data.tags if old is not None else {}
@@ -288,7 +290,7 @@ def _put(client: Any, experiment_id: str, entry: Entry, old: Any | None) -> tupl
         known = old.data.metrics
         new = {name: value for name, value in entry.metrics.items() if name not in known}
         changed = {name: value for name, value in entry.metrics.items() if known.get(name, value) != value}
-        # MLflow shows the value with the newest time. A clock that was ahead may have left one that is still to come.
+        # MLflow shows the value with the newest time. A clock that was ahead may have written a time in the future.
         told = [point.timestamp for name in changed for point in client.get_metric_history(run_id, name)]
         moment = max([int(time.time() * 1000), *(past + 1 for past in told)])
         points, params = [*_points(new, end), *_points(changed, moment)], {}
@@ -309,7 +311,7 @@ def _put(client: Any, experiment_id: str, entry: Entry, old: Any | None) -> tupl
         client.update_run(run_id, status="RUNNING", name=entry.name)
     else:
         client.set_terminated(run_id, status=entry.status, end_time=end)
-    # Last, and in it the marks last: a run without them was interrupted and is made anew.
+    # The marks are written last: a run without them was interrupted, and the next sync replaces it.
     _log_batches(client, run_id, points, params, (entry.tags if what == "updated" else {}) | marks)
     return run_id, what
 
@@ -330,7 +332,7 @@ def _curve(entry: Entry) -> list[Any]:
 
 
 def _log_batches(client: Any, run_id: str, points: list[Any], params: dict[str, str], tags: dict[str, str]) -> None:
-    """Log in as few calls as MLflow allows, each of which waits for the disk several times."""
+    """Log in as few calls as MLflow allows: each call waits for the disk several times."""
     from mlflow.entities import Param, RunTag
 
     rest = [Param(name, value) for name, value in params.items()]
@@ -368,7 +370,7 @@ def _input(dataset: Dataset) -> Any:
 
 
 def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
-    """Write all artifacts over what has their names; returns the tag that lists the tables."""
+    """Write all artifacts, over existing ones of the same name; return the tag that lists the tables."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path, value in entry.documents.items():
@@ -385,7 +387,7 @@ def _log_artifacts(client: Any, run_id: str, entry: Entry) -> dict[str, str]:
             target.symlink_to(artifact_in(file.parent).file(file.name).resolve())
         if any(folder.iterdir()):
             client.log_artifacts(run_id, name)
-    # As MlflowClient.log_table does, which would append to the table of an earlier sync.
+    # As MlflowClient.log_table does; but that would append to the table of an earlier sync.
     tables = [{"path": path, "type": "table"} for path in entry.tables]
     return {"mlflow.loggedArtifacts": json.dumps(tables)} if tables else {}
 
@@ -397,7 +399,7 @@ def _write(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _mlflow_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise into one sentence without credentials."""
+    """Turn errors of MLflow and its database into one sentence without credentials."""
     try:
         yield
     except Exception as error:
@@ -409,7 +411,7 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
         reason = storage_problem(error) or (redacted(lines[0])[:300] if lines else type(error).__name__)
         secret = uri.partition("://")[2].rpartition("@")[0]
         if secret:
-            reason = type(error).__name__  # the message may spell the password in another way
+            reason = type(error).__name__  # the message may spell the password differently
         # Not `from error`: the cause repeats the URI in its own words, password included.
         raise StepError(
             f"MLflow at {public_uri(uri)} could not be written ({reason.rstrip('. ')}); all runs are kept in the store"

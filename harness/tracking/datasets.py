@@ -1,4 +1,4 @@
-"""The dataset inputs of MLflow runs: training sets and the suite, with where their rows come from."""
+"""The dataset inputs of MLflow runs: training sets and the suite, with the origin of their rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HUB = "https://huggingface.co/datasets"
 
 
 def training_sets(view: StudyView, variant: VariantView, runs: Sequence[RunView]) -> list[Dataset]:
-    """Return the training sets of some runs of a variant: one, or one per seed where every seed draws its own."""
+    """Return the training sets of runs of a variant: one, or one per seed when every seed draws its own."""
     found: dict[str, Dataset] = {}
     for run in runs:
         if not run.rows_digest:
@@ -36,7 +36,7 @@ def suite(view: StudyView) -> Dataset:
 
 
 def location(folder: str | None) -> str:
-    """Return where an artifact is kept; nothing where there is none."""
+    """Return where an artifact is kept; empty when there is none."""
     return located(Path(folder).parent.parent).location_of(Path(folder)) if folder else ""
 
 

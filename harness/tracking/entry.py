@@ -1,4 +1,4 @@
-"""What an MLflow run shall hold, as plain data: an entry, its datasets, and the forms MLflow takes."""
+"""The content of an MLflow run as plain data: an entry, its datasets, and names and values that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from harness.identity import digest
 
-TEXT_LIMIT = 5000  # characters of a tag or a param: the lowest limit among the MLflow versions we allow
+TEXT_LIMIT = 5000  # characters of a tag or a param: the lowest limit among the supported MLflow versions
 NAME_LIMIT = 250  # characters of a name
 STDERR = "_stderr"
-PLACE_TAGS = ("harness.adapter", "mlflow.parentRunId")  # where things are, not what they are
+PLACE_TAGS = ("harness.adapter", "mlflow.parentRunId")  # tags with places, which are not content
 _REFUSED = re.compile(r"[^\w\-./ :]")
 _CODE = re.compile(r"_x[0-9A-F]+")
 Level = Literal["study", "variant", "seed", "base"]
@@ -24,10 +24,10 @@ Table = list[dict[str, Any]]
 
 @dataclass
 class Dataset:
-    """A dataset input of a run. It stays the same dataset when its folder moves.
+    """A dataset input of a run. It remains the same dataset when its folder moves.
 
-    MLflow keeps one dataset per name and digest: what describes it may not depend on the run that it is an input of,
-    which is what ``seeds`` is for.
+    MLflow keeps one dataset per name and digest, so its description must not depend on the run: the run's seeds are in
+    ``seeds``.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Dataset:
 
 @dataclass
 class Entry:
-    """One MLflow run as it should be. Times are in milliseconds since 1970."""
+    """One MLflow run. Times are in milliseconds since 1970."""
 
     key: str
     name: str
@@ -60,23 +60,23 @@ class Entry:
     files: dict[str, tuple[Path, int]] = field(default_factory=dict)  # artifact path -> file in the store, bytes
 
     def __post_init__(self) -> None:
-        """Bring names and values into the form MLflow stores; what is empty or unknown is left out."""
+        """Convert names and values to MLflow's forms; drop empty and unknown values."""
         self.params = {named(k): text for k, v in self.params.items() if (text := spelled(v))}
         self.metrics = {named(k): float(v) for k, v in self.metrics.items() if v is not None}
         self.tags = {k: text for k, v in self.tags.items() if (text := spelled(v))}
 
     def fixed(self) -> str:
-        """Return a digest of what MLflow cannot change once it is written: begin, params, curve, inputs."""
+        """Return a digest of the parts that MLflow cannot change once written: begin, params, curve, inputs."""
         inputs = [(d.name, d.digest, d.context, d.profile, d.seeds) for d in self.datasets]
         return _digest([self.times[0], self.params, [point[:3] for point in self.curve], inputs])
 
     def artifacts(self) -> str:
-        """Return a digest of all artifacts: of a file in the store, the name of its keyed folder and its size."""
+        """Return a digest of all artifacts; a file in the store enters with its keyed folder's name and its size."""
         files = [(path, file.parent.name, size) for path, (file, size) in sorted(self.files.items())]
         return _digest([self.documents, self.texts, self.tables, files])
 
     def content(self) -> str:
-        """Return a digest of everything shown, except where it lies."""
+        """Return a digest of everything shown, except places."""
         tags = {key: value for key, value in self.tags.items() if key not in PLACE_TAGS}
         end = self.times[1] if self.status != "RUNNING" else None
         return _digest([self.fixed(), self.artifacts(), self.name, self.status, end, self.metrics, tags])
@@ -91,7 +91,7 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class Name(str):
-    """A name in the form MLflow takes."""
+    """A name that MLflow accepts."""
 
 
 def named(name: str) -> Name:
@@ -105,9 +105,9 @@ def named(name: str) -> Name:
 
 
 def of_slice(score: str, name: str) -> Name:
-    """Return the name of a slice's score; that of its standard error has ``STDERR`` at its end, as no slice has.
+    """Return the name of a slice's score. No slice ends in ``STDERR``, so the standard error's name is unique.
 
-    Not ``task/metric/slice``: where MLflow keeps files, ``task/metric`` would have to be a file and a folder.
+    Not ``task/metric/slice``: a file-based MLflow would need ``task/metric`` to be both a file and a folder.
     """
     whole = f"{score}:{name}"
     refused = {at for at in range(len(score) + 1, len(whole)) if whole[at] == "/"}
@@ -115,17 +115,17 @@ def of_slice(score: str, name: str) -> Name:
 
 
 def of_stderr(name: str) -> Name:
-    """Return the name of the standard error of what has this name."""
+    """Return the name of the standard error of the metric with this name."""
     return _short(f"{named(name)}{STDERR}")
 
 
 def _written(name: str, refused: set[int]) -> Name:
-    """Return a name with characters written by their codes: those in these places, and all that MLflow refuses."""
+    """Return a name with characters replaced by their codes: those at the given places, and all that MLflow refuses."""
     refused = refused | {found.start() for found in _REFUSED.finditer(name)}
     start = 0
-    if name.startswith(".."):  # MLflow takes it for a way out of the folder
+    if name.startswith(".."):  # MLflow would read it as a path out of the folder
         refused.add(0)
-    for segment in name.split("/"):  # an empty one, "." and ".." would make it another path
+    for segment in name.split("/"):  # "", "." and ".." would make it another path
         if segment in ("", ".", ".."):
             refused |= set(range(start, start + len(segment))) or {min(start, len(name) - 1)}
         start += len(segment) + 1
@@ -133,7 +133,7 @@ def _written(name: str, refused: set[int]) -> Name:
 
 
 def _escaped(name: str, at: int, refused: set[int]) -> str:
-    """Return a character of a name as it is, or by its code; ``_`` too where it would begin such a code."""
+    """Return a character of a name, or its code; ``_`` gets a code too when it would look like the begin of one."""
     if at in refused:
         return f"_x{ord(name[at]):X}_"
     code = _CODE.match(name, at)
@@ -151,7 +151,7 @@ def _short(written: str) -> Name:
 
 
 def spelled(value: Any) -> str:
-    """Return a value as the text of a param or tag, cut where MLflow would refuse it."""
+    """Return a value as the text of a param or tag, cut to MLflow's limit."""
     if value is None or isinstance(value, str):
         text = value or ""
     elif isinstance(value, list | tuple):

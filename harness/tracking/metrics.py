@@ -1,4 +1,4 @@
-"""The numbers of a run: scores by task and slice, what it took; and of a variant: means over seeds, effects."""
+"""The metrics of a run (scores by task and slice, cost) and of a variant (means over seeds, effects)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from harness.records import ArmEffect, Comparison, RunView, TaskScore
 from harness.store import artifact_in
 from harness.tracking.entry import STDERR, flat, named, of_slice, of_stderr
 
-# What records call plainly, said so that it can be told apart among all other metrics.
+# Field of a record -> name of the metric, which must be clear among all other metrics.
 TRAINING = {"seconds": "training_seconds", "tokens": "tokens_trained", "peak_memory": "peak_memory_bytes"}
 EVALUATION = {"seconds": "evaluation_seconds", "tokens": "evaluation_tokens"}
 BESIDE = (STDERR, "/majority")  # numbers about a score that are not averaged over seeds
 
 
 def run_metrics(run: RunView, declared: str) -> dict[str, float]:
-    """Return every number of a run that has one value: scores by task and slice, size, cost.
+    """Return the metrics of a run: scores by task and slice, size, cost.
 
     MLflow shows them in this order, and plots the first: the declared metric.
 
@@ -58,7 +58,7 @@ def score_metrics(scores: Iterable[TaskScore]) -> dict[str, float]:
 def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str) -> dict[str, float]:
     """Return scores by slice as ``task/metric:slice``, over all items of the slice, and their standard errors.
 
-    Only of each task's primary metric and the declared one: a run's page is for reading.
+    Only each task's primary metric and the declared one are included, to keep a run's page readable.
     """
     if folder is None or not scores:
         return {}
@@ -82,9 +82,9 @@ def slice_metrics(folder: str | None, scores: Sequence[TaskScore], declared: str
 
 
 def over_seeds(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean over seeds of every number, and of scores (on all items) how they spread.
+    """Return the mean over seeds of every metric, and for scores (on all items) their spread.
 
-    ``_seed_sd`` is the standard deviation between seeds, ``_seed_se`` the standard error of the mean that follows.
+    ``_seed_sd`` is the standard deviation between seeds, ``_seed_se`` the standard error of the mean over seeds.
     """
     found: dict[str, float] = {}
     for name in dict.fromkeys(name for run in runs for name in run if not name.endswith(BESIDE)):

@@ -37,7 +37,7 @@ def study_note(view: StudyView) -> str:
 
 
 def variant_note(view: StudyView, variant: VariantView, decision: Decision | None) -> str:
-    """Return what the variant holds, its effect on the declared metric and its verdict."""
+    """Return the variant's content, its effect on the declared metric and its verdict."""
     made = ", ".join(f"{rows} {source}" for source, rows in variant.sources.items())
     operations = f", then {', '.join(variant.operations)}" if variant.operations else ""
     lines = ["A control: its effect must come out null.", ""] if variant.control else []
@@ -54,7 +54,7 @@ def variant_note(view: StudyView, variant: VariantView, decision: Decision | Non
 
 
 def run_note(view: StudyView, variant: VariantView, run: RunView) -> str:
-    """Return what was trained, what it scored, or why it failed."""
+    """Return the run's training set and its scores, or why it failed."""
     rows = run.rows or variant.rows
     lines = [f"{escaped(variant.name)}, seed {run.seed} of study {escaped(view.study)}: {rows} rows."]
     if run.failure:
@@ -63,12 +63,12 @@ def run_note(view: StudyView, variant: VariantView, run: RunView) -> str:
 
 
 def base_note(view: StudyView) -> str:
-    """Return what the base model scores before any training."""
+    """Return the base model's scores before any training."""
     return "\n".join(["The base model, untrained.", *_scores(view.base)])
 
 
 def _source(name: str, source: dict[str, Any]) -> str:
-    """Return a line of a list on where a source's rows come from, with a link where there is a page."""
+    """Return a line of a list with the origin of a source's rows, and a link if there is a page."""
     place = escaped(source_place(source))
     page = f"[{place.split('/tree/')[0].partition('datasets/')[2]}]({place})" if place.startswith("https://") else place
     terms = [escaped(str(source[field])) for field in ("license", "origin") if source.get(field)]
@@ -105,6 +105,6 @@ def _signed(value: float | None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text that cannot end a table cell, start HTML, or load a picture from somewhere; hidden text is shown."""
+    """Return text that cannot end a table cell, start HTML, or load an image; invisible characters are spelled out."""
     shown = visible(" ".join(text.split())).replace("\\", "\\\\").replace("<", "&lt;")
     return re.sub(r"([|\[\]])", r"\\\1", shown)

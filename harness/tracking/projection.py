@@ -1,4 +1,4 @@
-"""What MLflow shall show of a study: one plain entry per run. Without MLflow; reads the store's small files."""
+"""Makes the MLflow entries of a study, one per run. Does not import MLflow; reads the store's small files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.tracking.entry import Entry, Level, Status, flat, named
 from harness.tracking.metrics import curve_of, effects, over_seeds, run_metrics, score_metrics
 from harness.tracking.notes import base_note, run_note, study_note, variant_note
 
-# Of data only ledgers and cards are copied: the rows may be private.
+# Data that are copied to MLflow: ledgers and cards only, since rows may be private.
 LEDGERS = ("drops.parquet", "overlaps.parquet")
 RunMetrics = dict[tuple[str, int], dict[str, float]]
 Times = dict[tuple[str, int], tuple[int, int]]
@@ -24,14 +24,14 @@ Files = dict[str, tuple[Path, int]]  # path in MLflow -> file in the store, byte
 
 
 def projected(view: StudyView) -> int:
-    """Return how many runs MLflow shall show."""
+    """Return the number of MLflow runs of a study."""
     return 1 + bool(view.base) + len(view.variants) + sum(run.state != "to do" for run in view.runs)
 
 
 def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] | None = None) -> Iterator[Entry]:
-    """Yield the runs MLflow shall show, parents before children; runs still to do have none.
+    """Yield the entries of a study, parents before children; runs that are still to do have none.
 
-    One at a time: what a run holds is large, and there may be thousands.
+    Entries are made one at a time: they are large, and there may be thousands.
 
     Args:
         view: The study, read from the store.
@@ -167,9 +167,9 @@ def _seed(
 
 
 def _judged(view: StudyView, runs: Iterable[RunView]) -> bool:
-    """Tell whether numbers over runs are shown: not while more of these are on their way, or may be tried again.
+    """Return whether metrics over runs are shown: not while any of these runs is unfinished or may be tried again.
 
-    So nobody stops a study at a lucky moment, and MLflow's history of a number holds one value, live or rebuilt.
+    So nobody can stop a study at a lucky moment, and MLflow's history of a metric has one value, live or rebuilt.
     """
     return view.comparison is not None or _status(runs) == "FINISHED"
 
@@ -182,21 +182,21 @@ def _decision(view: StudyView, variant: VariantView) -> Decision | None:
 
 def _tags(view: StudyView, level: Level, key: str) -> dict[str, Any]:
     tags: dict[str, Any] = {"harness.study_key": view.key, "harness.level": level, "harness.key": key}
-    if view.decisions is not None and level in ("study", "variant"):  # a run is what it is, whatever is made of it
+    if view.decisions is not None and level in ("study", "variant"):  # the tags of a run do not depend on decisions
         tags["harness.trust"] = "ok" if view.decisions.trusted else "failed"
         tags["harness.trust_failed"] = "; ".join(check.check for check in view.decisions.trust if not check.ok)
     return tags
 
 
 def _setting(view: StudyView) -> dict[str, Any]:
-    """Return what all arms share: model, suite, match and the recipe's fields."""
+    """Return the settings of all arms: model, suite, match and the recipe's fields."""
     recipe = {f"recipe.{name}": value for name, value in flat(view.resolved.get("recipe", {})).items()}
     named = {"model": view.resolved.get("model"), "suite": view.suite, "match": view.resolved.get("match")}
     return {**named, **recipe}
 
 
 def _data(variant: VariantView, rows: int, tokens: int | None, sources: dict[str, int]) -> dict[str, Any]:
-    """Return what a training set is made of: sources, their rows and weights (shares of the rows), operations."""
+    """Return the composition of a training set: sources, their rows and weights (shares of the rows), operations."""
     total = sum(sources.values()) or 1
     parts: dict[str, Any] = {f"rows.{name}": count for name, count in sources.items()}
     parts |= {f"weight.{name}": round(count / total, 4) for name, count in sources.items()}
@@ -206,7 +206,7 @@ def _data(variant: VariantView, rows: int, tokens: int | None, sources: dict[str
 
 
 def _pool_ledgers(view: StudyView) -> Files:
-    """Return what was dropped while reading each source, and which rows overlap the suite, with the words matched."""
+    """Return each source's ledgers: dropped rows, and rows that overlap the suite with the matching words."""
     found: Files = {}
     for place, folder in view.folders.items():
         kind, _, source = place.partition("/")
@@ -217,7 +217,7 @@ def _pool_ledgers(view: StudyView) -> Files:
 
 
 def _run_files(view: StudyView, run: RunView) -> Files:
-    """Return per-item results, what the variant dropped, and the adapter where the study wants a copy."""
+    """Return per-item results, the variant's dropped rows, and the adapter if the study requests a copy."""
     found = _result_files(run.folders.get("result"))
     if "variant" in run.folders:
         found |= _under("data/", run.folders["variant"], LEDGERS)
@@ -231,19 +231,19 @@ def _result_files(folder: str | None) -> Files:
 
 
 def _under(prefix: str, folder: str, names: tuple[str, ...] | None = None) -> Files:
-    """Return the files of an artifact, or some of them, by the paths they get in MLflow."""
+    """Return path in MLflow -> file, for the files of an artifact or some of them."""
     wanted = {path: size for path, size in artifact_in(folder).files.items() if names is None or path.name in names}
     return {f"{prefix}{path.name}": (path, size) for path, size in wanted.items()}
 
 
 def _git(runs: Iterable[RunView]) -> dict[str, Any]:
-    """Return MLflow's tag for the git commit, where the runs agree on one."""
+    """Return MLflow's tag for the git commit; empty when runs have different commits."""
     commits = {str(run.provenance["commit"]) for run in runs if run.provenance.get("commit")}
     return {"mlflow.source.git.commit": commits.pop()} if len(commits) == 1 else {}
 
 
 def _status(runs: Iterable[RunView]) -> Status:
-    """Return a run's status; one with runs on their way is not finished yet, whatever became of the others."""
+    """Return the status of an MLflow run; while any of its runs is unfinished, it is not finished."""
     states = {run.state for run in runs}
     return "RUNNING" if states & {"to do", "trained"} else "FAILED" if "failed" in states else "FINISHED"
 
@@ -256,7 +256,7 @@ def _seeds(runs: Iterable[RunView]) -> list[int]:
 
 
 def _run_times(runs: Iterable[RunView]) -> Times:
-    """Return begin and end of each run from its records, so that a rebuilt MLflow shows the same."""
+    """Return begin and end of each run from its records, so that a rebuilt MLflow shows the same times."""
     found = {}
     for run in runs:
         trained, evaluated = _created(run.folders.get("adapter")), _created(run.folders.get("result"))
@@ -278,7 +278,7 @@ def _moment(text: str | None) -> int | None:
 
 
 def _span(view: StudyView, times: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Return from when the study was fixed, which does not move while it goes on, to the end of some runs."""
+    """Return the span from the registration of the study, which is constant, to the end of the runs."""
     known = list(times)
     begin = _moment(view.created) or min((begin for begin, _ in known), default=_now())
     return begin, max((end for _, end in known), default=begin)

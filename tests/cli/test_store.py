@@ -117,7 +117,7 @@ def test_what_no_study_stands_on_is_said_so(store: Store, command: Command) -> N
     assert out.splitlines() == [
         "source/\\x1b[31mred: does not belong here",
         "source/notes.txt: does not belong here",
-        "2 problems. No study stands on them. Delete the folders and files named; `harness run` makes them again.",
+        "2 problems. No study uses them. Delete the folders and files named; `harness run` makes them again.",
     ]
 
 
@@ -128,7 +128,7 @@ def test_a_study_that_is_not_whole_is_told_and_is_no_damage(store: Store, comman
     assert code == 0
     assert out.splitlines() == [
         "Everything is as it was written.",
-        "tiny: 2 of what it stands on is not here (not run yet, or deleted); `harness run` goes on.",
+        "tiny: 2 of its artifacts are missing (not run yet, or deleted); `harness run` makes them.",
     ]
     assert json.loads(command("verify", "--json", "--store", store.root)[1])["incomplete"] == {"tiny": 2}
 
@@ -150,7 +150,7 @@ def test_ls_shows_kind_name_size_age_and_studies(store: Store, command: Command)
     assert (
         command("ls", "--store", store.root)[1]
         .splitlines()[-1]
-        .endswith(f"; {len(artifacts) - 1} that no study stands on (harness store gc)")
+        .endswith(f"; {len(artifacts) - 1} that no study uses (harness store gc)")
     )
 
 

@@ -156,4 +156,4 @@ def test_a_task_that_is_asked_in_another_way_by_now_is_not_evaluated(
     monkeypatch.setattr(tasks, "asked", lambda task, lm_task: "another way")
     out = io.StringIO()
     Worker(out).do(base_job(made))
-    assert "prices is no longer asked as it was when the suite was stored" in out.getvalue()
+    assert "the prompts or the scoring of prices changed after the suite was stored" in out.getvalue()

@@ -1,4 +1,4 @@
-"""``harness data card``: what a variant, or a file of rows, is made of."""
+"""``harness data card``: the data card of a variant, or of a file of rows."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _of_variant(opened: OpenedVariant, model: Path | None) -> dict[str, Any]:
 
 
 def _perplexities(opened: OpenedVariant) -> Any:
-    """Return the perplexity of every row where an operation measured it just now, or None."""
+    """Return the perplexity of every row if an operation has just measured it, else None."""
     import polars as pl
 
     tables = [one.table("perplexity") for one in opened.plan.outputs if one.step.kind == "perplexity"]

@@ -1,4 +1,4 @@
-"""``harness data decontaminate``: which rows of a file hold items of another, without a study."""
+"""``harness data decontaminate``: finds rows of one file that hold items of another, without a study."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def decontaminate(
     ],
     out: Annotated[Path, typer.Option("--out", help="write every overlap: train_id, eval_id, kind, score, span")],
     clean: Annotated[
-        Path | None, typer.Option("--clean", help="write the rows that stay, with all their columns")
+        Path | None, typer.Option("--clean", help="write the rows that are kept, with all their columns")
     ] = None,
-    ngram: Annotated[int, typer.Option("--ngram", min=3, max=50, help="words in a row that are evidence")] = 13,
+    ngram: Annotated[int, typer.Option("--ngram", min=3, max=50, help="consecutive words that show an overlap")] = 13,
     fuzzy: Annotated[
         float, typer.Option("--fuzzy", min=0, max=1, help="share of an item that an edited copy keeps; 0: off")
     ] = 0.6,
@@ -97,7 +97,7 @@ def _print(summary: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show how far the search is, where there is a terminal to show it on."""
+    """Show the progress of the search in a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

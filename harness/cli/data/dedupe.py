@@ -1,4 +1,4 @@
-"""``harness data dedupe``: which rows of a file repeat an earlier one, without a study."""
+"""``harness data dedupe``: finds rows of a file that repeat an earlier row, without a study."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def dedupe(
 
 
 def _check(given: Path, written: Mapping[str, Path]) -> None:
-    """Refuse files that cannot be written, before anything is read."""
+    """Refuse output files that cannot be written, before anything is read."""
     from harness import outside
     from harness.errors import RequestError
     from harness.unpacking import FORMATS, format_of
@@ -92,7 +92,7 @@ def _print(summary: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """Show how far each stage is, where there is a terminal to show it on."""
+    """Show the progress of each stage in a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""``harness data show``: look at rows the way the model will see them."""
+"""``harness data show``: prints rows as the model will see them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _show_dropped(opened: Opened, operation: str, source: str | None, render: Re
 
 
 def _before_drops(opened: Opened, wanted: set[str | None]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return rows that were dropped, by source and id, where a step before still holds them."""
+    """Return (source, id) -> row for dropped rows that an earlier step still holds."""
     import polars as pl
 
     if not isinstance(opened, OpenedVariant):
@@ -133,7 +133,7 @@ def _before_drops(opened: Opened, wanted: set[str | None]) -> dict[tuple[str, st
 
 
 def _described(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of a row besides its text."""
+    """Return the facts of a row besides its text."""
     meta = jsonlib.loads(row["meta"]) if row["meta"] else {}
     return {
         "row_id": row["row_id"],
@@ -155,13 +155,13 @@ def _short(opened: Opened) -> str:
 
 
 def _renderer(opened: Opened, model: Path | None, chat_template: bool, *, needed: bool) -> Render:
-    """Return what makes a row's text: through the model's tokenizer, else as it was read.
+    """Return the function that makes a row's text: through the model's tokenizer, else as it was read.
 
     Args:
         opened: The rows.
-        model: Whose tokenizer a file's rows are to be shown through.
-        chat_template: Whether through its chat template.
-        needed: Whether rows of a study are worth nothing without their model.
+        model: Folder of the model whose tokenizer is used for a file's rows.
+        chat_template: Whether to use the model's chat template.
+        needed: Whether a missing model of a study is an error.
     """
     from harness.errors import RequestError, StepError
     from harness.tokens import IGNORED, RowEncoder
@@ -204,7 +204,7 @@ def _renderer(opened: Opened, model: Path | None, chat_template: bool, *, needed
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's text without a model: what comes before, and what would be learned."""
+    """Return a row's text without a model: the prompt, and the part that would be learned."""
     if row["chosen"] is not None:
         talk = [f"{turn['role']}: {turn['content']}" for turn in jsonlib.loads(row["messages"] or "[]")]
         context, learned = "\n".join([*talk, row["prompt"] or ""]).strip("\n"), f"\nchosen: {row['chosen']}"
@@ -220,7 +220,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Page:
-    """Prints rows: what the loss counts in green, or between marks where there is no colour."""
+    """Prints rows: the text that the loss counts is green, or between marks without colour."""
 
     def __init__(self) -> None:
         from harness.terminal import tables
@@ -230,7 +230,7 @@ class _Page:
         self.legend = "; the loss counts the green part" + ("" if self._colour else ", here between ⟦ and ⟧")
 
     def row(self, row: Mapping[str, Any], remark: str = "") -> None:
-        """Print one row: where it is from, what is known of it, a remark, its text."""
+        """Print one row: its origin, its facts, a remark, its text."""
         from rich.text import Text
 
         from harness.escaping import visible
@@ -254,7 +254,7 @@ class _Page:
         if self._colour:
             text.append(said, style="bold green" if loss else "")
             return
-        for mark in "⟦⟧":  # a row must not be able to forge where its mask begins
+        for mark in "⟦⟧":  # a row must not be able to forge the marks
             said = said.replace(mark, f"\\u{ord(mark):04x}")
         text.append(f"⟦{said}⟧" if loss else said)
 
@@ -268,14 +268,14 @@ class _Page:
 def _open_other(
     opened: Opened, diff: str, store: str, seed: int | None, field: Sequence[str] | None, column: Sequence[str] | None
 ) -> Opened:
-    """Open what is compared with: a variant of the same study may go by its name alone."""
+    """Open the other side of a comparison; a variant of the same study may be given by its name alone."""
     if isinstance(opened, OpenedVariant) and ":" not in diff and not names_rows(diff):
         return open_variant(opened.plan, opened.name.rpartition(":")[0], diff, opened.seed)
     return open_target(diff, store, seed, field if names_rows(diff) else None, column if names_rows(diff) else None)
 
 
 def difference(one: Opened, other: Opened, source: str | None = None) -> dict[str, Any]:
-    """Compare two sets of rows by ``row_id``; a row that is there twice counts twice.
+    """Compare two sets of rows by ``row_id``; a row that occurs twice counts twice.
 
     Args:
         one: The first set.
@@ -283,8 +283,8 @@ def difference(one: Opened, other: Opened, source: str | None = None) -> dict[st
         source: Only rows of this source.
 
     Returns:
-        ``only_a``, ``both``, ``only_b`` (numbers of rows) overall and by source, and the rows themselves of the
-        first and of the last, in order, each with ``why`` the other set does not have it.
+        ``only_a``, ``both``, ``only_b`` (numbers of rows) overall and by source, and the rows of ``only_a`` and
+        ``only_b``, in order, each with the reason ``why`` the other set lacks it.
     """
     sides = [side.rows if source is None else side.rows.filter(source=source) for side in (one, other)]
     counts = [Counter(zip(rows["source"], rows["row_id"], strict=True)) for rows in sides]
@@ -310,7 +310,7 @@ def _of_source(counts: Sequence[Counter[tuple[str, str]]], name: str) -> dict[st
 
 
 def _only(rows: pl.DataFrame, both: Counter[str], other: Opened) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the rows beyond those that both sets have, with the reason why the other lacks them."""
+    """Yield the rows that the other set lacks, each with the reason."""
     reasons: dict[str, str] = {}
     for line in other.drops.iter_rows(named=True):
         if line["row_id"] is not None:
@@ -361,5 +361,5 @@ def _show_difference(
 
 
 def _kind(why: str) -> str:
-    """Return a reason without what differs from row to row."""
+    """Return a reason without the parts that differ from row to row."""
     return why.partition(": ")[0]

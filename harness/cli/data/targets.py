@@ -1,4 +1,4 @@
-"""What ``data card`` and ``data show`` look at: a variant of a study, or a file of rows."""
+"""The target of ``data card`` and ``data show``: a variant of a study, or a file of rows."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ Columns = Annotated[
 
 @dataclass(frozen=True)
 class Opened:
-    """Rows to look at, and the ledger of those that did not come so far.
+    """Rows to look at, and the rows that were dropped before.
 
     Attributes:
-        name: As the user wrote it.
-        rows: Columns ``records.ROW_COLUMNS``.
-        drops: Columns ``records.DROP_COLUMNS``: of the sources, then of decontamination, then of the variant.
-        read: Rows, good or bad, there were at first.
-        sources: Names of the sources they may come from.
-        fields: Of a file: canonical field -> column or template, as declared or recognized.
-        left_out: Of a file: columns that are in no field.
+        name: The target as the user wrote it.
+        rows: The rows, in columns ``records.ROW_COLUMNS``.
+        drops: The dropped rows, in columns ``records.DROP_COLUMNS``: those of the sources, then of decontamination,
+            then
+            of the variant.
+        read: Number of rows read, valid or not.
+        sources: Names of the sources of the rows.
+        fields: For a file: canonical field -> column or template, as declared or recognized.
+        left_out: For a file: columns that are in no field.
     """
 
     name: str
@@ -69,7 +71,7 @@ def open_target(
     """Read a file of rows, or build a variant.
 
     Raises:
-        RequestError: There is no such thing, or something about it is wrong.
+        RequestError: There is no such target, or something about it is wrong.
     """
     from harness.errors import RequestError
 
@@ -87,7 +89,7 @@ def open_target(
 
 
 def names_rows(target: str) -> bool:
-    """Tell whether a target is a file (or a folder) of rows."""
+    """Return whether a target is a file (or a folder) of rows."""
     path = Path(target)
     return path.is_dir() or (path.is_file() and path.suffix.lower() not in STUDIES)
 
@@ -132,7 +134,7 @@ def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) ->
         with working(f"Reading {target}"):
             built = sources.load(name, spec, Path.cwd())
             layout = sources.layout(name, spec, Path.cwd())
-    except RequestError as error:  # there is no study here to declare anything in
+    except RequestError as error:  # the message must not name fields of a study: there is none
         said = str(error).replace(f"sources.{name}.fields", "--field").replace(f"sources.{name}: ", f"{target}: ")
         raise RequestError(said) from error
     used = {field: template.written for field, template in layout.templates.items()}
@@ -142,10 +144,10 @@ def _open_file(target: str, fields: dict[str, str], columns: tuple[str, ...]) ->
 
 
 def declared_fields(fields: Sequence[str] | None) -> dict[str, str]:
-    """Return what ``--field NAME=COLUMN`` says: canonical field -> column or template.
+    """Return the values of ``--field NAME=COLUMN`` as canonical field -> column or template.
 
     Raises:
-        RequestError: One is written otherwise, or names no field of a row.
+        RequestError: A value has another form, or names no field of a row.
     """
     from harness.errors import RequestError, did_you_mean
     from harness.spec import CANONICAL_FIELDS
@@ -163,7 +165,7 @@ def declared_fields(fields: Sequence[str] | None) -> dict[str, str]:
 
 
 def _absent(target: str) -> str:
-    """Say that a file is not there, where the target can only be meant as one."""
+    """Return that a file does not exist, when the target can only be a file; else an empty string."""
     from harness import outside
     from harness.errors import did_you_mean
 

@@ -1,7 +1,7 @@
 """The Ray engine. Ray is imported in this package only.
 
-``engine`` is what every engine is; ``sweep`` one call of it, on the driver; ``actor`` the worker; ``cluster`` finds or
-starts one; ``data`` makes pools in parts.
+``engine`` implements the engine protocol; ``sweep`` is one call of its ``run``, on the driver; ``actor`` is the worker;
+``cluster`` finds or starts a cluster; ``data`` makes pools in parts.
 """
 
 from harness.engines.ray.engine import RayEngine

@@ -17,7 +17,7 @@ from harness.engines.slots import processor
 from harness.engines.worker import Worker
 from harness.errors import RequestError, StepError
 
-TAIL = 2**16  # bytes at the end of a log in which a worker looks for the driver's word
+TAIL = 2**16  # bytes at the end of a log in which a worker looks for the driver's token
 
 
 class Actor:
@@ -25,10 +25,10 @@ class Actor:
 
     Args:
         make: Makes the worker.
-        log: The file that takes what libraries print. The driver reads it too. Where ``url`` is given, only its name.
+        log: Path of the file that takes the output of libraries; the driver reads it too. With ``url``, its name only.
         token: A random word that the driver writes to that file: the actor that finds it there sees the same store.
         device: ``cpu`` or ``cuda``.
-        url: Of the store, where it is an object store.
+        url: URL of the store when it is an object store.
     """
 
     def __init__(self, make: Callable[[TextIO], Worker], log: str, token: str, device: str, url: str = "") -> None:
@@ -36,7 +36,7 @@ class Actor:
         self._relay = Relay(make)
 
     def hello(self) -> dict[str, str]:
-        """Say where this is. What libraries print goes to the store's logs from now on.
+        """Return where this worker is. From now on the output of libraries goes to the store's logs.
 
         Raises:
             StepError: When this machine does not see the driver's store.
@@ -65,7 +65,7 @@ class Actor:
         }
 
     def _reached(self) -> Path:
-        """Return this machine's folder of copies, having tried the object store."""
+        """Return this machine's folder of copies, after a check that the object store answers."""
         from harness.store import located
 
         try:
@@ -76,9 +76,9 @@ class Actor:
         return store.root
 
     def work(self, job: str | None, place: dict[str, Any]) -> list[str]:
-        """Take a job, if one is given, and return what was reported since."""
+        """Take a job, if there is one, and return the events since the last call (see ``Relay.work``)."""
         return self._relay.work(read_job(job) if job else None, place)
 
     def stop(self) -> None:
-        """Come to an end that loses nothing: training leaves a checkpoint, what is being published is published."""
+        """Return when the worker can end without loss: after a training's checkpoint, or a result's publication."""
         self._relay.stop()

@@ -1,4 +1,4 @@
-"""The cluster: found, or started on this machine."""
+"""Finds a Ray cluster, or starts one on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.engines.config import RayConfig
 from harness.engines.slots import cores
 from harness.errors import RequestError, StepError
 
-# Bytes, of a cluster started here. Events are too small to be put there; of data, some blocks at a time are.
+# Bytes, for a cluster started here. Events are too small to be put there; data are, some blocks at a time.
 OBJECT_STORE = {"local": 100 * 2**20, "ray": 512 * 2**20}
 REACH = 10.0  # seconds in which a cluster's address has to answer
 JOIN_ATTEMPTS = 4  # to connect through ray://: the proxy may lose a server it has just started (ray-project/ray#63202)
@@ -26,11 +26,11 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
 def connect(config: RayConfig) -> str:
-    """Connect this process to a cluster, starting one here where none is meant; return its address."""
+    """Connect this process to a cluster, or start one here when no address is set and none runs; return its address."""
     wanted, named = config.address or "auto", config.address is not None or "RAY_ADDRESS" in os.environ
     started = ""
     if not ray.is_initialized():
-        # Ray has its workers look for modules in the folder where it is connected to: not in one that holds data.
+        # Ray's workers look for modules in the folder that is current here: it must not be one that holds data.
         with _own_signals(), contextlib.chdir(os.sep):
             try:
                 if wanted != "local":
@@ -55,7 +55,7 @@ def _join(address: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line that says why: Ray's server sends its guests a traceback, whose cause stands last."""
+    """Return the line that says why: Ray's server sends its clients a traceback, whose last line is the cause."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().split("\n")
@@ -63,7 +63,7 @@ def _reason(error: Exception) -> str:
 
 
 def _token_hint(error: Exception, wanted: str) -> str:
-    """Name the cause that Ray keeps to itself: its nodes ask for a token, which it does not send to a given address."""
+    """Return a hint at a cause that Ray does not name: nodes require a token, and Ray sends none to a given address."""
     given = wanted != "auto" or "RAY_ADDRESS" in os.environ
     nobody = isinstance(error, (ConnectionRefusedError, socket.gaierror))
     there = "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file()
@@ -73,7 +73,7 @@ def _token_hint(error: Exception, wanted: str) -> str:
 
 
 def _reach(address: str) -> None:
-    """Knock at an address: Ray itself would go on trying for minutes."""
+    """Check that an address answers: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
@@ -90,14 +90,14 @@ def _start_here(config: RayConfig) -> None:
             include_dashboard=False,
             **QUIET,
         )
-    except Exception as error:  # Ray raises nothing more special when a machine is too busy for it to start in 30 s
+    except Exception as error:  # Ray has no narrower class for a machine too busy to start it in 30 s
         reason = str(error).strip().split("\n")[0]
         raise StepError(f"Ray could not be started on this machine: {reason}") from error
 
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM: Ray puts its own in place."""
+    """Restore this process's SIGTERM handler, which Ray replaces."""
     kept = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -107,6 +107,6 @@ def _own_signals() -> Iterator[None]:
 
 
 def node_name(node: dict[str, Any], *, alone: bool) -> str:
-    """Return what to call a node: its host, and more where there are others on it."""
+    """Return a node's name: its host, and more when several nodes share the host."""
     host = str(node["NodeManagerHostname"])
     return host if alone else f"{host}/{node['NodeID'][:8]}"

@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 
 from harness.errors import HarnessError, StepError
 
-PARTITIONS = 200  # at most, into which keys are shuffled: each takes a task that is up all the while
+PARTITIONS = 200  # the most into which keys are shuffled: each needs a task during the whole shuffle
 BLOCK = 16 * 2**20  # bytes of a block of keys; larger ones would not fit the object store of a small cluster
 
 
@@ -38,10 +38,10 @@ class RayData:
 
     Args:
         folder: Holds the parts; every node must see it.
-        environment: Of the processes that do the work.
+        environment: Environment variables of the processes that do the work.
 
     Attributes:
-        tell: Told how much of a piece of work is done.
+        tell: Called with the progress of the work.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
@@ -55,11 +55,11 @@ class RayData:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Return what some work gives for each item, in their order.
+        """Apply ``work`` to each item and return the results, in the order of the items.
 
         Raises:
-            HarnessError: What the work raised for the first item of those for which it did.
-            StepError: The cluster could not do it.
+            HarnessError: The error of the first item for which ``work`` raised one.
+            StepError: The cluster failed.
         """
         if not items:
             return []
@@ -94,20 +94,20 @@ class RayData:
             _settled, fn_kwargs={"settle": settle}, batch_format="pyarrow", **self.options
         )
         found = [_frame(batch) for batch in _batches(settled, "pyarrow") if batch.num_rows or batch.num_columns]
-        # Where no bucket came to anything, Ray has no columns either.
+        # When no bucket gives a line, Ray's table has no columns.
         return pl.concat(found) if found else settle(pl.read_parquet(files[0], n_rows=0, glob=False))
 
 
 def _batches(made: Any, form: str) -> Any:
-    """Yield what a dataset comes to, as it comes.
+    """Yield the batches of a dataset as they are computed.
 
     Raises:
-        StepError: The cluster could not do it.
+        StepError: The cluster failed.
     """
     try:
         yield from made.iter_batches(batch_size=None, batch_format=form)
     except RayError as error:
-        # The last error of the traceback that is not Ray's own word for it; after it, there is advice.
+        # The reason is the last error of the traceback whose class is not Ray's; Ray adds advice after it.
         errors = [line for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception)(: |$)", line)]
         reasons = [line for line in errors if not line.startswith("ray.exceptions.")] or errors
         reason = reasons[-1] if reasons else type(error).__name__
@@ -115,7 +115,7 @@ def _batches(made: Any, form: str) -> Any:
 
 
 def _each(batch: dict[str, Any], work: Callable[[Any], Any], folder: Path) -> dict[str, Any]:
-    """Do some work on items; what is wrong with a request is an answer like any other."""
+    """Apply ``work`` to a batch of items; a HarnessError becomes the item's answer."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{socket.gethostname()} does not see {folder}: the store must be in a folder that all nodes share"

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from harness.engines.ray.data import RayData
     from harness.store import Store
 
-# Of the driver's environment, what workers elsewhere need too. Tokens and keys stay where they are: Ray shows a job's
-# settings, so nodes have to have their own.
+# Environment variables of the driver that workers on other machines get too. Tokens and keys are not among them: Ray
+# shows a job's settings, so nodes must have their own.
 PASSED = (
     *ALLOCATOR, *REPRODUCIBLE, "HF_HOME", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
     "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
@@ -53,8 +53,8 @@ class RayEngine:
         config: Address of the cluster, what a worker takes, environment, retries.
         logs: Folder for what workers and their libraries print, seen by all machines (unless ``url`` is given).
         commit: Git commit that goes into every record's provenance.
-        make: What carries out the jobs, given the stream it reports to.
-        url: Of the store, where it is in an object store: then every machine has a folder of logs to itself.
+        make: Makes the worker; its argument is the stream that the worker writes events to.
+        url: URL of the store when it is an object store; every machine then has its own folder of logs.
 
     Raises:
         RequestError: When there is no such cluster, or no room in it for a worker.
@@ -84,7 +84,7 @@ class RayEngine:
 
     @property
     def nodes(self) -> list[Node]:
-        """The machines that have room for workers. Asks each for its hardware, which takes a second or two."""
+        """The machines that have room for workers. A look at the hardware of each takes a second or two."""
         rooms = [(node, slots) for node, slots in self._rooms if slots]
         asked: dict[str, Any] = {}
         ask = ray.remote(num_cpus=0, runtime_env={"env_vars": self.environment()})(processor)
@@ -105,16 +105,16 @@ class RayEngine:
 
     @property
     def free(self) -> int:
-        """How many workers would find room now, beside what else the cluster does."""
+        """How many workers the cluster has room for now, beside its other work."""
         return min(self.slots.workers, fits(ray.available_resources(), self.config.worker))
 
     def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
         """Leave the slots as they are: the cluster's resources and the engine file say how many there are."""
 
     def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
-        """Run all jobs and return those that failed, with why (see ``harness.engines.Engine``).
+        """Run all jobs; return the failed ones, each with its last event (see ``harness.engines.Engine``).
 
-        A run whose worker or node is lost is tried again; one that fails by itself is not.
+        A run whose worker or node is lost is tried again; a run that raises an error is not.
         """
         sweep = Sweep(self, jobs, listen)
         try:
@@ -127,7 +127,7 @@ class RayEngine:
         self.stopping = True
 
     def call(self, job: Job) -> dict[str, Any]:
-        """Run one job in a worker of its own and return what it gave.
+        """Run one job in a worker of its own and return its result.
 
         Raises:
             StepError: With the worker's message when the job failed.
@@ -139,9 +139,10 @@ class RayEngine:
         return next(event.data for event in results if event.event == "done")
 
     def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
-        """Return what makes pools: in this process's memory, or in parts by Ray Data, in the store's ``work``.
+        """Return the object that makes pools: in this process's memory, or in parts by Ray Data, in the store's
+        ``work``.
 
-        ``tell`` is told how many parts are done.
+        It calls ``tell`` with the number of parts that are done.
 
         Raises:
             RequestError: The parts would have to be in an object store.
@@ -158,9 +159,9 @@ class RayEngine:
         from harness.data.partitions import PartitionedPools
         from harness.engines.ray.data import RayData
 
-        if self._spread is None:  # kept: it removes its folder when it goes
+        if self._spread is None:  # kept: it removes its folder when it is deleted
             scratch = store.root / WORK / "parts" / attempt_name()
-            # Without the allocator's settings for training, by which a process keeps all memory it ever had.
+            # Without the allocator's settings for training: with them a process never returns memory.
             environment = {name: value for name, value in self.environment().items() if name not in ALLOCATOR}
             data = RayData(scratch, environment)
             self._spread = data, PartitionedPools(data, scratch)
@@ -184,7 +185,7 @@ class RayEngine:
             label_selector=needs.labels or None,
             runtime_env={"env_vars": self.environment()},
             scheduling_strategy="SPREAD",
-            max_concurrency=2,  # so that `stop` is heard during `work`
+            max_concurrency=2,  # so that `stop` can be called during `work`
             max_restarts=0,  # a lost worker is replaced by the driver, which keeps the reason
         )
         return actor.remote(self.make, log.name if self.url else str(log), token, self.slots.device, self.url)

@@ -1,4 +1,4 @@
-"""One call of ``RayEngine.run``: who is at what, what is waited for, what was lost."""
+"""One call of ``RayEngine.run``: which worker does which job, which answers are awaited, which workers are lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.errors import StepError
 
 TICK = 1.0  # seconds in which a call of `stop` is noticed
 GRACE = 60.0  # seconds that runs get to leave a checkpoint
-STARTS = 5  # workers that may be lost in a row before one has come up
+STARTS = 5  # workers that may be lost in a row before one has started
 
 
 @dataclass
@@ -36,14 +36,14 @@ class _Seat:
 
 
 class Cluster(Protocol):
-    """What a sweep needs of the engine whose jobs it does.
+    """The part of an engine that a sweep uses.
 
     Attributes:
         config: How often and how long to try.
         slots: How many workers to ask for.
         logs: Folder of the workers' logs.
-        address: Of the cluster, as people are told it.
-        stopping: Set when nothing new is to be started.
+        address: The cluster's address, as people see it.
+        stopping: Set when no further job may start.
     """
 
     config: RayConfig
@@ -54,14 +54,14 @@ class Cluster(Protocol):
 
     @property
     def free(self) -> int:
-        """How many workers would find room now."""
+        """How many workers the cluster has room for now."""
 
     def place(self, slot: int, token: str) -> Any:
-        """Ask for a worker; return its handle at once."""
+        """Request a worker; return its handle at once."""
 
 
 class Sweep:
-    """One call of ``run``: who is at what, what is waited for, what was lost."""
+    """One call of ``run``: which worker does which job, which answers are awaited, which workers are lost."""
 
     def __init__(self, engine: Cluster, jobs: Sequence[Job], listen: Listener) -> None:
         self.engine, self.listen = engine, listen
@@ -69,14 +69,14 @@ class Sweep:
         self.wanted = min(engine.slots.workers, len(jobs))
         self.token = uuid.uuid4().hex
         self.seats: list[_Seat] = []
-        self.answers: dict[Any, _Seat] = {}  # what is waited for
+        self.answers: dict[Any, _Seat] = {}  # awaited answer -> the worker's seat
         self.lost: dict[str, list[str]] = {}  # job -> why it had to be tried again
         self.failed: list[tuple[Job, Event]] = []
         self.false_starts = 0
-        self.joined = time.monotonic()  # when a worker was last asked for, or came up
+        self.joined = time.monotonic()  # when a worker was last requested, or started
 
     def go(self) -> list[tuple[Job, Event]]:
-        """Do all jobs; return those that failed, with why."""
+        """Run all jobs; return the failed ones, each with its last event."""
         for slot in range(self.wanted):
             self._start(slot)
         while True:
@@ -85,7 +85,7 @@ class Sweep:
             self._hand_out()
             if not self.answers:
                 return self.failed
-            # One answer ends the waiting; whatever else has come by then is taken along.
+            # One answer ends the wait; all others that have arrived by then are handled too.
             ready, _ = ray.wait(list(self.answers), num_returns=1, timeout=TICK)
             if ready and len(self.answers) > 1:
                 ready, _ = ray.wait(list(self.answers), num_returns=len(self.answers), timeout=0)
@@ -99,7 +99,7 @@ class Sweep:
             ray.kill(seat.actor)
 
     def _leave(self) -> None:
-        """Let runs in progress leave a checkpoint, as long as that takes no longer than a few steps."""
+        """Wait until runs in progress have written a checkpoint, ``GRACE`` seconds at most."""
         busy = [seat.actor.stop.remote() for seat in self.seats if seat.job is not None]
         if busy:
             ray.wait(busy, num_returns=len(busy), timeout=GRACE)
@@ -121,7 +121,7 @@ class Sweep:
             if self.blocks.move(there):
                 self._feed([seat for seat in idle if seat.job is None])  # their records say that the block was moved
         if not len(self.blocks) and not any(seat.job for seat in self.seats):
-            self.answers.clear()  # workers that have yet to come up are not needed any more
+            self.answers.clear()  # workers that have not started yet are no longer needed
 
     def _feed(self, idle: list[_Seat]) -> None:
         for seat in idle:
@@ -166,9 +166,9 @@ class Sweep:
             self.failed += [(other, not_started(other, event)) for other in self.blocks.clear()]
 
     def _gone(self, seat: _Seat, error: RayError) -> None:
-        """A worker is lost: try its job again, as often as is allowed, on another."""
+        """Handle the loss of a worker: try its job again on another one, as often as the engine file allows."""
         self.seats.remove(seat)
-        ray.kill(seat.actor)  # where it only could not be reached, it must not go on beside its successor
+        ray.kill(seat.actor)  # an actor that only cannot be reached must not run on beside its successor
         reason = _reason(error)
         if seat.hardware is None:
             self.false_starts += 1
@@ -186,14 +186,14 @@ class Sweep:
                     event="failed", id=job.id, stage=seat.stage, message=f"{reason}{times}", detail="\n".join(reasons)
                 )
                 self.failed.append((job, event))
-                with contextlib.suppress(*UNKEPT):  # a full disk; it is reported all the same
+                with contextlib.suppress(*UNKEPT):  # a full disk; the failure is reported anyway
                     keep_failure(job, event)
                 self.listen(seat.slot, job, event)
         if len(self.blocks):
             self._start(seat.slot)
 
     def _check_start(self) -> None:
-        """Give up when no worker has come up for as long as the user is ready to wait."""
+        """Give up when no worker has started within the time that the engine file allows."""
         if all(seat.hardware is None for seat in self.seats) and self._waited() > self.engine.config.patience:
             raise StepError(
                 f"no worker has started within {self.engine.config.patience:.0f} s at {self.engine.address}: "
@@ -208,7 +208,7 @@ class Sweep:
 
 
 def _elsewhere(job: Job) -> Job:
-    """Return a job as it is put to another machine, whose cache of Hub models is its own."""
+    """Return a job as another machine gets it: that machine has its own cache of Hub models."""
     if isinstance(job, SuiteJob) or job.model.kind != "hub":
         return job
     return job.model_copy(update={"model": replace(job.model, folder=None)})
