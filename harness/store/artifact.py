@@ -28,17 +28,10 @@ class Step:
 class Artifact:
     """A finished step.
 
-        Attributes:
-    <<<<<<< HEAD
-            folder: Where its files are, or where copies of them come to be.
-            record: What it is.
-            fetch: Brings files into the folder, where they are kept elsewhere.
-    =======
-            folder: Where its files are, or where copies of them are fetched to.
-            record: Its record.
-            location: Where its files are kept, for people and other programs; the same on every machine.
-            fetch: Copies files into the folder, when they are kept elsewhere.
-    >>>>>>> lang2
+    Attributes:
+        folder: Where its files are, or where copies of them are fetched to.
+        record: Its record.
+        fetch: Copies files into the folder, when they are kept elsewhere.
     """
 
     folder: Path
