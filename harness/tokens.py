@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import tokenizer
 from harness.errors import RequestError
-from harness.spec import DATE
+from harness.spec import DATE, OBJECTIVES
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from harness.spec.objectives.base import Form
 
 AT_ONCE = 64  # texts that are counted together; thousands take an eighth longer, since they leave the processor's cache
 IGNORED = -100  # the label of a token that the loss does not count, as in torch and transformers
@@ -66,6 +68,11 @@ class Encoded:
         return len(self.input_ids) + (self.rejected.length if self.rejected else 0)
 
     @property
+    def start(self) -> int:
+        """Tokens before the first that the loss counts; all of them where it counts none."""
+        return next((at for at, label in enumerate(self.labels) if label != IGNORED), len(self.labels))
+
+    @property
     def teaches(self) -> bool:
         """Whether the loss counts a token of it; of a pair, of both answers. The first of all is never predicted."""
         learns = any(label != IGNORED for label in self.labels[1:])
@@ -103,7 +110,7 @@ class RowEncoder:
         folder: Holds ``tokenizer.json`` and ``tokenizer_config.json`` (and ``chat_template.jinja``).
         chat_template: Render prompt and completion as a conversation through the model's chat template.
         max_length: Longer sequences are cut at the end.
-        objective: What rows are for: ``sft``, ``text`` (never cut: rows are packed) or ``dpo``.
+        objective: Name of what rows are for (``harness.spec.objectives``).
         date: What a chat template that asks for the date is told.
 
     Raises:
@@ -137,7 +144,7 @@ class RowEncoder:
         self._embeddings = embeddings if embeddings and self._tokenizer.get_vocab_size() > embeddings else None
         self._refuse_unknown([end])
         self._stops = tokenizer.stops(folder, self._tokenizer)
-        self.objective, self.max_length, self.as_chat = objective, max_length, chat_template
+        self.objective, self.max_length, self.as_chat = OBJECTIVES[objective], max_length, chat_template
         # What can make more tokens than a text has bytes: tokens put before it, and rewriting of what is not ASCII.
         self.begins = self._tokenizer.num_special_tokens_to_add(False)
         self.rewrites = self._tokenizer.normalizer is not None
@@ -217,16 +224,18 @@ class RowEncoder:
 
     def _blank(self, row: Mapping[str, Any]) -> str | None:
         """Return what a row says nothing with; None where it says something, or is to be refused for another reason."""
-        if self.objective == "dpo":
-            name, said = "the chosen answer", row.get("chosen")
-        elif self.objective == "text" or (row.get("completion") is None and not row.get("messages")):
-            name, said = "the text", row.get("text")
-        elif row.get("messages"):
-            last = (json.loads(row["messages"]) or [{}])[-1]
-            name, said = "the last answer", last.get("content") if last.get("role") == "assistant" else None
+        form = self._fitting(row) or self.objective.forms[-1]
+        if form.answers:
+            said = row.get(form.answers[0])
         else:
-            name, said = "the completion", row["completion"]
-        return name if said is not None and not said.replace(self.eos, "").strip() else None
+            last = (json.loads(row.get("messages") or "[]") or [{}])[-1]
+            said = last.get("content") if last.get("role") == "assistant" else None
+        return form.called if said is not None and not said.replace(self.eos, "").strip() else None
+
+    def _fitting(self, row: Mapping[str, Any]) -> Form | None:
+        """Return the first form that a row's columns fit."""
+        fitting = (form for form in self.objective.forms if all(row.get(column) is not None for column in form.columns))
+        return next(fitting, None)
 
     def _encoded(self, row: Mapping[str, Any]) -> Encoded:
         texts = self._texts(row)
@@ -239,7 +248,8 @@ class RowEncoder:
             start = min(_common(before, whole) for whole in wholes)
         # Some templates end a turn with the next one: then nothing would say where the last one stops.
         opened = [texts.chat and self._stops.isdisjoint(whole[start:]) for whole in wholes]
-        most = None if self.objective == "text" else self.max_length
+        most = None if self.objective.packed else self.max_length
+        start = 0 if self.objective.prompts else start
         won, *lost = (
             _learned(start, [*whole, self._end] if open_ else whole, most)
             for whole, open_ in zip(wholes, opened, strict=True)
@@ -249,35 +259,24 @@ class RowEncoder:
 
     def _texts(self, row: Mapping[str, Any], *, answered: bool = True) -> _Texts:
         """Say what a row is made into, or only what comes before its answer."""
-        prompt = row.get("prompt") or ""
-        if self.objective == "dpo":
-            answers = [str(row[side]) for side in ("chosen", "rejected") if row.get(side) is not None]
-            if len(answers) < 2:
-                raise Unusable("objective dpo needs prompt, chosen and rejected")
-            turns = json.loads(row["messages"]) if row.get("messages") else None  # the conversation so far
-        elif self.objective == "text":
-            if not row.get("text"):
-                raise Unusable("objective text needs text")
-            return _Texts(None, [self._ended(row["text"])])
-        elif row.get("chosen") is not None:
-            raise Unusable("it is a preference pair, which objective sft cannot use; use dpo")
-        elif row.get("messages"):
-            *turns, last = json.loads(row["messages"]) or [{}]
-            if last.get("role") != "assistant":
-                self._need_template()
-                raise Unusable("the last message is not the assistant's")
-            answers = [str(last["content"])]
-        elif row.get("completion") is not None:
-            turns, answers = None, [str(row["completion"])]
-        elif row.get("text"):
-            return _Texts(None, [self._ended(row["text"])])
-        else:
-            raise Unusable("objective sft needs prompt and completion, messages or text")
-        if turns is None and self.as_chat:
-            turns = [{"role": "user", "content": prompt}]
-        if turns is None:
+        for column, why in self.objective.refused.items():
+            if row.get(column) is not None:
+                raise Unusable(why.format(objective=self.objective.name))
+        form, prompt = self._fitting(row), row.get("prompt") or ""
+        if form is None:
+            raise Unusable(f"objective {self.objective.name} needs {self.objective.needs}")
+        answers = [str(row[column]) for column in form.answers]
+        if form.before is None:
+            return _Texts(None, [self._ended(answer) for answer in answers])
+        if form.before == "prompt" and not self.as_chat:
             return _Texts(prompt, [prompt + self._ended(answer) for answer in answers])
         self._need_template()
+        turns = json.loads(row["messages"]) if form.before == "messages" else [{"role": "user", "content": prompt}]
+        if not answers:
+            *turns, last = turns or [{}]
+            if last.get("role") != "assistant":
+                raise Unusable("the last message is not the assistant's")
+            answers = [str(last["content"])]
         before = self._render(turns, add_generation_prompt=True)
         wholes = ([*turns, {"role": "assistant", "content": answer}] for answer in answers if answered)
         return _Texts(before, [self._render(one, add_generation_prompt=False) for one in wholes], chat=True)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import TYPE_CHECKING, Any
 
 from harness.tokens import Unusable
@@ -22,6 +24,7 @@ from harness.tokens import Unusable
 if TYPE_CHECKING:
     import polars as pl
 
+    from harness.spec.objectives.base import Form
     from harness.tokens import RowEncoder
 
 SAYS_SOMETHING = r"[^\s\x1c-\x1f]"  # a character that Python's str.strip leaves
@@ -29,7 +32,7 @@ BATCH = 4096  # rows whose prompts are counted at a time
 SPARE = 16  # tokens; what a tokenizer may put at the borders of a text
 REWRITTEN = 3  # times the bytes, at most, that are left of a character when it is normalized, as text goes
 MOST_GROWN = 6.0  # times the bytes of a character, written as \\uXXXX
-SAYING = ("completion", "chosen", "text")
+TEXTS = ("prompt", "completion", "chosen", "rejected", "text", "messages")
 PLAIN, HOSTILE = "x" * 50, '"\\\n\t<&é\U0001f600' * 10  # what templates that quote what is said make longer
 
 
@@ -55,7 +58,7 @@ def cut_off(encoder: RowEncoder, rows: pl.DataFrame, *, every: bool = False) -> 
     """
     import polars as pl
 
-    if every or encoder.objective == "text":
+    if every or encoder.objective.packed:  # then nothing is cut
         return _asked(rows, rows.height * [every], encoder.cut_off)
     facts = _facts(encoder, rows)
     long = (facts.answers & (facts.lengths + encoder.begins + SPARE >= encoder.max_length)).arg_true()
@@ -119,30 +122,28 @@ class _Facts:
 def _facts(encoder: RowEncoder, rows: pl.DataFrame) -> _Facts:
     import polars as pl
 
-    columns = {name: _says(encoder, pl.col(name)).fill_null(False) for name in SAYING}
-    says = rows.select(**columns, there=pl.col("completion").is_not_null(), talks=pl.col("messages").is_not_null())
-    pair = rows["chosen"].is_not_null() & rows["rejected"].is_not_null()
+    objective = encoder.objective
+    saying = {form.answers[0] for form in objective.forms if form.answers}
+    says = rows.select(_says(encoder, pl.col(name)).fill_null(False) for name in saying)
     lengths = rows["prompt"].str.len_bytes().fill_null(0).cast(pl.Float64)
+    sure = answers = pl.repeat(False, rows.height, eager=True)
+    left = reduce(and_, (rows[name].is_null() for name in objective.refused), ~sure)
+    for form in objective.forms:
+        fits = reduce(and_, (rows[name].is_not_null() for name in form.columns), left)
+        left, size = left & ~fits, lengths
+        fine = fits & says[form.answers[0]] if form.answers else fits
+        if form.before == "messages":
+            fine, size = _conversations(encoder, rows, fine, form)
+        elif form.before and encoder.as_chat:  # prompt and answer are a conversation of one turn
+            fine, size = _turns(encoder, rows, fine, form, lengths)
+        sure, lengths = sure | fine, size.zip_with(fine, lengths)
+        if form.before and not objective.prompts:
+            answers = answers | fine
     known = ~_with(rows, encoder.unknown())
-    if encoder.objective == "text":
-        return _Facts(says["text"] & known, says["text"] & False, lengths)
-    if encoder.objective == "dpo":
-        talks, asked = says["talks"] & pair & says["chosen"], ~says["talks"] & pair & says["chosen"]
-        alone = asked & False
-    else:
-        single = rows["chosen"].is_null()
-        talks, asked = says["talks"] & single, ~says["talks"] & single & says["completion"]
-        alone = ~says["talks"] & single & ~says["there"] & says["text"]
-    chats = [_conversations(encoder, rows, talks)]
-    if encoder.as_chat:  # prompt and answer are a conversation of one turn
-        chats.append(_turns(encoder, rows, asked, lengths))
-        asked = asked & False
-    for taken, size in chats:
-        asked, lengths = asked | taken, size.zip_with(taken, lengths)
     if encoder.rewrites:
         plain = [(c.str.len_bytes() == c.str.len_chars()).fill_null(True) for c in map(pl.col, ("prompt", "messages"))]
         lengths = lengths * rows.select(pl.when(pl.all_horizontal(plain)).then(1.0).otherwise(REWRITTEN)).to_series()
-    return _Facts((alone | asked) & known, asked & known, lengths)
+    return _Facts(sure & known, answers & known, lengths)
 
 
 def _says(encoder: RowEncoder, text: pl.Expr) -> pl.Expr:
@@ -150,7 +151,9 @@ def _says(encoder: RowEncoder, text: pl.Expr) -> pl.Expr:
     return text.str.replace_all(encoder.eos, "", literal=True).str.contains(SAYS_SOMETHING)
 
 
-def _conversations(encoder: RowEncoder, rows: pl.DataFrame, talks: pl.Series) -> tuple[pl.Series, pl.Series]:
+def _conversations(
+    encoder: RowEncoder, rows: pl.DataFrame, talks: pl.Series, form: Form
+) -> tuple[pl.Series, pl.Series]:
     """Return which conversations end in an answer that says something, with roles that the template takes.
 
     Returns:
@@ -169,7 +172,7 @@ def _conversations(encoder: RowEncoder, rows: pl.DataFrame, talks: pl.Series) ->
     roles, contents = (pl.element().struct.field(name) for name in ("role", "content"))
     last = pl.col("turns").list.last().struct
     size = pl.col("turns").list.eval(contents.str.len_bytes()).list.sum()
-    answered = encoder.objective != "dpo"  # the answer is the last turn
+    answered = not form.answers  # the answer is the last turn
     facts = read.select(
         pl.col("turns").list.eval(roles).list.join(" ").alias("roles"),
         (size - last.field("content").str.len_bytes() if answered else size)
@@ -182,7 +185,7 @@ def _conversations(encoder: RowEncoder, rows: pl.DataFrame, talks: pl.Series) ->
     ).with_row_index("at")
     first = facts.filter("fine").unique("roles", keep="first", maintain_order=True)
     taken = [
-        {"roles": one["roles"], **_bounds(encoder, rows.row(one["at"], named=True))}
+        {"roles": one["roles"], **_bounds(encoder, rows.row(one["at"], named=True), form)}
         for one in first.iter_rows(named=True)
     ]
     known = pl.DataFrame(taken, {"roles": pl.String, "taken": pl.Boolean, "around": pl.Float64, "times": pl.Float64})
@@ -195,17 +198,17 @@ def _conversations(encoder: RowEncoder, rows: pl.DataFrame, talks: pl.Series) ->
 
 
 def _turns(
-    encoder: RowEncoder, rows: pl.DataFrame, asked: pl.Series, lengths: pl.Series
+    encoder: RowEncoder, rows: pl.DataFrame, asked: pl.Series, form: Form, lengths: pl.Series
 ) -> tuple[pl.Series, pl.Series]:
     """Return the same for prompts and answers that are made into conversations of one turn."""
     at = asked.arg_true()
     if not len(at):
         return asked, lengths
-    bounds = _bounds(encoder, rows.row(at[0], named=True))
+    bounds = _bounds(encoder, rows.row(at[0], named=True), form)
     return asked & bounds["taken"], lengths * bounds["times"] + bounds["around"]
 
 
-def _bounds(encoder: RowEncoder, row: dict[str, Any]) -> dict[str, Any]:
+def _bounds(encoder: RowEncoder, row: dict[str, Any], form: Form) -> dict[str, Any]:
     """Say what a chat template does to conversations whose roles are those of a row.
 
     Returns:
@@ -214,7 +217,7 @@ def _bounds(encoder: RowEncoder, row: dict[str, Any]) -> dict[str, Any]:
     """
     if encoder.unusable(row) is not None:
         return {"taken": False, "around": 0.0, "times": 1.0}
-    turns = max(1, len(json.loads(row["messages"])) - (encoder.objective != "dpo")) if row["messages"] else 1
+    turns = max(1, len(json.loads(row["messages"])) - (not form.answers)) if form.before == "messages" else 1
     around = max(0, _size(encoder, row, PLAIN) - turns * len(PLAIN.encode()))
     try:
         grown = (_size(encoder, row, HOSTILE) - around) / (turns * len(HOSTILE.encode()))
@@ -238,6 +241,6 @@ def _with(rows: pl.DataFrame, tokens: list[str]) -> pl.Series:
 
     if not tokens:
         return pl.repeat(False, rows.height, eager=True)
-    held = [pl.col(name).str.contains_any(tokens) for name in (*SAYING, "prompt", "rejected", "messages")]
+    held = [pl.col(name).str.contains_any(tokens) for name in TEXTS]
     odd = pl.col("messages").str.contains("\\", literal=True)  # in JSON it may be spelled in another way
     return rows.select(pl.any_horizontal(one.fill_null(False) for one in (*held, odd))).to_series()

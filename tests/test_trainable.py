@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers
 
 from harness.data.rows import frame
+from harness.spec import OBJECTIVES
 from harness.tokens import IGNORED, RowEncoder
 from harness.trainable import cut_off, unusable
+from tests.extending.whole import WHOLE
 from tests.tiny import EOS
 
 TEMPLATES = {
@@ -66,12 +68,13 @@ def model(tiny: Path, folder: Path, template: str, *, normal: bool = False, adde
     return folder
 
 
-@pytest.mark.parametrize("objective", ["sft", "dpo", "text"])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "whole"])
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("chat", [False, True])
 def test_many_rows_at_once_are_told_as_each_of_them(
-    tiny: Path, tmp_path: Path, objective: str, template: str, chat: bool
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, template: str, chat: bool
 ) -> None:
+    monkeypatch.setitem(OBJECTIVES, "whole", WHOLE)  # learns what comes before an answer, too
     odd = template in ("quoting", "open")
     folder = model(tiny, tmp_path / "model", TEMPLATES[template], normal=odd and chat, added=odd)
     encoders = {

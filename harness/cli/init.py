@@ -159,7 +159,7 @@ def _as_json(made: Written) -> dict[str, Any]:
                 "rows": pool.rows.height,
                 "unusable": len(pool.unusable),
                 "left_out": pool.mapping.left_out,
-                "objective": pool.objective,
+                "objective": pool.objective.name,
                 "fields": pool.source.fields,
                 "languages": pool.languages,
                 "findings": pool.findings,
@@ -206,7 +206,7 @@ def _show(made: Written, minutes: float, out: Console) -> None:
         taken = draft.held.items.get(pool.name, 0) if draft.held else 0
         mixed = draft.size.mix.get(pool.name, 0)
         counts = (pool.rows.height, taken, draft.available[pool.name], mixed)
-        rows.append([pool.name, *(f"{count:,}" for count in counts), pool.objective, languages or "-"])
+        rows.append([pool.name, *(f"{count:,}" for count in counts), pool.objective.name, languages or "-"])
     columns = [
         ("Source", "left"), ("Rows", "right"), ("Held out", "right"), ("To train on", "right"),
         ("In the baseline", "right"), ("Objective", "left"), ("Language", "left"),

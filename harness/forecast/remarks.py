@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.fitting import positions
+from harness.spec import OBJECTIVES
 
 if TYPE_CHECKING:
     from harness.study.plan import Plan
@@ -56,6 +57,6 @@ def remarks(plan: Plan) -> list[tuple[str, str]]:
             )
         )
     most, longest = positions(plan.model.folder), max((variant.longest for variant in plan.variants), default=0)
-    if most is not None and recipe.objective != "dpo" and longest > most:
+    if most is not None and not OBJECTIVES[recipe.objective].paired and longest > most:
         parts.append(("Length", f"the longest row has {longest:,} tokens, the model was made for {most:,}"))
     return parts

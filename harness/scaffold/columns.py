@@ -13,6 +13,7 @@ from harness.data.generators import number
 from harness.data.layouts import plain as _plain
 from harness.errors import RequestError, did_you_mean
 from harness.records import CONTENT_COLUMNS
+from harness.spec import DRAFTED
 from harness.unpacking import printable
 
 # Names in the order they are looked for, without case, spaces, underscores and hyphens.
@@ -130,7 +131,7 @@ def _content(values: Mapping[str, Sequence[Any]], place: str) -> Columns:
         fields = {"prompt": f"{{{text}}}\n{label.capitalize()}:", "completion": f" {{{label}}}"}
         return Columns(fields, notes=[f'"{label}" is a label to predict from "{text}" (else: --field text={text})'])
     if text and not prompt:
-        return Columns({"text": text}, notes=[f'raw text in "{text}" (objective: text)'])
+        return Columns({"text": text}, notes=[f'raw text in "{text}" (objective: {DRAFTED["text"].name})'])
     names = ", ".join(printable(column) for column in list(values)[:12])
     raise RequestError(
         f"{place}: none of its columns ({names}) is known to be a question and an answer, a conversation, or text. "
@@ -140,8 +141,9 @@ def _content(values: Mapping[str, Sequence[Any]], place: str) -> Columns:
 
 def _preferred(values: Mapping[str, Sequence[Any]], chosen: str, rejected: str, talk: str | None) -> Columns:
     """Return the fields of preference pairs."""
+    objective = DRAFTED["chosen"].name
     made = Columns({"chosen": chosen, "rejected": rejected})
-    made.notes.append(f'preference pairs: "{chosen}" is preferred to "{rejected}" (objective: dpo)')
+    made.notes.append(f'preference pairs: "{chosen}" is preferred to "{rejected}" (objective: {objective})')
     prompt = _pick(values, PROMPT, _is_answer)
     if prompt and _plain(prompt) in ("instruction", "question") and _mostly_text(values[prompt]):
         prompt = f"{{{prompt}}}\n"

@@ -17,8 +17,7 @@ from harness.scaffold.size import Machine, Size
 from harness.spec import Decontaminate, Source
 
 WIDTH = 110
-RATES = {"dpo": 1e-4, "text": 5e-4, "sft": 5e-4}
-SHORT_RATE, SHORT_TOKENS = 7e-4, 40  # rows of a few words stand, and need, a higher rate
+SHORT_TOKENS = 40  # rows of a few words stand, and need, a higher rate
 DOING = {
     "verified": "keeping only answers that check out", "deduped": "dropping repeats", "cleaned": "repairing the text",
     "shorter": "dropping the longest rows",
@@ -110,12 +109,12 @@ def text(draft: Draft) -> str:
 def _recipe(draft: Draft) -> list[str]:
     size = draft.size
     objective = draft.pools[0].objective
-    rate = SHORT_RATE if objective == "sft" and draft.mean <= SHORT_TOKENS else RATES[objective]
+    rate = (draft.mean <= SHORT_TOKENS and objective.short_rate) or objective.rate
     shown = size.steps * size.batch
     template = "chat_template: true # rows are rendered as conversations" if draft.chat else "chat_template: false"
     return [
         "recipe:",
-        f"  objective: {objective}",
+        f"  objective: {objective.name}",
         f"  learning_rate: {rate:.1e}",
         f"  batch: {size.batch}",
         f"  steps: {size.steps} # {shown:,} rows are seen, with repeats where a training set has fewer",

@@ -119,7 +119,7 @@ def first_study(
             "a token; harness plan counts them once it is here"
         )
     mean, packed = statistics.fmean(lengths), 1.0
-    if pools[0].objective == "text":
+    if pools[0].objective.packed:
         packed, lengths = BLOCK / mean, [BLOCK]
     characters = held.characters if held else 20_000
 
@@ -171,10 +171,11 @@ def _check(asked: Asked) -> None:
 def _alike(pools: Sequence[Pool]) -> None:
     """Refuse sources that no one objective can use; tell what they share."""
     first = pools[0]
+    one = first.objective.name
     for pool in pools[1:]:
-        if pool.objective != first.objective:
+        if (other := pool.objective.name) != one:
             raise RequestError(
-                f"{first.name} is for objective {first.objective} and {pool.name} for {pool.objective}; a study trains "
+                f"{first.name} is for objective {one} and {pool.name} for {other}; a study trains "
                 "one objective: call harness init for each kind, or say what the columns are with --field"
             )
         shared = len(set(first.rows["row_id"]) & set(pool.rows["row_id"]))
@@ -263,7 +264,7 @@ def _lengths(pools: Sequence[Pool], folder: Path | None, chat: bool) -> list[int
     lengths: list[int] = []
     encoder = None
     if folder is not None:
-        encoder = RowEncoder(folder, chat_template=chat, max_length=UNCUT, objective=pools[0].objective)
+        encoder = RowEncoder(folder, chat_template=chat, max_length=UNCUT, objective=pools[0].objective.name)
     for pool in pools:
         some = pool.rows.gather_every(max(1, pool.rows.height // COUNTED)).head(COUNTED)
         if encoder is not None:
@@ -285,7 +286,7 @@ def _unusable(pools: Sequence[Pool]) -> str:
 
 def _long(pools: Sequence[Pool], lengths: Sequence[int], limit: int) -> None:
     over = sum(length > limit for length in lengths)
-    if over and pools[0].objective != "text":
+    if over and not pools[0].objective.packed:
         share = f"about {over / len(lengths):.0%} of all rows"
         pools[0].findings.append(f"{share} are longer than {limit} tokens and are cut")
 

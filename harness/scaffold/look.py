@@ -20,7 +20,7 @@ from harness.data.rows import Built, place
 from harness.errors import RequestError
 from harness.scaffold.columns import Columns, mapped
 from harness.scaffold.registry import described
-from harness.spec import Clean, Pii, Source, Verify
+from harness.spec import DRAFTED, Clean, Objective, Pii, Source, Verify
 from harness.unpacking import printable
 
 LOOKED = 400  # rows whose language is told, and that cleaning and masking are tried on
@@ -70,9 +70,9 @@ class Pool:
         return next(name for name in ("chosen", "messages", "text", "completion") if first[name] is not None)
 
     @property
-    def objective(self) -> str:
+    def objective(self) -> Objective:
         """The training objective that these rows are for."""
-        return {"text": "text", "chosen": "dpo"}.get(self.shape, "sft")
+        return DRAFTED[self.shape]
 
 
 def look(name: str, given: Source, base: Path, fields: Mapping[str, str], tell: Callable[[str], None]) -> Pool:

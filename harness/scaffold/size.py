@@ -92,7 +92,7 @@ def size(
         filters: Arms with operations; each brings a random subset as its control.
         machine: What it will run on.
         minutes: Time it may take.
-        packed: Rows that make one training sequence (objective text packs them).
+        packed: Rows that make one training sequence (an objective may pack them).
 
     Raises:
         RequestError: There are too few rows to compare anything.

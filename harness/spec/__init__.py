@@ -15,6 +15,7 @@ from harness.spec.designs import (
     MixtureDirichlet,
     SizeLadder,
 )
+from harness.spec.objectives import DRAFTED, OBJECTIVES, Objective
 from harness.spec.operations import (
     OPERATIONS,
     AnyOperation,
@@ -37,7 +38,9 @@ __all__ = [
     "COMMIT",
     "DATE",
     "DESIGNS",
+    "DRAFTED",
     "NAME",
+    "OBJECTIVES",
     "OPERATIONS",
     "AddOneIn",
     "AnyOperation",
@@ -52,6 +55,7 @@ __all__ = [
     "LeaveOneOut",
     "Lora",
     "MixtureDirichlet",
+    "Objective",
     "Operation",
     "Operations",
     "Origin",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.errors import RequestError
 from harness.spec.base import A_NAME, BY_NAME, Spec, named
+from harness.spec.objectives import OBJECTIVES, ObjectiveName
 
 # What Llama 3's own template falls back on where it cannot ask for the date.
 DATE = datetime.date(2024, 7, 26)
@@ -29,8 +30,8 @@ class Lora(Spec):
 class Recipe(Spec):
     """How a variant is trained. The micro-batch is chosen at run time and does not change the result."""
 
-    objective: Literal["sft", "text", "dpo"] = Field(
-        "sft", description="sft: completions; text: raw text, packed; dpo: preference pairs"
+    objective: ObjectiveName = Field(
+        "sft", description="; ".join(f"{name}: {objective.about}" for name, objective in OBJECTIVES.items())
     )
     beta: float = Field(0.1, gt=0, description="dpo only: how strongly the model is held to the base model")
     lora: Lora = Field(Lora(), description="the low-rank adapters that are trained")

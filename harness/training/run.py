@@ -1,7 +1,7 @@
 """LoRA fine-tuning of one run: what all objectives share.
 
 In: the base model, token ids and labels of the rows, a recipe, a seed. Out: an adapter (safetensors) and its curve.
-``sft.py`` and ``dpo.py`` say what their objective tells TRL; ``order.py`` in which order rows come.
+An objective (``harness.spec.objectives``) names the trainer; ``order.py`` says in which order rows come.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import Linear
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
@@ -22,9 +24,9 @@ from trl import SFTConfig
 
 from harness.errors import StepError
 from harness.identity import file_digest
-from harness.spec import Recipe
+from harness.spec import OBJECTIVES, Objective, Recipe
 from harness.tokens import Encoded
-from harness.training import dpo, order, sft
+from harness.training import order
 from harness.training.checkpoints import Checkpoints, latest
 
 # transformers renamed the setting; both names are accepted, one of them with a warning.
@@ -88,7 +90,8 @@ def train(
     usable = [i for i, row in enumerate(rows) if row.teaches]
     if not usable:
         raise StepError("no row has a token left to learn from; is recipe.max_length shorter than the prompts?")
-    cut = order.blocks if recipe.objective == "text" else order.batches
+    objective = OBJECTIVES[recipe.objective]
+    cut = order.blocks if objective.packed else order.batches
     batches = cut([rows[i] for i in usable], [row_ids[i] for i in usable], recipe, seed)
     sequence = [row for batch in batches for row in batch]
     device = base.device.type
@@ -104,8 +107,14 @@ def train(
     settings = arguments(recipe, seed, len(batches), micro, checkpoints or folder, device)
     callbacks = [curve] if checkpoints is None else [curve, Checkpoints(curve.entries, before, device, stop)]
     try:
-        make = dpo.trainer if recipe.objective == "dpo" else sft.trainer
-        trainer = make(model, tokenizer, sequence, recipe, settings, callbacks)
+        settings |= {"max_length": recipe.max_length, **objective.settings(recipe)}
+        trainer = _trainer(objective)(
+            model=model,
+            args=resolve_name(objective.config)(**settings),
+            train_dataset=Dataset.from_list([objective.columns(row) for row in sequence]),
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
         trainer.remove_callback(PrinterCallback)  # the engine shows progress
         started = time.perf_counter()
         trainer.train(resume_from_checkpoint=str(resumed.folder) if resumed else None)
@@ -128,6 +137,16 @@ def train(
         tokens=sum(row.length for row in sequence),
         seconds=seconds,
     )
+
+
+def _trainer(objective: Objective) -> Any:
+    """Return the class of an objective's trainer, changed to leave rows as they are: they are tokenized already."""
+    stock = resolve_name(objective.trainer)
+    as_it_is = {
+        "_prepare_dataset": lambda self, dataset, *_, **__: dataset,
+        "tokenize_row": lambda self, row, *_, **__: row,  # how some of TRL's experimental trainers call it
+    }
+    return type(stock.__name__, (stock,), as_it_is)
 
 
 @contextlib.contextmanager

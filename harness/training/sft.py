@@ -11,50 +11,22 @@ What differs from stock, and why (2 cores, SmolLM2-135M, rows of 17 tokens):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from datasets import Dataset
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from harness.positions import head_at
-from harness.spec import Recipe
-from harness.tokens import IGNORED, Encoded
+from harness.tokens import IGNORED
 
 
-def trainer(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    sequence: Sequence[Encoded],
-    recipe: Recipe,
-    settings: dict[str, Any],
-    callbacks: list[TrainerCallback],
-) -> SFTTrainer:
-    """Return a trainer that takes the sequences in their order."""
-    return _LabelTokenTrainer(
-        model=model,
-        args=SFTConfig(
-            **settings,
-            max_length=recipe.max_length,
-            packing=False,
-            dataset_kwargs={"skip_prepare_dataset": True},  # rows arrive tokenized, with labels
-        ),
-        train_dataset=Dataset.from_dict(
-            {"input_ids": [row.input_ids for row in sequence], "labels": [row.labels for row in sequence]}
-        ),
-        processing_class=tokenizer,
-        callbacks=callbacks,
-    )
-
-
-class _LabelTokenTrainer(SFTTrainer):  # type: ignore[misc]
+class LabelTokenTrainer(SFTTrainer):  # type: ignore[misc]
     """``SFTTrainer`` with the loss computed at label positions only."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        """Return the mean loss of the tokens that have labels."""
         labels = inputs["labels"][:, 1:]
         rows, positions = (labels != IGNORED).nonzero(as_tuple=True)
         with head_at(self.model, (rows, positions)):

@@ -1,7 +1,9 @@
-"""What it takes to add an operation or a design: one file and one line, counted, and done to a study."""
+"""What it takes to add an operation, a design or an objective: one file and one line, counted, and done to a study."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ from typing import Any, Literal
 
 import polars as pl
 import pytest
+import yaml
 
 from harness.data.operations import Context, apply
 from harness.data.partitions.chain import stages
@@ -20,11 +23,14 @@ from harness.data.rows import frame
 from harness.errors import RequestError
 from harness.spec import Clean, Dedupe, Sample
 from harness.spec.operations.base import BaseOperation, Done, Gone
+from harness.store import Store
+from tests import test_objectives
+from tests.command import harness
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 LONGEST = 40  # lines of a file that is added
-OPERATIONS, DESIGNS = "spec/operations", "spec/designs"
+OPERATIONS, DESIGNS, OBJECTIVES = "spec/operations", "spec/designs", "spec/objectives"
 CHAINS = {
     "unprefix": "[{unprefix: {phrase: 'Well, '}}, dedupe]",
     "longest": "[clean, {longest: {share: 0.3}}, {longest: {share: 0.5}}]",
@@ -77,7 +83,8 @@ def added(folder: Path, name: str, where: str) -> Path:
     lines = union.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if " as " in line and line.startswith("from harness."))
     module = f"harness.{where.replace('/', '.')}.{name}"
-    lines.insert(first, f"from {module} import {name.capitalize()} as {name.capitalize()}")
+    made = name.upper() if where == OBJECTIVES else name.capitalize()
+    lines.insert(first, f"from {module} import {made} as {made}")
     union.write_text("\n".join(lines) + "\n")
     changed = {
         path.relative_to(package): [line for line in ndiff(_lines(path, package), path.read_text().splitlines())
@@ -161,7 +168,59 @@ print([(one.subject, one.plus, one.minus) for one in questions(study, {})])
     assert python(folder, program) == ["{'s': 6} s", "[('s', ('twice-s',), ('baseline',))]"]
 
 
+def test_an_objective_is_a_file_and_a_line(tmp_path: Path, tiny: Path) -> None:
+    folder = added(tmp_path, "whole", OBJECTIVES)
+    shutil.copytree(tiny, folder / "model")
+    program = """
+from pathlib import Path
+from harness.data.rows import frame
+from harness.spec import DRAFTED, Recipe
+from harness.tokens import RowEncoder
+from harness.trainable import cut_off, unusable
+recipe = Recipe(objective="whole", steps=1)
+encoder = RowEncoder(Path("model"), chat_template=False, max_length=9, objective=recipe.objective)
+print(encoder.encode({"prompt": "12 + ", "completion": "3"}).start, DRAFTED["completion"].name)
+rows = frame([{"prompt": "long " * 9, "completion": "yes"}, {"prompt": "a", "chosen": "b", "rejected": "c"}])
+print(cut_off(encoder, rows[:1])[0], unusable(encoder, rows).to_list())
+"""
+    told = "it is a preference pair, which objective whole cannot use; use dpo"
+    assert python(folder, program) == ["0 sft", f"None [None, '{told}']"]
+
+
+@pytest.mark.slow
+def test_an_objective_with_another_trainer_is_a_file_and_a_line(study_folder: Path) -> None:
+    """From rows to a verdict; rows of another objective are refused in its own words."""
+    folder = added(study_folder, "simpo", OBJECTIVES)
+    changed: dict[str, Any] = {"cwd": folder, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    (folder / "study.yaml").write_text(yaml.safe_dump(test_objectives.study("simpo")))
+    (folder / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}')
+    refused = harness("plan", "study.yaml", **changed)
+    assert refused.code == 2
+    assert "objective simpo needs prompt, chosen and rejected" in refused.err
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, test_objectives.ROWS["dpo"])))
+    done = harness("run", "study.yaml", "--workers", "1", **changed)
+    assert done.code == 0, done.err
+    adapters = Store(folder / ".harness").artifacts("adapter")
+    assert len(adapters) == 4
+    for adapter in adapters:
+        assert adapter.record.spec["recipe"]["objective"] == "simpo"
+        # A margin of 0.5 is asked for, and an untrained model prefers next to nothing; without one it would be log 2.
+        assert adapter.record.data["curve"][0]["loss"] == pytest.approx(math.log(1 + math.exp(0.5)), abs=0.1)
+    assert len({adapter.record.digest for adapter in adapters}) == 4
+    decided = harness("decide", "study.yaml", "--json", **changed).json
+    assert [one["subject"] for one in decided["decisions"]] == ["own"]
+
+
 # -------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("kept", ['name="whole", ', "drafted=()"])
+def test_two_objectives_of_one_name_or_for_the_same_rows_are_refused(tmp_path: Path, kept: str) -> None:
+    folder = added(tmp_path, "whole", OBJECTIVES)
+    file = folder / "harness" / OBJECTIVES / "whole.py"
+    file.write_text(file.read_text().replace(kept, ""))
+    said = subprocess.run([sys.executable, "-c", "import harness.spec"], cwd=folder, capture_output=True, check=False)
+    assert b"TypeError: two objectives have one name, or are drafted for the same rows" in said.stderr
 
 
 def defined(**body: Any) -> type[BaseOperation]:
