@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -41,6 +41,24 @@ if "HARNESS_FUZZ" not in os.environ:
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share tests as ``tests.sharing`` says, unless another way is asked for (``--dist``)."""
+    if config.getoption("dist") != "load":
+        return None
+    from tests.sharing import Sharing
+
+    config.option.loadscopereorder = False  # by the number of tests; a file's place says how long it takes
+    return Sharing(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from tests.sharing import in_order
+
+        items[:] = in_order(items)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +105,22 @@ def acceptance_data() -> Path:
     return folder
 
 
+def folder_for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that all processes have which share these tests."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def undisturbed(nursery: Nursery, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of the study of the fault tests when nothing happened to it."""
+    from tests import faults
+
+    return faults.undisturbed(
+        nursery, faults.prepare(tmp_path_factory.mktemp("undisturbed") / "study", tiny, faults.SMALL)
+    )
+
+
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of SmolLM2-135M-Instruct, prepared from its package, or a skip where that is not installed."""
@@ -96,7 +130,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     # The checkout's own store is used when the quickstart has been run: preparing takes half a minute.
     kept = Path(os.environ.get("HARNESS_TEST_STORE", ROOT / ".harness"))
-    root = kept if kept.is_dir() else tmp_path_factory.mktemp("smollm2")
+    root = kept if kept.is_dir() else folder_for_all(tmp_path_factory) / "smollm2"
     try:
         model = models.resolve("smollm2-135m-instruct", ROOT, Store(root))
     except RequestError as error:
@@ -177,3 +211,7 @@ seeds: 2
 match: steps
 decide: {metric: sums/exact_match, smallest_effect: 0.05}
 """
+# Six runs instead of twelve, where it is not the arms that a test is about.
+SMALL_STUDY = TINY_STUDY.replace("  verified: {tests: verify(scraped), operations: [verify]}\n", "") + (
+    "controls: []\nwaive: ['controls: a test of the harness']\n"
+)

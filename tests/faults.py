@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.store import Store, located
-from tests.conftest import TINY_STUDY
+from tests.conftest import SMALL_STUDY, TINY_STUDY
 from tests.nursery import Child, Nursery, alive
 
 KINDS = ("source", "suite", "pool", "variant", "tokens", "adapter", "result", "study")
@@ -31,6 +31,7 @@ LATE = (("sync", "driver"), ("report", "driver"))
 STAGES = ("build", "publish", "train", "evaluate", "sync", "report")
 # More steps than the study of the other tests has, so that a kill in mid-training leaves something to resume.
 STUDY = TINY_STUDY.replace("steps: 4", "steps: 12")
+SMALL = SMALL_STUDY.replace("steps: 4", "steps: 12")
 
 
 def prepare(folder: Path, tiny: Path, study: str = STUDY) -> Path:

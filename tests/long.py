@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 from tests.command import argv, environment
-from tests.conftest import TINY_STUDY
+from tests.conftest import SMALL_STUDY
 from tests.faults import prepare
 
 VARIANTS = 3
@@ -21,8 +21,7 @@ VARIANTS = 3
 
 def study_of(seeds: int) -> str:
     """Return a study of three variants at this many seeds, without controls."""
-    text = TINY_STUDY.replace("  verified: {tests: verify(scraped), operations: [verify]}\n", "")
-    return text.replace("seeds: 2", f"seeds: {seeds}") + "controls: []\nwaive: ['controls: a test of endurance']\n"
+    return SMALL_STUDY.replace("seeds: 2", f"seeds: {seeds}")
 
 
 def watch(folder: Path, tiny: Path, seeds: int, workers: int = 2) -> list[dict[str, float]]:

@@ -22,9 +22,9 @@ OTHER = STUDY.replace("study: tiny", "study: other").replace("  sums-8: {tests: 
 OTHER_RUNS = 4  # all of which the first study has too
 
 
-@pytest.fixture(scope="module")
-def reference(nursery: Nursery, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return faults.undisturbed(nursery, faults.prepare(tmp_path_factory.mktemp("reference") / "study", tiny, STUDY))
+@pytest.fixture
+def reference(undisturbed: dict[str, Any]) -> dict[str, Any]:
+    return undisturbed
 
 
 @pytest.fixture

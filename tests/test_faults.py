@@ -28,16 +28,12 @@ from tests.nursery import Child, Nursery, alive
 pytestmark = pytest.mark.slow
 RUN = ("run", "study.yaml", "--workers", "2")
 RUNS = 6
-# The campaign's study with three variants instead of six: every test ends one.
-STUDY = faults.STUDY.replace("  verified: {tests: verify(scraped), operations: [verify]}\n", "") + (
-    "controls: []\nwaive: ['controls: a test of crashes']\n"
-)
+STUDY = faults.SMALL  # every test ends one
 
 
-@pytest.fixture(scope="module")
-def reference(nursery: Nursery, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The study, undisturbed."""
-    return faults.undisturbed(nursery, faults.prepare(tmp_path_factory.mktemp("reference") / "study", tiny, STUDY))
+@pytest.fixture
+def reference(undisturbed: dict[str, Any]) -> dict[str, Any]:
+    return undisturbed
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tests.command import ROOT, Called, harness
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(2400)]
 STUDY = ROOT / "experiments" / "quickstart.yaml"
 
 

@@ -64,12 +64,14 @@ def ratio(enough: float, imports: str, *arguments: str, cwd: Path, **extra: str)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_help_is_instant(tmp_path: Path) -> None:
     assert ratio(5, "typer, rich.console", "--help", cwd=tmp_path) < 5  # 0.2 s where that takes 0.08
 
 
 @pytest.mark.acceptance
 @pytest.mark.slow
+@pytest.mark.alone
 def test_plan_of_the_quickstart_is_fast_and_light(tmp_path: Path, smollm2: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "model").symlink_to(smollm2.parent)  # ready already

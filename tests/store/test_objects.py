@@ -299,18 +299,16 @@ def store_in_bucket(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return bucket
 
 
-@pytest.fixture(scope="module")
-def reference(nursery: Nursery, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return faults.undisturbed(nursery, faults.prepare(tmp_path_factory.mktemp("reference") / "study", tiny))
-
-
 @pytest.mark.slow
 def test_killed_at_any_moment_a_study_comes_out_as_in_a_folder(
-    nursery: Nursery, reference: dict[str, Any], tiny: Path, tmp_path: Path, store_in_bucket: str
+    nursery: Nursery, undisturbed: dict[str, Any], tiny: Path, tmp_path: Path, store_in_bucket: str
 ) -> None:
     """kill -9 of drivers and workers; then digests, comparison, decisions and MLflow are those of a folder's study."""
     campaign = faults.Campaign(
-        nursery, lambda number: faults.prepare(tmp_path / str(number), tiny), reference, random.Random(3)
+        nursery,
+        lambda number: faults.prepare(tmp_path / str(number), tiny, faults.SMALL),
+        undisturbed,
+        random.Random(3),
     )
     moments = [
         ("build", "driver"), ("publish", "driver"), ("publish", "worker"), ("train", "driver"), ("publish", "worker"),
@@ -323,17 +321,17 @@ def test_killed_at_any_moment_a_study_comes_out_as_in_a_folder(
 
 @pytest.mark.slow
 def test_every_verb_takes_an_object_store(
-    nursery: Nursery, reference: dict[str, Any], tiny: Path, tmp_path: Path, store_in_bucket: str,
+    nursery: Nursery, tiny: Path, tmp_path: Path, store_in_bucket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """A second machine, on which nothing was run, sees the finished study, and may clean up."""
-    folder = faults.prepare(tmp_path / "study", tiny)
+    folder = faults.prepare(tmp_path / "study", tiny, faults.SMALL)
     done = nursery.call("run", "study.yaml", "--workers", "2", cwd=folder)
     assert done.code == 0, done.err
     assert not (folder / ".harness").exists()
     for verb in (
         ("status", "study.yaml", "--json"), ("plan", "study.yaml", "--json"), ("report", "study.yaml"),
-        ("data", "show", "study.yaml:verified"), ("data", "card", "study.yaml:verified"), ("store", "ls", "--json"),
+        ("data", "show", "study.yaml:sums-16"), ("data", "card", "study.yaml:sums-16"), ("store", "ls", "--json"),
         ("power", "study.yaml", "--json"),
     ):  # fmt: skip
         called = nursery.call(*verb, cwd=folder, HARNESS_COPIES=str(tmp_path / "elsewhere"))
@@ -342,7 +340,7 @@ def test_every_verb_takes_an_object_store(
             assert {run["state"] for run in called.json["runs"]} == {"done"}
         if verb[:2] == ("store", "ls"):
             kinds = [row["kind"] for row in called.json]
-            assert (kinds.count("adapter"), kinds.count("result")) == (12, 13)
+            assert (kinds.count("adapter"), kinds.count("result")) == (6, 7)
     store = of(located(store_in_bucket))
     (study,) = store.artifacts("study")
     store.remove(study.folder)
