@@ -15,6 +15,7 @@ import pytest
 
 from harness import processes
 from tests.command import HANGS, environment
+from tests.conftest import SMALL_STUDY
 from tests.tracking.shown import free_port
 
 # Read by ``python -m`` itself before it looks at what it is to run: nothing that is run can keep it from them.
@@ -58,6 +59,7 @@ def command(folder: Path, *arguments: str, way: tuple[str, ...] = ("-P", "-m", "
 @pytest.fixture
 def poisoned(study_folder: Path) -> tuple[Path, Path]:
     """A study's folder in which every name of a module is taken, and the trace of those that are run."""
+    (study_folder / "study.yaml").write_text(SMALL_STUDY)
     (study_folder / "rows.jsonl").write_text(
         "".join(json.dumps({"prompt": f"What is {n}?", "completion": f"A number, {n}."}) + "\n" for n in range(300))
     )
@@ -80,8 +82,9 @@ def test_no_command_runs_what_lies_in_the_current_folder(poisoned: tuple[Path, P
 
 @pytest.mark.slow
 def test_run_as_a_module_only_python_itself_looks_into_the_current_folder(study_folder: Path) -> None:
+    (study_folder / "study.yaml").write_text(SMALL_STUDY)
     trace = poison(study_folder, module_names() - BY_PYTHON_ITSELF)
-    for arguments in ("plan study.yaml --json", "run study.yaml --no-track --workers 2"):
+    for arguments in ("plan study.yaml --json", "run study.yaml --no-track --workers 1"):
         command(study_folder, *arguments.split(), way=("-m", "harness"))
         assert ran(trace) == [], arguments
 

@@ -23,7 +23,7 @@ from harness.engines.local import LocalEngine
 from harness.engines.slots import Slots
 from harness.errors import storage_problem
 from tests.command import argv, environment, harness
-from tests.conftest import TINY_STUDY, Ran
+from tests.conftest import SMALL_STUDY, Ran
 from tests.jobs import run_job
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -33,10 +33,10 @@ BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 @pytest.mark.slow
 @pytest.mark.parametrize("surroundings", [ASCII, BARE])
 def test_letters_that_the_terminal_lacks_are_spelled(study_folder: Path, surroundings: dict[str, str]) -> None:
-    text = TINY_STUDY.replace("Half the answers are wrong.", "Größe 数 · half are wrong…")
+    text = SMALL_STUDY.replace("Half the answers are wrong.", "Größe 数 · half are wrong…")
     (study_folder / "größe.yaml").write_text(text, encoding="utf-8")
     for command in (
-        "plan größe.yaml", "run größe.yaml --no-track --workers 2", "decide größe.yaml", "compare größe.yaml",
+        "plan größe.yaml", "run größe.yaml --no-track --workers 1", "decide größe.yaml", "compare größe.yaml",
         "report größe.yaml", "status größe.yaml", "store ls", "store verify", "doctor",
     ):  # fmt: skip
         done = harness(*command.split(), cwd=study_folder, **surroundings)

@@ -29,6 +29,7 @@ from harness.tracking.projection import project
 from tests import planted
 from tests.bucket import CREDENTIALS
 from tests.command import HANGS, environment
+from tests.conftest import SMALL_STUDY
 from tests.engines.conftest import PATIENCE, SMALL
 from tests.jobs import base_folder, base_job, broken, cheap
 
@@ -228,7 +229,7 @@ def study_on(
 ) -> Outcome:
     """Run the small study on an engine, from sources to MLflow entries."""
     folder.mkdir(exist_ok=True)
-    study = planted.folder_with(folder, tiny)
+    study = planted.folder_with(folder, tiny, SMALL_STUDY)
     made = planted.plan(study, store)
     commit(made)
     assert engine.run(jobs_to_do(made), listen) == []

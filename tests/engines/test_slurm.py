@@ -15,6 +15,7 @@ import pytest
 from harness.store import Store
 from tests import planted
 from tests.command import ROOT, environment
+from tests.conftest import SMALL_STUDY
 from tests.engines.conftest import gone
 
 RECIPE = ROOT / "configs" / "engines" / "slurm.sbatch"
@@ -43,7 +44,7 @@ def test_the_slurm_recipe_on_one_machine(study_folder: Path, alone: dict[str, st
     for tool in tools.iterdir():
         tool.chmod(0o755)
     (study_folder / "engine.yaml").write_text("engine: ray\nworker: {cpus: 1}\n")
-    planted.plan(study_folder / "study.yaml")
+    planted.plan(planted.folder_with(study_folder, study_folder / "model", SMALL_STUDY))
     path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "node1", "SLURM_JOB_NUM_NODES": "1"}
     done = subprocess.run(
@@ -55,5 +56,5 @@ def test_the_slurm_recipe_on_one_machine(study_folder: Path, alone: dict[str, st
     start = done.stdout.index("\n{") + 1  # symmetric-run says what it does on standard output too
     found, _ = json.JSONDecoder().raw_decode(done.stdout[start:])
     assert not found["failed"]
-    assert len(Store(study_folder / ".harness").artifacts("result")) == 13
+    assert len(Store(study_folder / ".harness").artifacts("result")) == 7
     gone(study_folder)
