@@ -13,6 +13,7 @@ import yaml
 
 from harness.store import Store
 from tests.command import harness
+from tests.nursery import Nursery
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "text": [{"text": f"The number after {i} is {i + 1}. " * (1 + i % 3)} for i in range(40)],
@@ -50,10 +51,10 @@ def study(objective: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["text", "dpo"])
-def test_a_study_of_another_objective(study_folder: Path, objective: str) -> None:
+def test_a_study_of_another_objective(nursery: Nursery, study_folder: Path, objective: str) -> None:
     (study_folder / "study.yaml").write_text(yaml.safe_dump(study(objective)))
     (study_folder / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS[objective])))
-    done = harness("run", "study.yaml", "--workers", "1", cwd=study_folder, timeout=300)
+    done = nursery.call("run", "study.yaml", "--workers", "1", cwd=study_folder)
     assert done.code == 0, done.err
     store = Store(study_folder / ".harness")
     adapters = store.artifacts("adapter")

@@ -16,6 +16,7 @@ import pytest
 from harness.store import Store
 from tests.command import HANGS, argv, environment, harness
 from tests.conftest import TINY_STUDY
+from tests.nursery import Nursery
 
 pytestmark = pytest.mark.slow
 RUNS = 12  # baseline, three arms, two controls; two seeds
@@ -123,9 +124,9 @@ def test_a_finished_study_runs_nothing_again(finished: Path) -> None:
     assert len(before["result"]) == RUNS + 1  # and the base model's
 
 
-def test_two_clean_runs_are_identical(finished: Path, study_folder: Path) -> None:
+def test_two_clean_runs_are_identical(nursery: Nursery, finished: Path, study_folder: Path) -> None:
     # Another number of workers, another place: nothing of that may show in the outcome.
-    done = harness("run", "study.yaml", "--workers", "1", "--no-track", cwd=study_folder)
+    done = nursery.call("run", "study.yaml", "--workers", "1", "--no-track", cwd=study_folder)
     assert done.code == 0, done.err
     for kind in ("source", "suite", "pool", "variant", "adapter", "result"):
         assert digests(study_folder, kind) == digests(finished, kind), kind
@@ -207,7 +208,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(study_folder: Path) -> 
     assert _count(study_folder, "result") >= 2
 
 
-def test_a_failing_run_does_not_stop_the_others(finished: Path, study_folder: Path) -> None:
+def test_a_failing_run_does_not_stop_the_others(nursery: Nursery, finished: Path, study_folder: Path) -> None:
     """One training set whose token ids are damaged: its run fails, all others finish, exit code 1."""
     shutil.copytree(finished / ".harness", study_folder / ".harness")
     store = Store(study_folder / ".harness")
@@ -216,7 +217,7 @@ def test_a_failing_run_does_not_stop_the_others(finished: Path, study_folder: Pa
     tokens = next(a for a in store.artifacts("tokens") if a.record.inputs["rows"] == rows)
     shutil.rmtree(adapter.folder)
     (tokens.folder / "tokens.arrow").write_bytes(b"not parquet")
-    failed = harness("run", "study.yaml", "--no-track", cwd=study_folder)
+    failed = nursery.call("run", "study.yaml", "--no-track", cwd=study_folder)
     assert failed.code == 1
     assert "sums-8/seed 2 failed while loading" in failed.err
     assert "The other 11 runs are done. Continue: harness run study.yaml" in failed.err
@@ -231,7 +232,7 @@ def test_a_failing_run_does_not_stop_the_others(finished: Path, study_folder: Pa
     assert verified.json["studies"] == ["tiny"]
     assert [p["artifact"] for p in verified.json["problems"]] == [f"tokens/{tokens.folder.name}"]
     shutil.rmtree(tokens.folder)
-    assert harness("run", "study.yaml", "--no-track", cwd=study_folder).code == 0
+    assert nursery.call("run", "study.yaml", "--no-track", cwd=study_folder).code == 0
     assert digests(study_folder, "adapter") == digests(finished, "adapter")
 
 

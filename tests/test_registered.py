@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from harness import answer
 from harness.records import TrustCheck
 from harness.study.plan import commit
 from tests import planted
-from tests.command import HANGS, argv, environment, harness
+from tests.command import HANGS, harness
 from tests.conftest import TINY_STUDY
+from tests.nursery import Nursery
 
 RULE = "decide: {metric: sums/exact_match, smallest_effect: 0.05}"
 
@@ -83,22 +83,18 @@ def test_a_study_that_shares_only_the_baseline_has_a_rule_of_its_own(finished: P
 
 
 @pytest.mark.slow
-def test_a_file_that_is_edited_while_runs_go_on_is_not_what_is_judged_by(study_folder: Path) -> None:
+def test_a_file_that_is_edited_while_runs_go_on_is_not_what_is_judged_by(nursery: Nursery, study_folder: Path) -> None:
     study = study_folder / "study.yaml"
-    running = subprocess.Popen(
-        argv("run", study, "--workers", "1", "--no-track", "--json"), cwd=study_folder, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=environment(),
-    )  # fmt: skip
+    running = nursery.start("run", study, "--workers", "1", "--no-track", "--json", cwd=study_folder)
     until = time.monotonic() + HANGS
     while not (study_folder / ".harness" / "adapter").exists():
         assert time.monotonic() < until
         time.sleep(0.2)
     edited(study, RULE, RULE.replace("0.05", "0.9"))
-    out, _ = running.communicate(timeout=HANGS)
-    assert running.returncode == 0
+    assert running.wait() == 0
     registered = json.loads(next((study_folder / ".harness" / "study").glob("*/record.json")).read_text())
     assert registered["data"]["rule"]["smallest_effect"] == 0.05
-    judged = json.loads(out)["decisions"]
+    judged = json.loads((study_folder / "out").read_text())["decisions"]
     later = harness("decide", study, "--json", cwd=study_folder).json
     assert not any(check["check"] == "registered" for check in judged["trust"])
     first = later["trust"][0]

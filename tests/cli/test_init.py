@@ -25,6 +25,7 @@ from harness.tokens import RowEncoder
 from tests.cli import made
 from tests.cli.made import KINDS
 from tests.command import harness
+from tests.nursery import Nursery
 
 TWO_CORES = Machine(2, 95.0, 300.0, False, 25.0, "cpu")
 
@@ -77,14 +78,14 @@ def test_what_is_written_is_a_study_that_never_trains_on_its_items(cli: Any, fol
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sums", "labelled", "talks", "texts", "pairs"])
-def test_what_is_written_runs_to_its_end(cli: Any, folder: Path, kind: str) -> None:
+def test_what_is_written_runs_to_its_end(cli: Any, nursery: Nursery, folder: Path, kind: str) -> None:
     """One of each way to ask: exact match of two sources, labels, conversations, raw text, preferences."""
     make, arguments, _, metric = KINDS[kind]
     make(folder)
     start(cli, folder, *arguments.split(), "--minutes", "1")
     shorter = (folder / "study.yaml").read_text().replace("seeds: 2", "seeds: [1]").replace("random_subset]", "]")
     (folder / "study.yaml").write_text(shorter.replace("steps: 16", "steps: 4").replace("steps: 17", "steps: 4"))
-    done = harness("run", "study.yaml", "--no-track", "--workers", "1", "--json", cwd=folder)
+    done = nursery.call("run", "study.yaml", "--no-track", "--workers", "1", "--json", cwd=folder)
     assert done.code == 0, done.err
     assert done.json["failed"] == []
     compared = cli("compare", "study.yaml", "--json", cwd=folder)
