@@ -14,6 +14,7 @@ import pytest
 
 from tests.command import harness
 from tests.conftest import ROOT, TINY_STUDY, Ran
+from tests.nursery import Nursery
 
 NAMES = ["a[b]c*", "what? #1", "100%20sure %41", "$HOME {x}", "~", "größe q\"uo'te a=1 b::c back\\slash", "-v"]
 EVERYTHING = "".join(NAMES).replace("~", "")
@@ -85,7 +86,7 @@ def test_a_study_and_its_store_may_be_anywhere(tmp_path: Path, tiny: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_mlflow_is_written_inside_the_store(ran: Ran, tmp_path: Path, name: str) -> None:
+def test_mlflow_is_written_inside_the_store(nursery: Nursery, ran: Ran, tmp_path: Path, name: str) -> None:
     """Where the store was copied to, too: its artifacts are those of the copy, and the first store's are left alone."""
     store = Path(shutil.copytree(ran.store, tmp_path / name / "store"))
     artifacts = store / "mlflow-artifacts"
@@ -96,7 +97,7 @@ def test_mlflow_is_written_inside_the_store(ran: Ran, tmp_path: Path, name: str)
     with sqlite3.connect(store / "mlflow.db") as database:  # as if what is to be shown had changed
         database.execute("UPDATE tags SET value = 'all:x fixed:x artifacts:x' WHERE key = 'harness.digest'")
     database.close()
-    synced = harness("sync", "study.yaml", f"--store={store}", cwd=ran.folder)
+    synced = nursery.call("sync", "study.yaml", f"--store={store}", cwd=ran.folder)
     assert synced.code == 0, synced.err
     assert len(list(artifacts.rglob("report.html"))) == 1
     assert {path: path.stat().st_mtime_ns for path in ran.store.rglob("*")} == before
@@ -106,17 +107,17 @@ def test_mlflow_is_written_inside_the_store(ran: Ran, tmp_path: Path, name: str)
     here = f"file://{quote(str(artifacts), safe='/~')}/"
     assert all(place.startswith(here) for place in places if "/mlflow-artifacts/" in place)
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
-    verified = harness("store", "verify", f"--store={store}", cwd=ran.folder)
+    verified = nursery.call("store", "verify", f"--store={store}", cwd=ran.folder)
     assert verified.code == 0, verified.err
 
 
 @pytest.mark.slow
-def test_artifacts_do_not_go_to_another_stores_place(ran: Ran, tmp_path: Path) -> None:
+def test_artifacts_do_not_go_to_another_stores_place(nursery: Nursery, ran: Ran, tmp_path: Path) -> None:
     """In a database that is not the store's own nothing can be put right."""
     shared = f"sqlite:///{shutil.copy(ran.store / 'mlflow.db', tmp_path / 'shared.db')}"
     store = Path(shutil.copytree(ran.store, tmp_path / "store"))
     before = {path: path.stat().st_mtime_ns for path in ran.store.rglob("*")}
-    synced = harness("sync", "study.yaml", "--store", store, "--uri", shared, cwd=ran.folder)
+    synced = nursery.call("sync", "study.yaml", "--store", store, "--uri", shared, cwd=ran.folder)
     assert synced.code == 1
     assert 'keeps the artifacts of experiment "tiny" in file://' in synced.err
     assert "Traceback" not in synced.err

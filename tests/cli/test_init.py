@@ -195,7 +195,7 @@ def test_what_is_odd_is_said(cli: Any, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_copies_of_items_are_never_trained_on(cli: Any, folder: Path) -> None:
+def test_copies_of_items_are_never_trained_on(cli: Any, nursery: Nursery, folder: Path) -> None:
     """Edited copies stay in the file, and decontamination finds them."""
     rows = made.sums(80) + [
         {**row, "question": row["question"].replace("came in", "arrived in")} for row in made.sums(80)
@@ -203,20 +203,20 @@ def test_copies_of_items_are_never_trained_on(cli: Any, folder: Path) -> None:
     made.lines(folder / "twice.jsonl", rows)
     said = start(cli, folder, "twice.jsonl")
     assert any("which decontamination removes" in finding for finding in said["sources"]["twice"]["findings"])
-    planned = harness("plan", "study.yaml", "--json", cwd=folder).json
+    planned = nursery.call("plan", "study.yaml", "--json", cwd=folder).json
     assert planned["decontamination"]["removed"] > 0
     assert planned["variants"][0]["rows"] == said["baseline"]["twice"]
 
 
 @pytest.mark.slow
-def test_a_tiny_pool_gives_nothing_away(cli: Any, folder: Path) -> None:
+def test_a_tiny_pool_gives_nothing_away(cli: Any, nursery: Nursery, folder: Path) -> None:
     made.lines(folder / "large.jsonl", made.sums(300))
     made.lines(folder / "small.jsonl", made.sums(12, 1000))
     said = start(cli, folder, "large.jsonl", "small.jsonl")
     assert set(said["suite"]["items"]) == {"large"}
     assert said["left_out"] == ["small"]  # 12 rows cannot stand in for the others
     assert "large cannot be left out" in (folder / "study.yaml").read_text()
-    assert harness("plan", "study.yaml", "--json", cwd=folder).code == 0
+    assert nursery.call("plan", "study.yaml", "--json", cwd=folder).code == 0
 
 
 def test_columns_are_told_apart() -> None:

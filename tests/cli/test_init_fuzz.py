@@ -17,7 +17,7 @@ from harness.data.sources import load
 from harness.loading import load_study
 from tests.cli import made
 from tests.cli.layouts import LAYOUTS
-from tests.command import harness
+from tests.nursery import Nursery
 
 Row = dict[str, Any]
 MAKERS: dict[str, Callable[[int], Row]] = {
@@ -116,12 +116,12 @@ def test_a_study_or_a_sentence(cli: Any, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plan_takes_every_study(cli: Any, folder: Path) -> None:
+def test_plan_takes_every_study(cli: Any, nursery: Nursery, folder: Path) -> None:
     @settings(deadline=None, max_examples=12)
     @given(ROWS.filter(lambda rows: len(rows) > 17), st.sampled_from(["rows.jsonl", "rows.json", "rows.csv"]), MINUTES)
     def is_planned(rows: list[Row], form: str, minutes: int) -> None:
         if begin(cli, folder, rows, form, minutes):
-            planned = harness("plan", "study.yaml", "--json", cwd=folder)
+            planned = nursery.call("plan", "study.yaml", "--json", cwd=folder)
             assert planned.code == 0, planned.err
 
     is_planned()

@@ -17,7 +17,7 @@ from harness.loading import load_study
 from harness.spec import Source
 from tests.cli.layouts import LAYOUTS, ROWS, Known
 from tests.cli.made import lines
-from tests.command import harness
+from tests.nursery import Nursery
 
 FORMS = ("jsonl", "parquet")
 
@@ -98,10 +98,10 @@ def test_a_layout_is_read_as_it_is(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_plan_takes_what_init_writes(cli: Any, folder: Path, name: str) -> None:
+def test_plan_takes_what_init_writes(cli: Any, nursery: Nursery, folder: Path, name: str) -> None:
     file = write(folder, LAYOUTS[name])
     assert cli("init", file, "--model", "model", cwd=folder).code == 0
-    planned = harness("plan", "study.yaml", "--json", cwd=folder)
+    planned = nursery.call("plan", "study.yaml", "--json", cwd=folder)
     assert planned.code == 0, planned.err
     assert planned.json["variants"][0]["rows"] > 0
     source = planned.json["sources"]["rows"]
