@@ -48,6 +48,22 @@ def told(made: Any, jobs: list[Job]) -> tuple[dict[str, Any], list[tuple[Job, Ev
     return {event.id: event.data for event in heard if event.event == "done"}, failed, heard
 
 
+def shared(made: Any, jobs: list[Job], gate: Path, workers: int) -> dict[str, Any]:
+    """Return what each job gave; no job ends before so many workers have one, however long they take to start."""
+    at_work: set[int] = set()
+    gave: dict[str, Any] = {}
+
+    def listen(slot: int, one: Job, event: Event) -> None:
+        at_work.add(slot)
+        if event.event == "done":
+            gave[event.id] = event.data
+        if len(at_work) == workers:
+            gate.touch()
+
+    assert made.run([one.model_copy(update={"label": f"until {gate}"}) for one in jobs], listen) == []
+    return gave
+
+
 # ------------------------------------------------------------------------------------------------------- workers
 
 
@@ -57,8 +73,7 @@ def test_workers_start_with_their_environment_and_stay(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     made = engine(cluster, tmp_path / "logs", env={"OURS": "1", "MKL_CBWR": "COMPATIBLE"})
-    gave, failed, _ = told(made, [job(str(i), "waits") for i in range(6)])
-    assert not failed
+    gave = shared(made, [job(str(i)) for i in range(6)], tmp_path / "gate", 2)
     assert len({data["process"] for data in gave.values()}) == 2  # persistent: two workers did six jobs
     for data in gave.values():
         there = data["started_with"]
@@ -123,10 +138,9 @@ def test_a_preempted_node_is_told_so_and_its_run_goes_on_elsewhere(cluster: Any,
 
 @pytest.mark.ray
 def test_seeds_stay_on_one_kind_of_hardware_and_go_back_to_where_they_were_begun(cluster: Any, tmp_path: Path) -> None:
-    jobs = [job(f"{seed}/{arm}", "waits", f"seed {seed}") for seed in range(4) for arm in range(3)]
-    jobs += [job(f"5/{arm}", "waits", "seed 5", "small") for arm in range(2)]
-    gave, failed, _ = told(engine(cluster, tmp_path / "logs"), jobs)
-    assert not failed
+    jobs = [job(f"{seed}/{arm}", block=f"seed {seed}") for seed in range(4) for arm in range(3)]
+    jobs += [job(f"5/{arm}", block="seed 5", hardware="small") for arm in range(2)]
+    gave = shared(engine(cluster, tmp_path / "logs"), jobs, tmp_path / "gate", 2)
     kinds: dict[str, set[str]] = {}
     for data in gave.values():
         kinds.setdefault(data["place"]["block"], set()).add(data["place"]["hardware"])
@@ -161,8 +175,7 @@ def test_workers_share_a_gpu_and_each_sees_its_own(cluster: Any, tmp_path: Path)
     try:
         made = engine(cluster, tmp_path / "logs", device="cpu", worker={"gpus": 0.5, "cpus": 0.5})
         assert [(node.hardware, node.slots) for node in made.nodes] == [("cards", 4)]
-        gave, failed, _ = told(made, [job(str(number), "waits") for number in range(8)])
-        assert not failed
+        gave = shared(made, [job(str(number)) for number in range(8)], tmp_path / "gate", 4)
         cards = {data["process"]: data["gpus"] for data in gave.values()}
         assert Counter(cards.values()) == {"0": 2, "1": 2}
     finally:

@@ -19,8 +19,6 @@ class Told(Worker):
             os.kill(os.getpid(), signal.SIGKILL)
         if job.label == "exits":
             raise SystemExit(7)
-        if job.label == "waits":
-            time.sleep(0.3)
         if job.label.startswith("until "):
             self.say(event="stage", id=job.id, stage="waiting")
             while not Path(job.label.removeprefix("until ")).exists():
