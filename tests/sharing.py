@@ -18,13 +18,13 @@ TOGETHER = {
 }  # fmt: skip
 # What takes half a minute or more, the longest first: when it begins late, a core waits for it at the end.
 LONG = (
-    *TOGETHER["Ray"], *TOGETHER["undisturbed"], *TOGETHER["ran"],
-    "tests/test_pipeline.py", "tests/acceptance/test_gsm8k.py", "tests/data/test_scale.py", "tests/cli/test_init.py",
-    "tests/tracking/test_server.py", "tests/tracking/test_browser.py", "tests/report/test_browser.py",
-    "tests/test_templates.py", "tests/acceptance/test_decontam.py", "tests/test_other_models.py",
-    "tests/training/test_sft.py", "tests/test_accounting.py", "tests/cli/test_init_fuzz.py",
-    "tests/evaluation/test_attention.py", "tests/cli/test_layouts.py", "tests/test_trusted.py",
-    "tests/data/test_embeddings.py",
+    *TOGETHER["Ray"], *TOGETHER["undisturbed"],
+    "tests/acceptance/test_gsm8k.py", "tests/data/test_scale.py", *TOGETHER["ran"], "tests/test_pipeline.py",
+    "tests/tracking/test_server.py", "tests/cli/test_init.py", "tests/tracking/test_browser.py",
+    "tests/acceptance/test_decontam.py", "tests/test_templates.py", "tests/evaluation/test_evaluation_acceptance.py",
+    "tests/report/test_browser.py", "tests/test_trusted.py", "tests/test_other_models.py",
+    "tests/training/test_sft.py", "tests/test_accounting.py", "tests/evaluation/test_attention.py",
+    "tests/cli/test_layouts.py", "tests/data/test_embeddings.py", "tests/cli/test_init_fuzz.py",
 )  # fmt: skip
 _GROUPS = {file: name for name, files in TOGETHER.items() for file in files}
 
