@@ -13,7 +13,7 @@ TOGETHER = {
         "tests/engines/test_slurm.py", "tests/test_poisoned.py",
     ),
     # A study that is run once for all of them.
-    "undisturbed": ("tests/test_faults.py", "tests/test_object_store.py", "tests/test_concurrency.py"),
+    "undisturbed": ("tests/test_faults.py", "tests/store/test_objects.py", "tests/test_concurrency.py"),
     "ran": ("tests/test_places.py", "tests/test_surroundings.py", "tests/test_hostile.py", "tests/cli/test_store.py"),
 }  # fmt: skip
 # What takes half a minute or more, the longest first: when it begins late, a core waits for it at the end.
@@ -23,7 +23,7 @@ LONG = (
     "tests/tracking/test_server.py", "tests/cli/test_init.py", "tests/tracking/test_browser.py",
     "tests/acceptance/test_decontam.py", "tests/test_templates.py", "tests/evaluation/test_evaluation_acceptance.py",
     "tests/report/test_browser.py", "tests/test_trusted.py", "tests/test_other_models.py",
-    "tests/training/test_sft.py", "tests/test_accounting.py", "tests/evaluation/test_attention.py",
+    "tests/training/test_sft.py", "tests/study/test_accounting.py", "tests/evaluation/test_attention.py",
     "tests/cli/test_layouts.py", "tests/data/test_embeddings.py", "tests/cli/test_init_fuzz.py",
 )  # fmt: skip
 _GROUPS = {file: name for name, files in TOGETHER.items() for file in files}
