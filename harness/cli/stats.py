@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli.arguments import AsJson, print_json
 from harness.cli.schemas import json_schema
 from harness.terminal.working import working
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(no_args_is_help=True, help="Judge scores of any other tool: paired, with seed and item noise.")
 

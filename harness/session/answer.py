@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.answer import complete, progress
 from harness.errors import HarnessError, RequestError, StepError, did_you_mean, storage_problem
-from harness.records import ArmEffect, RunView
+from harness.records import ArmEffect
 from harness.terminal.working import counting, working
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ class Opened(Protocol):
         """Write the data that were built to the store."""
 
 
-class Pair(ArmEffect):
+class VariantEffect(ArmEffect):
     """One variant against another; it prints as a line, and is a table in a notebook."""
 
     def __str__(self) -> str:
         """Return the effect with its interval, p value, seeds and items."""
-        from harness.terminal.scores import pair
+        from harness.terminal.scores import facts
 
-        return f"{self.variant}: " + ", ".join(f"{heading} {said}" for heading, said in pair(self))
+        return f"{self.variant}: " + ", ".join(f"{heading} {said}" for heading, said in facts(self))
 
     def __repr__(self) -> str:
         return str(self)
@@ -69,9 +69,9 @@ class Pair(ArmEffect):
     def _repr_html_(self) -> str:
         """Return the comparison as HTML in the report's style."""
         from harness.report.html import tabled
-        from harness.terminal.scores import pair
+        from harness.terminal.scores import facts
 
-        lines = pair(self)
+        lines = facts(self)
         return tabled(self.variant, [(heading, "left") for heading, _ in lines], [[said for _, said in lines]])
 
 
@@ -210,16 +210,16 @@ class Answer:
         """The training curve of every run: variant, seed, step, loss, learning_rate, grad_norm, tokens_per_second."""
         import polars as pl
 
+        from harness.tracking.metrics import curve_of
+
         lines = [
-            {"variant": run.variant, "seed": run.seed} | point
-            for run in self.view.runs
-            for point in run.curve or _stored_curve(run)
+            {"variant": run.variant, "seed": run.seed} | point for run in self.view.runs for point in curve_of(run)
         ]
         return pl.DataFrame(lines, infer_schema_length=None)
 
     # ------------------------------------------------------------------------------------------------------- more
 
-    def compare(self, variant: str, other: str = "baseline") -> Pair:
+    def compare(self, variant: str, other: str = "baseline") -> VariantEffect:
         """Compare any two variants on the declared metric, on the items that decide.
 
         The seed noise is pooled over all arms, as in the study's own comparison. The comparison is exploratory: it was
@@ -248,7 +248,7 @@ class Answer:
                 raise RequestError(f"{name} has no result at every seed of the baseline: {self.progress}")
         assert scores is not None
         found = contrast(scores, variant, other, rule.alpha)
-        return Pair(
+        return VariantEffect(
             variant=f"{variant} - {other}",
             effect=found.effect,
             se=found.se,
@@ -377,13 +377,6 @@ def write(target: Path, text: str, option: str = "") -> None:
         scratch.replace(target)
     except OSError as error:
         raise RequestError(f"{option}{target} cannot be written ({error.strerror})") from error
-
-
-def _stored_curve(run: RunView) -> list[dict[str, float]]:
-    """Return the curve in the adapter's record; empty without an adapter."""
-    from harness.store import artifact_in
-
-    return artifact_in(run.folders["adapter"]).curve if "adapter" in run.folders else []
 
 
 def _frame(records: Sequence[Data], before: Sequence[dict[str, Any]] = (), without: Iterable[str] = ()) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """The store of finished steps, which are found by key and by nothing else.
 
-``<root>/<kind>/<readable-name>-<key>/`` holds a finished artifact. Its ``record.json`` is written last and the folder
-is published by a rename, so an artifact is either whole or absent. Work in progress is in ``<root>/work/<key>/``;
+``<store>/<kind>/<readable-name>-<key>/`` holds a finished artifact. Its ``record.json`` is written last and the folder
+is published by a rename, so an artifact is either whole or absent. Work in progress is in ``<store>/work/<key>/``;
 several attempts at one key may run at once, and the first rename wins. Locks only save duplicate work.
 
 A record holds the digest of every file beside it and a seal over itself. The seal is checked whenever a record is

@@ -67,7 +67,7 @@ def show(found: ScoreComparison, out: Console) -> None:
         out.print(f"Noise of a difference: {split}")
 
 
-def pair(found: ArmEffect) -> list[tuple[str, str]]:
+def facts(found: ArmEffect) -> list[tuple[str, str]]:
     """Return the comparison of two arms in lines: a heading and a text each."""
     lines = [
         ("Effect", formats.effect(found.effect, found.ci)),

@@ -108,7 +108,7 @@ def train(
     callbacks = [curve] if checkpoints is None else [curve, Checkpoints(curve.entries, before, device, stop)]
     try:
         settings |= {"max_length": recipe.max_length, **objective.settings(recipe)}
-        trainer = _trainer(objective)(
+        trainer = _trainer(objective, settings)(
             model=model,
             args=resolve_name(objective.config)(**settings),
             train_dataset=Dataset.from_list([objective.columns(row) for row in sequence]),
@@ -139,12 +139,17 @@ def train(
     )
 
 
-def _trainer(objective: Objective) -> Any:
-    """Return the class of an objective's trainer, changed to leave rows as they are: they are tokenized already."""
+def _trainer(objective: Objective, settings: dict[str, Any]) -> Any:
+    """Return the class of an objective's trainer, which leaves rows as they are: they are tokenized already.
+
+    ``SFTConfig`` has a setting for this. A class without one is changed.
+    """
     stock = resolve_name(objective.trainer)
+    if "dataset_kwargs" in settings:
+        return stock
     as_it_is = {
         "_prepare_dataset": lambda self, dataset, *_, **__: dataset,
-        "tokenize_row": lambda self, row, *_, **__: row,  # how some of TRL's experimental trainers call it
+        "tokenize_row": lambda self, row, *_, **__: row,  # the method of some of TRL's experimental trainers
     }
     return type(stock.__name__, (stock,), as_it_is)
 

@@ -70,7 +70,7 @@ class RayEngine:
     ) -> None:
         self.config, self.logs, self.commit, self.make, self.url = config, logs, commit, make, url
         self.stopping = False
-        self._spread: tuple[RayData, PartitionedPools] | None = None
+        self._partitioned: tuple[RayData, PartitionedPools] | None = None
         self.address = connect(config)
         self._rooms = [(node, room(node, config.worker)) for node in ray.nodes() if node["Alive"]]
         rooms = sum(slots for _, slots in self._rooms)
@@ -159,13 +159,13 @@ class RayEngine:
         from harness.data.partitions import PartitionedPools
         from harness.engines.ray.data import RayData
 
-        if self._spread is None:  # kept: it removes its folder when it is deleted
+        if self._partitioned is None:  # kept: it removes its folder when it is deleted
             scratch = store.root / WORK / "parts" / attempt_name()
             # Without the allocator's settings for training: with them a process never returns memory.
             environment = {name: value for name, value in self.environment().items() if name not in ALLOCATOR}
             data = RayData(scratch, environment)
-            self._spread = data, PartitionedPools(data, scratch)
-        data, pools = self._spread
+            self._partitioned = data, PartitionedPools(data, scratch)
+        data, pools = self._partitioned
         data.tell = tell
         return pools
 

@@ -28,6 +28,7 @@ SFT = Objective(
     trainer="harness.training.sft:LabelTokenTrainer",
     config="trl:SFTConfig",
     columns=columns,
+    settings=lambda recipe: {"dataset_kwargs": {"skip_prepare_dataset": True}},
     rate=5e-4,
     short_rate=7e-4,
     drafted=("messages", "completion"),
