@@ -9,7 +9,7 @@ far as an arm does not look noisier than the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -49,6 +49,7 @@ class Contrast:
         items: Number of items.
         note: What the reader must know about this interval; empty for an ordinary one.
         clusters: Number of clusters of items; an independent item is one cluster.
+        twin: Weight of the A/A arm's runs in what the arm is compared with.
         effective: Number of equal clusters with as much information.
     """
 
@@ -66,6 +67,7 @@ class Contrast:
     note: str = ""
     clusters: int = 0
     effective: float = 0.0
+    twin: float = 0.0
 
 
 def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[str, ...] | None = None) -> Contrast:
@@ -108,6 +110,8 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     """
     if a == b:
         raise ValueError(f'arm "{a}" cannot be compared with itself')
+    if scores.twins is not None and a == scores.twins[0] and b != scores.twins[1]:
+        return _negative(contrast(scores, b, a, alpha, pool))
     values, first, second = scores.values, scores.arm(a), scores.arm(b)
     seeds, items = values.shape[1:]
     member = scores.members()
@@ -119,7 +123,11 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
         return Contrast(effect, None, None, None, None, None, 0.0, 0.0, 0.0, seeds, items, said, clusters, effective)
 
     names = _distinct(scores, tuple(dict.fromkeys((a, b, *(scores.arms if pool is None else pool)))))
-    found = estimate(values[None], [first], second, member, [scores.arm(name) for name in names])
+    twin = None
+    if scores.twins is not None and b == scores.twins[0] and a != scores.twins[1] and scores.twins[1] in names:
+        twin = scores.arm(scores.twins[1])
+    pooled = [scores.arm(name) for name in names]
+    found = estimate(values[None], [first], second, member, pooled, twin, scores.noise)
     effect, half = found.effect.item(), found.half_width(alpha).item()
     return Contrast(
         effect=effect,
@@ -136,7 +144,14 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
         note=_note(scores, (a, b), names, found),
         clusters=clusters,
         effective=effective,
+        twin=found.twin.item(),
     )
+
+
+def _negative(found: Contrast) -> Contrast:
+    """Return the contrast of the same two arms the other way round."""
+    low, high = (None if end is None else -end for end in (found.ci_high, found.ci_low))
+    return replace(found, effect=-found.effect, ci_low=low, ci_high=high)
 
 
 def _distinct(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Noise = Literal["balanced", "careful"]
 LARGEST = 1e50  # magnitude of a score: sums of fourth powers are still finite
 
 
@@ -26,6 +27,8 @@ class Scores:
         items: Names along the third axis.
         groups: Cluster of each item (items that are right or wrong together), None for an independent item; None when
             all items are independent.
+        twins: The baseline and an arm with the same data and other seeds (A/A), whose runs may count as baseline runs.
+        noise: How seed noise is judged (``estimate.estimate``).
 
     Raises:
         ValueError: When shapes and names disagree, a name repeats, an axis is empty, or a score is not
@@ -37,6 +40,8 @@ class Scores:
     seeds: tuple[str, ...]
     items: tuple[str, ...]
     groups: tuple[str | None, ...] | None = None
+    twins: tuple[str, str] | None = None
+    noise: Noise = "careful"
 
     def __post_init__(self) -> None:
         try:
@@ -110,4 +115,4 @@ class Scores:
         keep = np.flatnonzero(mask)
         items = tuple(self.items[index] for index in keep)
         groups = None if self.groups is None else tuple(self.groups[index] for index in keep)
-        return Scores(self.values[:, :, keep], self.arms, self.seeds, items, groups)
+        return replace(self, values=self.values[:, :, keep], items=items, groups=groups)

@@ -26,7 +26,7 @@ LEVELS = np.geomspace(1e-9, 0.999, 160)  # at which levels of a look are tabled,
 
 def spent(alpha: float, fraction: float, rho: float = 1.0) -> float:
     """Return how much of ``alpha`` may be spent when this fraction of the information is there."""
-    return alpha * min(1.0, max(0.0, fraction)) ** rho
+    return float(alpha * min(1.0, max(0.0, fraction)) ** rho)
 
 
 def nominal_levels(fractions: Sequence[float], cumulative: Sequence[float], sides: int = 2) -> list[float]:
@@ -42,17 +42,11 @@ def nominal_levels(fractions: Sequence[float], cumulative: Sequence[float], side
     """
     levels: list[float] = []
     nodes, weights = leggauss(NODES)
-    points, density = np.zeros(1), np.ones(1)  # where the score stands, and how much probability is there
+    points, density = np.zeros(1), np.ones(1)  # where the score is while nothing was found, and how likely
     before, used = 0.0, 0.0
     for fraction, total in zip(fractions, cumulative, strict=True):
-        scale, step, share = fraction**0.5, (fraction - before) ** 0.5, max(total - used, 0.0)
-
-        def crossing(z: float, scale: float = scale, step: float = step) -> float:
-            above = float(density @ special.ndtr((points - z * scale) / step))
-            return above + (float(density @ special.ndtr((-points - z * scale) / step)) if sides == 2 else 0.0)
-
-        z = FAR if share <= crossing(FAR) else optimize.brentq(lambda z: crossing(z) - share, -FAR, FAR, xtol=1e-10)
-        z = max(z, 0.0) if sides == 2 else z
+        scale, step = fraction**0.5, (fraction - before) ** 0.5
+        z = _bound(points / step, density, scale / step, max(total - used, 0.0), sides)
         levels.append(0.0 if z >= FAR else float(sides * special.ndtr(-z)))
         low, high = (-z if sides == 2 else -FAR) * scale, z * scale
         grid = (high + low) / 2 + (high - low) / 2 * nodes
@@ -60,6 +54,16 @@ def nominal_levels(fractions: Sequence[float], cumulative: Sequence[float], side
         density = (high - low) / 2 * weights * (kernel @ density)
         points, before, used = grid, fraction, max(total, used)
     return levels
+
+
+def _bound(points: Floats, density: Floats, scale: float, share: float, sides: int) -> float:
+    """Return the standardized score beyond which lies probability ``share``; points are in steps of this look."""
+
+    def beyond(z: float) -> float:
+        above = special.ndtr(points - z * scale)
+        return float(density @ (above + special.ndtr(-points - z * scale) if sides == 2 else above)) - share
+
+    return FAR if beyond(FAR) >= 0 else float(optimize.brentq(beyond, 0.0 if sides == 2 else -FAR, FAR, xtol=1e-10))
 
 
 def levels_at(fractions: Sequence[float], alpha: float, rho: float = 1.0, sides: int = 2) -> list[float]:
