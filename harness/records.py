@@ -159,6 +159,7 @@ class Comparison(Data):
     )
     base_model: float | None = None
     baseline_mean: float | None = None
+    aa_weight: float = Field(0.0, description="weight of the A/A arm's runs in `baseline_mean`, up to 0.5")
     majority: float | None = None
     arms: list[ArmEffect]
     others: list[MetricComparison] = []

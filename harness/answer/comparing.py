@@ -12,7 +12,7 @@ from harness.answer import registered
 from harness.answer.view import Run, items_of, metrics, scores_of, task_scores
 from harness.errors import RequestError, StepError, did_you_mean
 from harness.records import Comparison, MetricComparison
-from harness.statistics.paired import noise
+from harness.statistics.paired import compared_with, noise
 from harness.statistics.scores import Scores
 from harness.store import Artifact
 from harness.study.plan import Plan
@@ -170,6 +170,7 @@ def compare(plan: Plan, usable: list[Run], base: Artifact | None, evidence: deci
         noise=noise(evidence.selection, "baseline"),
         base_model=untrained,
         baseline_mean=mean,
+        aa_weight=compared_with(evidence.selection, "baseline")[1],
         majority=majority,
         arms=decisions.compare(study, evidence),
         others=others,
@@ -185,4 +186,4 @@ def _references(table: Scores, metric: str, base: Artifact | None) -> tuple[floa
     score = next((s for s in task_scores(base) if s.task == task), None)
     untrained = score.metrics.get(name) if score else None
     majority = score.majority if score and score.primary == name else None
-    return table.mean("baseline"), untrained, majority
+    return compared_with(table, "baseline")[0], untrained, majority

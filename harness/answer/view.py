@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.errors import RequestError
 from harness.records import TaskScore
-from harness.statistics.scores import Scores
+from harness.statistics.scores import Noise, Scores
 from harness.store import Artifact, Step
 from harness.study.plan import Plan, PlannedRun
 
@@ -90,16 +90,19 @@ def scores_of(plan: Plan, runs: list[Run], metric: str, half: str) -> Scores | N
     for run in runs:
         if run.result is not None:
             frames[run.planned.variant][run.planned.seed] = run.items
-    return score_table(frames, metric, half)
+    return score_table(frames, metric, half, plan.study.decide.noise)
 
 
-def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, half: str) -> Scores | None:
+def score_table(
+    frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, half: str, noise: Noise = "careful"
+) -> Scores | None:
     """Return the scores of one metric on one half, of the arms that have every seed of the baseline.
 
     Args:
         frames: Variant -> seed -> items of a result.
         metric: ``task/metric``.
         half: ``selection`` or ``confirmation``.
+        noise: How seed noise is judged.
 
     Returns:
         The scores; None with fewer than two arms, without items, or when an item has no score.
@@ -122,7 +125,8 @@ def score_table(frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, h
         return None
     named = tuple(None if group is None else str(group) for group in first["group"])
     groups = named if any(group is not None for group in named) else None
-    return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups)
+    twins = ("baseline", "aa") if "aa" in arms else None
+    return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups, twins, noise)
 
 
 def items_of(frame: pl.DataFrame, task: str, half: str) -> pl.DataFrame:

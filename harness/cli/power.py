@@ -48,6 +48,7 @@ def power(
     from harness.errors import RequestError
     from harness.forecast.power import Noise, prior
     from harness.forecast.power import power as compute
+    from harness.spec import Decide
 
     for name, value, low, high in (
         ("--alpha", alpha, 0.0, 0.5), ("--power", target, 0.0, 1.0), ("--effect", effect, 0.0, math.inf),
@@ -58,6 +59,7 @@ def power(
         noise, confirmation, seconds = prior(), 0.0, None
         size = {"seeds": 3, "items": 200, "arms": 4, "comparisons": 1}
         level, smallest = 0.05, 0.05
+        judged, twin = Decide.model_fields["noise"].default, True
     else:
         from harness.forecast.cost import cost
         from harness.forecast.power import planned_power, planning_noise
@@ -68,6 +70,7 @@ def power(
         noise = planning_noise(made)
         seconds = cost(made, engine.slots.workers, engine.slots.device).seconds_per_seed
         planned = planned_power(made, noise)
+        judged, twin = made.study.decide.noise, "aa" in made.study.controls
         confirmation, level, smallest = made.study.suite.confirmation, planned.alpha, planned.smallest_effect
         size = {name: getattr(planned, name) for name in ("seeds", "items", "arms", "comparisons")}
     given = {"seed_sd": seed_sd, "item_sd": item_sd, "residual_sd": residual_sd}
@@ -80,8 +83,9 @@ def power(
     asked = {"seeds": seeds, "items": items, "arms": arms, "comparisons": comparisons}
     size |= {name: value for name, value in asked.items() if value is not None}
     found = compute(
-        noise, **size, smallest_effect=effect or smallest, alpha=alpha or level, confirmation=confirmation,
-        target=target, seconds_per_seed=seconds,
+        noise, seeds=size["seeds"], items=size["items"], arms=size["arms"], comparisons=size["comparisons"],
+        smallest_effect=effect or smallest, alpha=alpha or level, confirmation=confirmation,
+        target=target, seconds_per_seed=seconds, judged=judged, twin=twin,
     )  # fmt: skip
     if json:
         print_json(found.model_dump(mode="json"))

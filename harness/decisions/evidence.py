@@ -119,7 +119,7 @@ def _turned(scores: Scores, plus: tuple[str, ...], minus: tuple[str, ...]) -> Sc
     turned = scores.values - mirror[:, None, None] * along
     names = [f"turned {name}" for name in scores.arms]
     names[scores.arm(plus[0])], names[scores.arm(minus[0])] = "plus", "minus"
-    return Scores(turned * length / np.sqrt(2), tuple(names), scores.seeds, scores.items, scores.groups)
+    return replace(scores, values=turned * length / np.sqrt(2), arms=tuple(names), twins=None)
 
 
 def compare(study: Study, evidence: Evidence) -> list[ArmEffect]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.records import Slice, SliceArm
-from harness.statistics.paired import benjamini_hochberg, contrast
+from harness.statistics.paired import benjamini_hochberg, compared_with, contrast
 from harness.statistics.scores import Scores
 
 
@@ -50,7 +50,7 @@ def slices(
             )  # fmt: skip
         rows.append(
             Slice(
-                slice=name, items=len(part.items), baseline_mean=part.mean(baseline), best=best,
+                slice=name, items=len(part.items), baseline_mean=compared_with(part, baseline)[0], best=best,
                 best_mean=part.mean(best), arms=compared,
             )
         )  # fmt: skip

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -96,6 +96,8 @@ def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = Non
         comparisons=comparisons(plan),
         confirmation=study.suite.confirmation,
         seconds_per_seed=seconds_per_seed,
+        judged=study.decide.noise,
+        twin="aa" in study.controls,
     )
 
 
@@ -113,6 +115,8 @@ def power(
     confirmation: float = 0.0,
     target: float = 0.8,
     seconds_per_seed: float | None = None,
+    judged: Literal["balanced", "careful"] = "balanced",
+    twin: bool = True,
 ) -> Power:
     """Return the smallest effect that a study finds, and the seeds or items that find ``smallest_effect``.
 
@@ -129,19 +133,21 @@ def power(
         confirmation: Share of the suite's items that do not decide.
         target: Probability of finding the effect.
         seconds_per_seed: Wall time of one more seed, if known.
+        judged: How seed noise is judged.
+        twin: Whether one of the arms is an A/A arm.
     """
     from harness.statistics.power import items_needed, minimum_effect, seeds_needed
 
-    level = alpha / comparisons
     sds = (noise.seed_sd, noise.item_sd)
+    rest = (arms, alpha / comparisons, target, noise.residual_sd, cluster_size, judged, twin)
 
     def least(at: int) -> float | None:
-        found = minimum_effect(*sds, at, items, arms, level, target, noise.residual_sd, cluster_size)
+        found = minimum_effect(*sds, at, items, *rest)
         return found if found < MOST_EFFECT else None
 
     effect = least(seeds)
-    by_seeds = seeds_needed(smallest_effect, *sds, items, arms, level, target, noise.residual_sd, cluster_size)
-    by_items = items_needed(smallest_effect, *sds, seeds, arms, level, target, noise.residual_sd, cluster_size)
+    by_seeds = seeds_needed(smallest_effect, *sds, items, *rest)
+    by_items = items_needed(smallest_effect, *sds, seeds, *rest)
     in_suite = None if by_items is None else math.ceil(by_items / (1 - confirmation))
     seconds = by_seeds * seconds_per_seed if by_seeds and seconds_per_seed else None
     return Power(

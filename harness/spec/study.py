@@ -26,6 +26,11 @@ class Decide(Spec):
     )
     smallest_effect: float = Field(gt=0, description="effects below this do not matter in practice")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="how often, at most, a study without any effect finds one")
+    noise: Literal["balanced", "careful"] = Field(
+        "balanced",
+        description="how seed noise is judged. balanced: the A/A arm's runs count as runs of the baseline, and false "
+        "findings stay within alpha up to twice the noise in one arm; careful: up to seven times, for half the power",
+    )
 
     @field_validator("metric")
     @classmethod

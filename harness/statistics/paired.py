@@ -148,6 +148,15 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     )
 
 
+def compared_with(scores: Scores, baseline: str) -> tuple[float, float]:
+    """Return the mean score that arms are compared with, and the weight of the A/A arm's runs in it."""
+    others = [arm for arm in scores.arms if arm not in (baseline, *(scores.twins or ()))]
+    if not others:
+        return scores.mean(baseline), 0.0
+    found = contrast(scores, others[0], baseline)
+    return scores.mean(others[0]) - found.effect, found.twin
+
+
 def _negative(found: Contrast) -> Contrast:
     """Return the contrast of the same two arms the other way round."""
     low, high = (None if end is None else -end for end in (found.ci_high, found.ci_low))
@@ -255,6 +264,7 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
         known; when no contrast has an interval, all are None. With clusters also ``clusters``, their number, and
         ``correlation``, how alike items of a cluster are.
     """
+    scores = replace(scores, twins=None)  # of an ordinary difference
     found = [contrast(scores, arm, baseline) for arm in scores.arms if arm != baseline]
     usable = [one for one in found if one.se is not None]
     split: dict[str, float | None] = dict.fromkeys(("seed_share", "item_share", "seed_sd", "item_sd", "residual_sd"))

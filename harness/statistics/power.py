@@ -9,9 +9,11 @@ from functools import cache
 import numpy as np
 from scipy import special
 
-from harness.statistics.estimate import LEAST_CLUSTERS, TWO_ARMS, Floats, own_weight
+from harness.statistics.estimate import ALONE, CAREFUL, LEAST_CLUSTERS, TWINNED, TWO_ARMS, Floats, own_weight
+from harness.statistics.scores import Noise
 
 MOST_SEEDS = 1_000
+TWIN_RUNS = 1.5  # runs per seed whose noise is in a contrast where an A/A arm shares the baseline's part; else 2
 MOST_ITEMS = 1_000_000
 
 
@@ -25,6 +27,8 @@ def minimum_effect(
     power: float = 0.8,
     residual_sd: float = 0.0,
     cluster_size: float = 1.0,
+    noise: Noise = "careful",
+    twin: bool = False,
 ) -> float:
     """Return the smallest true effect that a two-sided test of one contrast finds with probability ``power``.
 
@@ -43,6 +47,8 @@ def minimum_effect(
         residual_sd: SD of an item's effect on the difference at a single seed.
         cluster_size: Items per cluster. The SDs of items are those whose square over the number of items is the
             variance: when clusters make items alike, they are larger by the root of ``design_effect``.
+        noise: How seed noise is judged (``estimate.estimate``).
+        twin: Whether an A/A arm's runs count as runs of the baseline, when balanced.
 
     Returns:
         The effect in the metric's units; infinity with one seed, one item, one arm or less than 1.5 clusters, where no
@@ -51,15 +57,16 @@ def minimum_effect(
     clusters = items / cluster_size
     if seeds < 2 or items < 2 or arms < 2 or clusters < LEAST_CLUSTERS:
         return math.inf
-    v_seed = 2 * seed_sd**2 / seeds + residual_sd**2 / (seeds * items)
+    runs = TWIN_RUNS if twin and noise == "balanced" and arms > 2 else 2.0
+    v_seed = runs * seed_sd**2 / seeds + runs / 2 * residual_sd**2 / (seeds * items)
     v_item = item_sd**2 / items
     variance = v_seed + v_item
     if variance == 0:
         return 0.0
     pooled_df, own_df, item_df = (arms - 1) * (seeds - 1), seeds - 1, clusters - 1
-    own, pooled = _parts(arms, seeds)
+    own, own_per_df, pooled = _parts(arms, seeds, noise, runs < 2)
     used = v_seed * (own + pooled) + v_item
-    df = used / (v_seed * (own / own_df + pooled / pooled_df) + v_item / item_df)
+    df = used / (v_seed * (own_per_df / own_df + pooled / pooled_df) + v_item / item_df)
     if arms == 2:
         alone = 1 / ((v_seed / variance) ** TWO_ARMS / own_df + v_item / variance / item_df)
         df = np.full(1, 1.0 if seeds == 2 else alone)
@@ -91,19 +98,29 @@ def _above(df: float, size: float, critical: Floats) -> Floats:
 
 
 @cache
-def _parts(arms: int, seeds: int) -> tuple[Floats, Floats]:
-    """Return the own and the pooled part of a contrast's seed noise, as shares of the noise that all arms have.
+def _parts(arms: int, seeds: int, noise: Noise, twin: bool) -> tuple[Floats, Floats, Floats]:
+    """Return the own part of a contrast's seed noise, the same over multiples of ``S-1``, and the pooled part.
 
-    There is one entry for each of 64 equally likely studies: the middles of 8 slices of the F distribution of
-    ``estimate.seed_noise``, for either arm.
+    They are shares of the noise of a contrast of equally noisy arms. There is one entry for each of 64 equally likely
+    studies: the middles of 8 slices of the F distribution of ``estimate.seed_noise``, for either side of the contrast.
     """
     if arms == 2:
-        return np.zeros(1), np.ones(1)
+        return np.zeros(1), np.zeros(1), np.ones(1)
+    odds = CAREFUL if noise == "careful" else TWINNED if twin else ALONE
     ratio = special.fdtri(seeds - 1, (arms - 2) * (seeds - 1), (np.arange(8) + 0.5) / 8)
-    weight = own_weight(ratio, arms, seeds)
+    weight = own_weight(ratio, arms, seeds, odds)
     square = (arms - 1) * ratio / (ratio + arms - 2)  # the arm's mean square, relative to that of all arms together
     own = weight * np.maximum((square - 1 / arms) * arms / (arms - 1), 1.0)
-    return np.add.outer(own, own).ravel() / 2, 1 - np.add.outer(weight, weight).ravel() / 2
+    if not twin:
+        both = np.add.outer(own, own).ravel() / 2
+        return both, both, 1 - np.add.outer(weight, weight).ravel() / 2
+    # The pair of baseline and A/A arm has twice the degrees of freedom, so its weight is that of more seeds.
+    shared = own_weight(ratio, arms, 2 * seeds - 1, odds)
+    pair = shared * np.maximum(1 + (square - 1) / np.sqrt(2), 1.0)
+    mine, theirs = 1 / TWIN_RUNS, 1 - 1 / TWIN_RUNS
+    own_part = np.add.outer(mine * own, theirs * pair).ravel()
+    per_df = np.add.outer(mine * own, theirs * pair / 2).ravel()
+    return own_part, per_df, 1 - np.add.outer(mine * weight, theirs * shared).ravel()
 
 
 def seeds_needed(
@@ -116,11 +133,16 @@ def seeds_needed(
     power: float = 0.8,
     residual_sd: float = 0.0,
     cluster_size: float = 1.0,
+    noise: Noise = "careful",
+    twin: bool = False,
 ) -> int | None:
     """Return the fewest seeds per arm that find ``effect``; None when 1,000 do not suffice."""
 
     def enough(seeds: int) -> bool:
-        return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size) <= effect
+        return (
+            minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size, noise, twin)
+            <= effect
+        )
 
     return _fewest(enough, MOST_SEEDS)
 
@@ -135,11 +157,16 @@ def items_needed(
     power: float = 0.8,
     residual_sd: float = 0.0,
     cluster_size: float = 1.0,
+    noise: Noise = "careful",
+    twin: bool = False,
 ) -> int | None:
     """Return the fewest items that find ``effect``; None when a million do not suffice."""
 
     def enough(items: int) -> bool:
-        return minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size) <= effect
+        return (
+            minimum_effect(seed_sd, item_sd, seeds, items, arms, alpha, power, residual_sd, cluster_size, noise, twin)
+            <= effect
+        )
 
     return _fewest(enough, MOST_ITEMS)
 
