@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,9 @@ def test_power_before_and_after_noise_was_measured(fresh: Path, finished: Path) 
     assert (before.seeds, before.items, before.arms, before.smallest_effect) == (2, 12, 6, 0.05)
     assert "noise assumed" in before.noise
     assert before.comparisons == 3  # verify, sums, and scraped in whose place they stand: all share alpha
-    assert before.minimum_effect == pytest.approx(minimum_effect(0.03, 0.13, 2, 12, 6, 0.05 / 3, 0.8, 0.45))
+    assert before.minimum_effect == pytest.approx(
+        minimum_effect(0.03, 0.13, 2, 12, 6, 0.05 / 3, 0.8, 0.45, 1.0, "balanced", True)
+    )
     assert f"2 seeds x 12 items see an effect of {before.minimum_effect:.2g} or more" in before.text
     assert re.search(r"0\.05 needs (\d+ seeds|[\d,]+ items|more seeds and more items together)", before.text)
 
@@ -133,7 +136,7 @@ def test_power_before_and_after_noise_was_measured(fresh: Path, finished: Path) 
 
 
 def test_the_seeds_and_items_that_power_asks_for_are_the_fewest_that_do() -> None:
-    noise = Noise(0.01, 0.1, 0.3, "given")
+    noise = Noise(0.02, 0.1, 0.3, "given")
     size = {"arms": 6, "smallest_effect": 0.08, "comparisons": 3, "confirmation": 0.5}
     asked = power(noise, seeds=3, items=100, **size)
     assert asked.minimum_effect is not None
@@ -181,10 +184,11 @@ def test_the_forecast_counts_the_clusters_of_the_suite(fresh: Path, tmp_path: Pa
     assert of.cluster_size >= 12
 
 
-def test_planned_power_is_the_power_that_simulation_finds() -> None:
+@pytest.mark.parametrize(("judged", "twin"), [("careful", False), ("balanced", False), ("balanced", True)])
+def test_planned_power_is_the_power_that_simulation_finds(judged: Any, twin: bool) -> None:
     """Studies with exactly the minimum effect are found four times in five."""
     noise = Noise(0.04, 0.15, 0.3, "given")
-    planned = power(noise, seeds=3, items=100, arms=6, smallest_effect=0.05)
+    planned = power(noise, seeds=3, items=100, arms=6, smallest_effect=0.05, judged=judged, twin=twin)
     assert planned.minimum_effect is not None
     rng = np.random.default_rng(0)
     found, studies = 0, 400
@@ -192,7 +196,8 @@ def test_planned_power_is_the_power_that_simulation_finds() -> None:
         values = rng.normal(0, noise.seed_sd, (6, 3, 1)) + rng.normal(0, noise.residual_sd / 2**0.5, (6, 3, 100))
         values = values + rng.normal(0, noise.item_sd / 2**0.5, (6, 1, 100))
         values[1] += planned.minimum_effect
-        scores = Scores(values, tuple("abcdef"), tuple("123"), tuple(map(str, range(100))))
+        twins = ("a", "f") if twin else None
+        scores = Scores(values, tuple("abcdef"), tuple("123"), tuple(map(str, range(100))), None, twins, judged)
         p = contrast(scores, "b", "a").p
         found += p is not None and p < 0.05
     assert found / studies == pytest.approx(0.8, abs=0.06)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ FLOOR, CEILING = 0.1, 0.9  # a base score outside this range does not predict ho
 MOST_EFFECT = 10.0  # no metric has a larger effect
 RIGHT_OR_WRONG = ("acc", "acc_norm", "exact_match")
 SEEDS_SHOWN = (2, 3, 5, 8, 12)
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -138,16 +140,19 @@ def power(
     """
     from harness.statistics.power import items_needed, minimum_effect, seeds_needed
 
-    sds = (noise.seed_sd, noise.item_sd)
-    rest = (arms, alpha / comparisons, target, noise.residual_sd, cluster_size, judged, twin)
+    def given(function: Callable[..., Found]) -> Callable[..., Found]:
+        return partial(
+            function, seed_sd=noise.seed_sd, item_sd=noise.item_sd, residual_sd=noise.residual_sd, arms=arms,
+            alpha=alpha / comparisons, power=target, cluster_size=cluster_size, noise=judged, twin=twin,
+        )  # fmt: skip
 
     def least(at: int) -> float | None:
-        found = minimum_effect(*sds, at, items, *rest)
+        found = given(minimum_effect)(seeds=at, items=items)
         return found if found < MOST_EFFECT else None
 
     effect = least(seeds)
-    by_seeds = seeds_needed(smallest_effect, *sds, items, *rest)
-    by_items = items_needed(smallest_effect, *sds, seeds, *rest)
+    by_seeds = given(seeds_needed)(effect=smallest_effect, items=items)
+    by_items = given(items_needed)(effect=smallest_effect, seeds=seeds)
     in_suite = None if by_items is None else math.ceil(by_items / (1 - confirmation))
     seconds = by_seeds * seconds_per_seed if by_seeds and seconds_per_seed else None
     return Power(

@@ -264,7 +264,7 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
         known; when no contrast has an interval, all are None. With clusters also ``clusters``, their number, and
         ``correlation``, how alike items of a cluster are.
     """
-    scores = replace(scores, twins=None)  # of an ordinary difference
+    scores = replace(scores, twins=None, noise="careful")  # of ordinary differences, whatever the rule
     found = [contrast(scores, arm, baseline) for arm in scores.arms if arm != baseline]
     usable = [one for one in found if one.se is not None]
     split: dict[str, float | None] = dict.fromkeys(("seed_share", "item_share", "seed_sd", "item_sd", "residual_sd"))
