@@ -66,10 +66,13 @@ def test_planted_effects_come_out(finished: Path) -> None:
     def mean(variant: str) -> float:
         return float(np.mean([planted.scores(variant, seed, SUITE_ITEMS)[at] for seed in (1, 2)]))
 
-    assert comparison.baseline_mean == pytest.approx(mean("baseline"))
+    weight = comparison.aa_weight  # of the A/A arm's runs, which count as runs of the baseline
+    assert 0 < weight <= 0.5
+    together = (1 - weight) * mean("baseline") + weight * mean("aa")
+    assert comparison.baseline_mean == pytest.approx(together)
     for arm in comparison.arms:
         assert arm.mean == pytest.approx(mean(arm.variant))
-        assert arm.effect == pytest.approx(mean(arm.variant) - mean("baseline"))
+        assert arm.effect == pytest.approx(mean(arm.variant) - (mean("baseline") if arm.variant == "aa" else together))
         assert arm.effect == pytest.approx(planted.EFFECTS[arm.variant], abs=0.03)
         assert (arm.seeds, arm.items, arm.items_confirmation) == (2, SELECTION, SUITE_ITEMS - SELECTION)
         assert arm.control == (arm.variant in ("aa", "random-subset"))

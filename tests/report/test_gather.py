@@ -104,7 +104,8 @@ def test_variants_show_their_scores_by_seed(plans: Plans, reports: Reports) -> N
         assert set(one.seeds) == {1, 2, 3}
     means = {one.name: one.mean for one in report.variants}
     for effect in report.comparison.arms:
-        assert effect.effect == pytest.approx(means[effect.variant] - means["baseline"])  # type: ignore[operator]
+        against = means["baseline"] if effect.variant == "aa" else report.comparison.baseline_mean
+        assert effect.effect == pytest.approx(means[effect.variant] - against)  # type: ignore[operator]
 
 
 # ------------------------------------------------------------------------------------------------------------ data
