@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NONE = "-"
+BESIDE = " with the A/A arm's runs"  # said of a baseline's mean in which they are averaged
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from harness.statistics.paired import Contrast, equivalence, holm
-from harness.statistics.power import items_needed, seeds_needed
+from harness.statistics.power import TWIN_RUNS, items_needed, seeds_needed
+from harness.statistics.scores import Noise
 
 Outcome = Literal["better", "same", "worse", "unclear"]
 
@@ -70,7 +72,7 @@ def flips(
 
 
 def settling(
-    estimate: Contrast, threshold: float, alpha: float, arms: int, share: float = 1.0
+    estimate: Contrast, threshold: float, alpha: float, arms: int, share: float = 1.0, noise: Noise = "careful"
 ) -> tuple[int | None, int | None]:
     """Return how many more seeds, or items, would settle a contrast, from its own noise.
 
@@ -85,24 +87,29 @@ def settling(
         alpha: Level of this one contrast (the family's, divided by its size).
         arms: Arms whose seed noise is pooled.
         share: Share of new items that the contrast would get (the rest is kept for confirmation).
+        noise: How seed noise is judged.
 
     Returns:
         More seeds, more items; None when no practical number settles it.
     """
     size, seeds, items = abs(estimate.effect), estimate.seeds, estimate.items
     lasting = max(estimate.v_seed - estimate.v_residual, 0.0)
-    seed_sd, item_sd = math.sqrt(lasting * seeds / 2), math.sqrt(estimate.v_item * items)
-    residual_sd = math.sqrt(estimate.v_residual * seeds * items)
+    twin = estimate.twin > 0
+    runs = TWIN_RUNS if twin else 2.0  # runs per seed whose noise is in the contrast
+    seed_sd, item_sd = math.sqrt(lasting * seeds / runs), math.sqrt(estimate.v_item * items)
+    residual_sd = math.sqrt(estimate.v_residual * seeds * items * 2 / runs)
     size_of = items / estimate.effective
+
+    def given(needed: Callable[..., int | None]) -> Callable[..., int | None]:
+        return partial(
+            needed, seed_sd=seed_sd, item_sd=item_sd, arms=arms, alpha=alpha, residual_sd=residual_sd,
+            cluster_size=size_of, noise=noise, twin=twin,
+        )  # fmt: skip
+
     for target in (max(size, threshold), abs(size - threshold)):
         if target == 0:
             break
-        by_seeds = seeds_needed(
-            target, seed_sd, item_sd, items, arms, alpha, residual_sd=residual_sd, cluster_size=size_of
-        )
-        by_items = items_needed(
-            target, seed_sd, item_sd, seeds, arms, alpha, residual_sd=residual_sd, cluster_size=size_of
-        )
+        by_seeds, by_items = given(seeds_needed)(target, items=items), given(items_needed)(target, seeds=seeds)
         if by_seeds is not None and by_seeds <= seeds:
             continue
         more_seeds = by_seeds - seeds if by_seeds else None

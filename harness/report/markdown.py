@@ -80,7 +80,8 @@ def _effects(report: Report, say: Say) -> str:
         for arm in comparison.arms
     ]  # fmt: skip
     heads = ("Arm", "Mean", "Effect", "p (Holm)", "Clean items", "Confirmation", "")
-    return _folded(f"Arms against the baseline ({say.score(comparison.baseline_mean)})", _table(heads, rows))
+    against_what = f"{say.score(comparison.baseline_mean)}{say.beside(comparison)}"
+    return _folded(f"Arms against the baseline ({against_what})", _table(heads, rows))
 
 
 def _grow(report: Report, say: Say) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness import formats
 from harness.formats import Places, count, several
-from harness.records import ArmEffect, Decision, Growth
+from harness.records import ArmEffect, Comparison, Decision, Growth
 from harness.report.model import Rates, Reliability, Report, VariantReport
 
 Ends = Sequence[float | None]
@@ -15,6 +15,8 @@ ORDER = ("ADOPT", "GROW", "CUT", "REJECT", "HOLD", "NEUTRAL")
 MARKS = {"GROW": "▲", "ADOPT": "▲", "HOLD": "■", "NEUTRAL": "■", "CUT": "▼", "REJECT": "▼", "INCONCLUSIVE": "?"}
 PATTERNS = {
     "equal": "all arms alike",
+    "arm 2x": "one arm twice",
+    "base 2x": "baseline twice",
     "arm 3x": "one arm 3 times",
     "arm 7x": "one arm 7 times",
     "base 3x": "baseline 3 times",
@@ -119,6 +121,10 @@ class Say:
             return "" if not noise.get("item_sd") else "With one seed only the noise of items is known."
         more = "more seeds" if seeds > 0.6 else "more items" if items > 0.6 else "more of either"
         return f"Seeds make {seeds:.0%} of the noise, items {items:.0%}: {more} would narrow the intervals most."
+
+    def beside(self, comparison: Comparison) -> str:
+        """Return what is averaged with the baseline where arms are compared with it; empty when nothing is."""
+        return formats.BESIDE if comparison.aa_weight else ""
 
     def size(self, variant: VariantReport) -> str:
         """Return the number of rows as text: ``160``, or ``~77`` when seeds differ."""

@@ -1,6 +1,7 @@
 """How far the intervals of a study can be trusted: results of ``scripts/bench_decisions`` for similar studies.
 
-``scripts/bench_decisions --condensed`` writes ``reliability.json``; this module only reads it.
+``scripts/bench_decisions --condensed`` writes a file for each way in which seed noise is judged; this module only reads
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from harness.records import StudyView
 from harness.report.model import PowerCurve, Rates, Reliability
 
-FILE = "reliability.json"
+FILE = "reliability-{noise}.json"
 
 
 def nearest(view: StudyView) -> Reliability | None:
@@ -25,7 +26,8 @@ def nearest(view: StudyView) -> Reliability | None:
     judged = [arm for arm in comparison.arms if arm.effect is not None] if comparison else []
     if comparison is None or not judged or judged[0].seeds == 1:
         return None
-    known = json.loads(files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
+    file = FILE.format(noise=view.resolved["decide"]["noise"])
+    known = json.loads(files(__package__).joinpath(file).read_text(encoding="utf-8"))
     mine = {"seeds": judged[0].seeds, "items": judged[0].items, "arms": len(judged) + 1}
 
     def far(one: dict[str, Any]) -> float:

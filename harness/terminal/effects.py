@@ -20,7 +20,7 @@ def show(comparison: Comparison, out: Console, slices: bool = False) -> None:
     metrics += [metric for metric in comparison.others if metric.metric not in same]
     for metric in metrics:
         exploratory = " · exploratory" if metric is not comparison else " · the study's declared metric"
-        beside = " with the A/A arm's runs" if comparison.aa_weight else ""
+        beside = formats.BESIDE if comparison.aa_weight else ""
         base = f"baseline {metric.baseline_mean:.3f}{beside}" if metric.baseline_mean is not None else ""
         untrained = f", untrained model {metric.base_model:.3f}" if metric.base_model is not None else ""
         majority = f", majority answer {metric.majority:.3f}" if metric.majority is not None else ""
