@@ -18,7 +18,8 @@ LARGEST = 1e50  # magnitude of a score: sums of fourth powers are still finite
 class Scores:
     """One metric of every arm, seed and item; higher is better.
 
-    The table is complete: an arm with a missing run must be left out, never filled in.
+    The table is complete, but for arms that ended early: an arm with another missing run must be left out, never
+    filled in.
 
     Attributes:
         values: ``[arms, seeds, items]``, finite. Seed slot ``s`` holds the runs that are paired across arms.
@@ -29,10 +30,13 @@ class Scores:
             all items are independent.
         twins: The baseline and an arm with the same data and other seeds (A/A), whose runs may count as baseline runs.
         noise: How seed noise is judged (``estimate.estimate``).
+        runs: Number of seeds that each arm has, the first ones: scores after them are not a number. None: all of them.
+        stages: Numbers of seeds at which the study is looked at, the last one being all that is planned. Empty: it is
+            looked at once.
 
     Raises:
         ValueError: When shapes and names disagree, a name repeats, an axis is empty, or a score is not
-            finite.
+            finite, or an arm has more runs than there are seeds.
     """
 
     values: Floats
@@ -42,6 +46,8 @@ class Scores:
     groups: tuple[str | None, ...] | None = None
     twins: tuple[str, str] | None = None
     noise: Noise = "careful"
+    runs: tuple[int, ...] | None = None
+    stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         try:
@@ -62,12 +68,22 @@ class Scores:
                 raise ValueError(f'scores name "{twice}" twice among the {axis}')
         if self.groups is not None and len(self.groups) != len(self.items):
             raise ValueError(f"scores have {len(self.items)} items but {len(self.groups)} groups")
-        if not np.isfinite(self.values).all():
-            arm, seed, item = np.argwhere(~np.isfinite(self.values))[0]
+        if self.runs is not None and not all(0 < runs <= len(self.seeds) for runs in self.runs):
+            raise ValueError(f"scores have {len(self.seeds)} seeds; arms have {self.runs}")
+        if self.runs is not None and len(self.runs) != len(self.arms):
+            raise ValueError(f"scores have {len(self.arms)} arms but {len(self.runs)} numbers of runs")
+        missing = ~np.isfinite(self.values) & self._expected()[:, :, None]
+        if missing.any():
+            arm, seed, item = np.argwhere(missing)[0]
             raise ValueError(
                 f"the score of arm {self.arms[arm]}, seed {self.seeds[seed]}, item {self.items[item]} "
                 f"is {self.values[arm, seed, item]}, not a number that can be averaged"
             )
+
+    def _expected(self) -> npt.NDArray[np.bool_]:
+        """Return ``[arms, seeds]``, true where the arm has a run."""
+        runs = self.runs or (len(self.seeds),) * len(self.arms)
+        return np.arange(len(self.seeds)) < np.array(runs)[:, None]
 
     def arm(self, name: str) -> int:
         """Return the position of an arm.
@@ -101,7 +117,26 @@ class Scores:
 
     def mean(self, name: str) -> float:
         """Return an arm's mean over seeds and items."""
-        return float(self.values[self.arm(name)].mean())
+        at = self.arm(name)
+        return float(self.values[at, : None if self.runs is None else self.runs[at]].mean())
+
+    def first(self, seeds: int) -> Scores:
+        """Return the complete table of the first seeds, with the arms that have them all."""
+        if seeds == len(self.seeds) and self.runs is None:
+            return self
+        runs = self.runs or (len(self.seeds),) * len(self.arms)
+        kept = [at for at, count in enumerate(runs) if count >= seeds]
+        arms = tuple(self.arms[at] for at in kept)
+        twins = self.twins if self.twins is not None and set(self.twins) <= set(arms) else None
+        return replace(
+            self, values=self.values[kept, :seeds], arms=arms, seeds=self.seeds[:seeds], twins=twins, runs=None
+        )
+
+    def together(self, *names: str) -> Scores:
+        """Return the complete table of the seeds that these arms have, by default all arms."""
+        if self.runs is None:
+            return self
+        return self.first(min(self.runs[self.arm(name)] for name in names or self.arms))
 
     def pick(self, mask: npt.NDArray[Any]) -> Scores:
         """Return the scores of the items where ``mask`` (one boolean per item) is true.

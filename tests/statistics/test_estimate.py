@@ -253,3 +253,13 @@ def test_an_effect_at_the_threshold_is_rarely_called_the_same_with_holm() -> Non
     p = found.p_equivalence(0.25, found.effect + 0.25)
     assert (p.min(axis=1) < 0.05).mean() > 0.06  # without Holm: five chances to be wrong
     assert (p.min(axis=1) * 5 < 0.05).mean() <= 0.05
+
+
+def test_right_or_wrong_items_are_never_known_better_than_to_one_item() -> None:
+    values = np.zeros((1, 2, 3, 50))
+    values[0, 0, 0, 0] = 1.0  # one of 150 answers differs: the spread is far above rounding, and below one item
+    found = estimate(values, [0], 1, None, range(2))
+    assert found.floored.all()
+    assert found.se.item() == pytest.approx(1 / 50)
+    values[0, :, :, 1] = 0.5  # now answers may be half right
+    assert estimate(values, [0], 1, None, range(2)).se.item() < 1 / 50

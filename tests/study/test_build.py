@@ -9,12 +9,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from harness.errors import RequestError
 from harness.loading import load_study
 from harness.records import ASKED
-from harness.spec import Suite
+from harness.spec import Recipe, Suite
 from harness.store import Step, Store
 from harness.study.build import PlannedVariant
 from harness.study.plan import Plan, make_plan, publish
+from harness.study.steps import result_step
 from harness.suites import GENERATED_METRICS
 from tests.tiny import tiny_model
 
@@ -261,3 +263,31 @@ def test_another_model_makes_new_datasets_only_where_it_may_change_them(study_fo
         now = arm(after, variant.name)
         same = [output.step.key == now.outputs[seed].step.key for seed, output in variant.outputs.items()]
         assert same == [variant.name != "sums-8"] * 2, variant.name  # rows that are cleaned may be too long for it
+
+
+def test_controls_are_marked_and_arms_are_not(study_folder: Path) -> None:
+    made = plan(study_folder)
+    assert {one.name for one in made.variants if one.control} == {"random-subset", "aa"}
+    assert arm(made, "random-subset").sampled
+
+
+@pytest.mark.parametrize("name", ["baseline", "sums-8"])
+def test_an_error_about_rows_names_the_field_that_defines_the_variant(study_folder: Path, name: str) -> None:
+    mix = "mix: {scraped: 16}" if name == "baseline" else "mix: {sums: 8}"
+    change = {mix: mix.replace("16", "16000").replace("8", "8000")}
+    with pytest.raises(RequestError, match=r"baseline\.mix\." if name == "baseline" else r"arms\.sums-8\.mix\."):
+        plan(study_folder, change)
+
+
+def test_each_adapter_has_a_result_of_its_own() -> None:
+    recipe = Recipe(steps=1)
+    keys = {result_step("a", recipe, "suite", "model", adapter).key for adapter in ("one", "other", None)}
+    assert len(keys) == 3
+
+
+def test_paraphrases_are_looked_for_with_one_set_of_embeddings(study_folder: Path) -> None:
+    inputs = [plan(study_folder).pools["scraped"].step.inputs]
+    text = (study_folder / "study.yaml").read_text()
+    (study_folder / "study.yaml").write_text(text + "decontaminate: {semantic: null}\n")
+    inputs.append(plan(study_folder).pools["scraped"].step.inputs)
+    assert ["embeddings" in one for one in inputs] == [True, False]

@@ -154,6 +154,13 @@ def test_shared_rows_keep_their_relative_order(rows: int, seed: int) -> None:
     assert half == [name for name in whole if name in set(half)]
 
 
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
+def test_epochs_are_a_number_of_whole_batches(rows: int, batch: int, epochs: int) -> None:
+    drawn = order.schedule([str(i) for i in range(rows)], Recipe(batch=batch, epochs=epochs), 1)
+    assert len(drawn) % batch == 0
+    assert abs(len(drawn) - epochs * rows) <= batch
+
+
 @given(st.lists(st.integers(1, 500), min_size=1), st.integers(1, 64))
 def test_micro_batches_divide_the_global_batch(lengths: list[int], batch: int) -> None:
     micro = order.micro_batch(lengths, batch, "cpu")
