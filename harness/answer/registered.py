@@ -42,7 +42,7 @@ def changed(plan: Plan, usable: Sequence[Run]) -> str:
     if first is None or first.data["rule"] == rule:
         return ""
     differences = ", ".join(
-        f"{field} was {_shown(first.data['rule'].get(field))} and is {_shown(value)}"
+        f"{field} {_before(first.data['rule'], field)} and is {_shown(value)}"
         for field, value in rule.items()
         if first.data["rule"].get(field) != value
     )
@@ -59,6 +59,11 @@ def _arms(record: Record) -> set[str]:
 
 def _is_arm(variant: str) -> bool:
     return variant != "baseline" and not is_control(variant)
+
+
+def _before(rule: dict[str, Any], field: str) -> str:
+    """Return the registered value of a field in words; rules of earlier versions lack the newer fields."""
+    return f"was {_shown(rule[field])}" if field in rule else "was not in the rule"
 
 
 def _shown(value: Any) -> str:
