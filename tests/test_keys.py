@@ -181,6 +181,7 @@ FIELDS: dict[type[Spec], dict[str, tuple[Changes, str] | str]] = {
         "metric": ({"decide.metric": "sums/exact_match"}, "study"),
         "smallest_effect": ({"decide.smallest_effect": 0.1}, "study"),
         "alpha": ({"decide.alpha": 0.1}, "study"),
+        "noise": ({"decide.noise": "careful"}, "study"),
     },
     Decontaminate: {
         "ngram": ({"decontaminate.ngram": 5}, "pool"),

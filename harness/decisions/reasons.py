@@ -168,9 +168,7 @@ def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast)
     """
     arms = len(evidence.selection.arms) if evidence.selection else 2
     alpha, share = study.decide.alpha / found.comparisons, 1 - study.suite.confirmation
-    seeds, items = settling(
-        estimate, study.decide.smallest_effect, alpha, arms, share, study.decide.noise
-    )
+    seeds, items = settling(estimate, study.decide.smallest_effect, alpha, arms, share, study.decide.noise)
     ways = [more_seeds(evidence, seeds)] if seeds else []
     if items:
         ways.append(f"{'' if ways else 'needs '}{items:,} more items")

@@ -47,7 +47,7 @@ def test_alone_it_takes_variances(run: Run) -> None:
     sds = ("--seed-sd", "0.03", "--item-sd", "0.1", "--residual-sd", "0.4")
     size = ("--seeds", "3", "--items", "200", "--arms", "6", "--comparisons", "4", "--effect", "0.04")
     found = Power.model_validate(run("power", *sds, *size, "--json").json)
-    expected = minimum_effect(0.03, 0.1, 3, 200, 6, 0.05 / 4, 0.8, 0.4)
+    expected = minimum_effect(0.03, 0.1, 3, 200, 6, 0.05 / 4, 0.8, 0.4, noise="balanced", twin=True)
     assert found.minimum_effect == pytest.approx(expected)
     assert (found.noise, found.smallest_effect, found.comparisons) == ("variances as given", 0.04, 4)
     assert found.seeds_needed is not None
