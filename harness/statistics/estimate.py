@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, if it differs from the others
 CAREFUL, ALONE, TWINNED = 1.0, 0.5, 0.2  # odds that an arm is noisier: careful; balanced without and with a twin
+LOOKED = 0.7  # balanced, in a study that is looked at several times: each look may take noise for an effect
 PAIRED = 0.5  # share of a run's seed noise that all arms have in common, above which the twin is left out
 OUTLIER = 0.1  # family-wise level at which the noisiest arm leaves the pool, and is flagged
 TWO_ARMS = 0.75  # exponent of the seeds' share of the variance when there are only two arms
@@ -98,6 +99,7 @@ def estimate(
     pool: Sequence[int],
     twin: int | None = None,
     noise: Noise = "careful",
+    looks: int = 1,
 ) -> Estimate:
     """Estimate arms ``plus`` minus arm ``minus`` (formulas: ``paired.contrast``).
 
@@ -110,14 +112,16 @@ def estimate(
         twin: Position of an arm with the data of ``minus`` and other seeds (A/A). Balanced, its runs count as runs of
             ``minus``, as far as seeds do not move all arms alike.
         noise: ``careful`` believes sooner that an arm is noisier than the others, for less power where none is.
+        looks: How often the study is looked at in all.
     """
     if noise == "careful":
         return _estimate(values, plus, minus, member, pool, CAREFUL)
-    alone = _estimate(values, plus, minus, member, [arm for arm in pool if arm != twin], ALONE)
+    least = LOOKED if looks > 1 else 0.0
+    alone = _estimate(values, plus, minus, member, [arm for arm in pool if arm != twin], max(ALONE, least))
     if twin is None or values.shape[2] == 1:
         return alone
     common, share = common_noise(values, [arm for arm in pool if arm != twin], member)
-    together = _estimate(values, plus, minus, member, pool, TWINNED, (twin, common, (1 - share) / 2))
+    together = _estimate(values, plus, minus, member, pool, max(TWINNED, least), (twin, common, (1 - share) / 2))
     if np.all(share < PAIRED):
         return together
     return _either(share < PAIRED, together, alone)

@@ -8,7 +8,7 @@ far as an arm does not look noisier than the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,8 +27,28 @@ from harness.statistics.estimate import (
     seed_noise,
 )
 from harness.statistics.scores import Scores
+from harness.statistics.sequential import fractions_of, levels_at, sequential_p
 
 MOSTLY_OWN = 0.9  # a note is added when an arm's own seed noise weighs more
+
+
+@dataclass(frozen=True)
+class Look:
+    """A contrast at one look, as if it were the only one.
+
+    Attributes:
+        seeds: Number of seeds.
+        effect: Mean difference.
+        se: Standard error.
+        df: Degrees of freedom.
+        p: Two-sided p value of no effect.
+    """
+
+    seeds: int
+    effect: float
+    se: float
+    df: float
+    p: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,9 @@ class Contrast:
         clusters: Number of clusters of items; an independent item is one cluster.
         twin: Weight of the A/A arm's runs in what the arm is compared with.
         effective: Number of equal clusters with as much information.
+        looks: All looks so far, where the study is looked at more than once: p value and interval are then valid at
+            each of them.
+        fractions: Information of all planned looks, as shares of the last one's.
     """
 
     effect: float
@@ -68,6 +91,8 @@ class Contrast:
     clusters: int = 0
     effective: float = 0.0
     twin: float = 0.0
+    looks: tuple[Look, ...] = ()
+    fractions: tuple[float, ...] = ()
 
 
 def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[str, ...] | None = None) -> Contrast:
@@ -97,6 +122,9 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     1 / (effective number of items or clusters): all right against all wrong is not certainty. The same floor, times the
     range of the scores, holds for other scores when nothing varies at all.
 
+    Arms that ended early are compared on the seeds that both have. In a study with stages, p value and interval are
+    those of a sequence of looks (``sequential``): they are valid at each look.
+
     Args:
         scores: All arms of the study.
         a: The arm whose effect is estimated.
@@ -110,8 +138,44 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     """
     if a == b:
         raise ValueError(f'arm "{a}" cannot be compared with itself')
+    return staged(scores, (a, b), alpha, lambda table: once(table, a, b, alpha, pool))
+
+
+def staged(scores: Scores, arms: Sequence[str], alpha: float, estimated: Callable[[Scores], Contrast]) -> Contrast:
+    """Return a contrast at the last look, with an interval and a p value that are valid at each look.
+
+    Args:
+        scores: All arms of the study.
+        arms: The arms of the contrast.
+        alpha: The interval covers ``1 - alpha`` at all looks together.
+        estimated: Returns the contrast in a complete table.
+    """
+    whole, stages = scores.together(*arms), scores.stages
+    seen = [seeds for seeds in stages if seeds <= len(whole.seeds)]
+    if len(stages) < 2 or not seen:
+        return estimated(whole)
+    found = [estimated(scores.first(seeds)) for seeds in seen]
+    first, last = found[0], found[-1]
+    looks = [
+        Look(one.seeds, one.effect, one.se, one.df, one.p)
+        for one in found
+        if one.se is not None and one.df is not None and one.p is not None
+    ]
+    if len(looks) < len(found) or last.se is None:
+        return last
+    fractions = fractions_of(stages, first.v_seed, first.v_item)
+    level = levels_at(fractions, alpha)[len(found) - 1]
+    half = float(special.stdtrit(last.df, 1 - level / 2)) * last.se
+    return replace(
+        last, ci_low=last.effect - half, ci_high=last.effect + half,
+        p=sequential_p([one.p for one in looks], fractions), looks=tuple(looks), fractions=fractions,
+    )  # fmt: skip
+
+
+def once(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[str, ...] | None = None) -> Contrast:
+    """Estimate a contrast from a complete table as ``contrast`` does, as if this were the only look."""
     if scores.twins is not None and a == scores.twins[0] and b != scores.twins[1]:
-        return _negative(contrast(scores, b, a, alpha, pool))
+        return _negative(once(scores, b, a, alpha, pool))
     values, first, second = scores.values, scores.arm(a), scores.arm(b)
     seeds, items = values.shape[1:]
     member = scores.members()
@@ -127,7 +191,7 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
     if scores.twins is not None and b == scores.twins[0] and a != scores.twins[1] and scores.twins[1] in names:
         twin = scores.arm(scores.twins[1])
     pooled = [scores.arm(name) for name in names]
-    found = estimate(values[None], [first], second, member, pooled, twin, scores.noise)
+    found = estimate(values[None], [first], second, member, pooled, twin, scores.noise, max(1, len(scores.stages)))
     effect, half = found.effect.item(), found.half_width(alpha).item()
     return Contrast(
         effect=effect,
@@ -150,6 +214,7 @@ def contrast(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[st
 
 def compared_with(scores: Scores, baseline: str) -> tuple[float, float]:
     """Return the mean score that arms are compared with, and the weight of the A/A arm's runs in it."""
+    scores = scores.together()
     others = [arm for arm in scores.arms if arm not in (baseline, *(scores.twins or ()))]
     if not others:
         return scores.mean(baseline), 0.0
@@ -208,6 +273,12 @@ def equivalence(estimate: Contrast, threshold: float) -> float:
     """
     if estimate.p is None or estimate.se is None or estimate.df is None:
         return 1.0
+    if estimate.looks:
+        above, below = (
+            [float(special.stdtr(look.df, (sign * look.effect - threshold) / look.se)) for look in estimate.looks]
+            for sign in (1, -1)
+        )
+        return max(sequential_p(tail, estimate.fractions, sides=1) for tail in (above, below))
     return float(special.stdtr(estimate.df, (abs(estimate.effect) - threshold) / estimate.se))
 
 
@@ -244,6 +315,7 @@ def seed_noise_differs(scores: Scores, alpha: float = OUTLIER) -> list[str]:
     low noise. At the default level the noisiest arm is returned when it also leaves the pool of ``contrast``. With
     fewer than three arms or two seeds the list is empty.
     """
+    scores = scores.together()
     arms, seeds, items = scores.values.shape
     if arms < 3 or seeds < 2:
         return []
@@ -264,7 +336,9 @@ def noise(scores: Scores, baseline: str) -> dict[str, float | None]:
         known; when no contrast has an interval, all are None. With clusters also ``clusters``, their number, and
         ``correlation``, how alike items of a cluster are.
     """
-    scores = replace(scores, twins=None, noise="careful")  # of ordinary differences, whatever the rule
+    scores = replace(
+        scores.together(), twins=None, noise="careful", stages=()
+    )  # of ordinary differences, whatever the rule
     found = [contrast(scores, arm, baseline) for arm in scores.arms if arm != baseline]
     usable = [one for one in found if one.se is not None]
     split: dict[str, float | None] = dict.fromkeys(("seed_share", "item_share", "seed_sd", "item_sd", "residual_sd"))
@@ -293,6 +367,7 @@ def correlation(scores: Scores, baseline: str) -> float | None:
     differences are means over seeds. A cluster's effect on all arms alike cancels. Not below 0; None when no cluster
     holds two items, or when there is only one cluster.
     """
+    scores = scores.together()
     member, items, clusters = scores.members(), len(scores.items), scores.clusters
     if member is None or clusters < 2:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -131,6 +132,19 @@ class Scores:
         return replace(
             self, values=self.values[kept, :seeds], arms=arms, seeds=self.seeds[:seeds], twins=twins, runs=None
         )
+
+    def ending(self, runs: Mapping[str, int]) -> Scores:
+        """Return the scores of the arms that are named, each with its first runs only."""
+        arms = tuple(name for name in self.arms if runs.get(name))
+        most = max(runs[name] for name in arms)
+        kept = np.array([[at < runs[name] for at in range(most)] for name in arms])
+        values = np.where(kept[:, :, None], self.values[[self.arm(name) for name in arms], :most], np.nan)
+        twins = self.twins if self.twins is not None and set(self.twins) <= set(arms) else None
+        counts = tuple(runs[name] for name in arms)
+        return replace(
+            self, values=values, arms=arms, seeds=self.seeds[:most], twins=twins,
+            runs=None if kept.all() else counts,
+        )  # fmt: skip
 
     def together(self, *names: str) -> Scores:
         """Return the complete table of the seeds that these arms have, by default all arms."""

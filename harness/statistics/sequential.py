@@ -19,12 +19,32 @@ from scipy import optimize, special
 
 Floats = npt.NDArray[np.float64]
 
-NODES = 96  # of the quadrature at each look: levels are right to 1e-6
+NODES = 48  # of the quadrature at each look: levels are right to 1e-6
 FAR = 8.5  # standard deviations beyond which a density is nothing
-LEVELS = np.geomspace(1e-9, 0.999, 160)  # at which levels of a look are tabled, to be read the other way round
+LEVELS = np.geomspace(1e-9, 0.999, 64)  # at which levels of a look are tabled, to be read the other way round
+SEEDS_AT_LEAST = (
+    0.25  # share of the first look's variance that is put down to seeds: two seeds may look alike by chance
+)
+RHO = 1.0  # of the spending function
 
 
-def spent(alpha: float, fraction: float, rho: float = 1.0) -> float:
+def fractions_of(stages: Sequence[int], v_seed: float, v_item: float) -> tuple[float, ...]:
+    """Return the information of each look as a share of the last one's: ``Var(last) / Var(look)``.
+
+    Seeds alone are added: ``Var(S) = v_item + v_seed S_1 / S``, with the parts of the first look, so that they do not
+    depend on what is seen later.
+
+    Args:
+        stages: Seeds at each look, increasing.
+        v_seed: Squared standard error due to seeds at the first look, residual item noise included.
+        v_item: Squared standard error due to items at the first look.
+    """
+    share = max(SEEDS_AT_LEAST, v_seed / (v_seed + v_item)) if v_seed + v_item > 0 else 1.0
+    variances = [1 - share + share * stages[0] / seeds for seeds in stages]
+    return tuple(variances[-1] / variance for variance in variances)
+
+
+def spent(alpha: float, fraction: float, rho: float = RHO) -> float:
     """Return how much of ``alpha`` may be spent when this fraction of the information is there."""
     return float(alpha * min(1.0, max(0.0, fraction)) ** rho)
 
@@ -66,29 +86,29 @@ def _bound(points: Floats, density: Floats, scale: float, share: float, sides: i
     return FAR if beyond(FAR) >= 0 else float(optimize.brentq(beyond, 0.0 if sides == 2 else -FAR, FAR, xtol=1e-10))
 
 
-def levels_at(fractions: Sequence[float], alpha: float, rho: float = 1.0, sides: int = 2) -> list[float]:
+def levels_at(fractions: Sequence[float], alpha: float, rho: float = RHO, sides: int = 2) -> list[float]:
     """Return the level of each look when ``alpha t^rho`` is spent."""
     return nominal_levels(fractions, [spent(alpha, fraction, rho) for fraction in fractions], sides)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _table(fractions: tuple[float, ...], rho: float, sides: int) -> Floats:
     """Return ``[levels, looks]``, the level of each look for each overall level in ``LEVELS``."""
     return np.array([levels_at(fractions, float(alpha), rho, sides) for alpha in LEVELS])
 
 
-def sequential_p(p: Sequence[float], fractions: Sequence[float], rho: float = 1.0, sides: int = 2) -> float:
+def sequential_p(p: Sequence[float], fractions: Sequence[float], rho: float = RHO, sides: int = 2) -> float:
     """Return the least ``alpha`` at which any of the looks so far finds something (Liu and Anderson 2008).
 
     Valid at any look, and never larger at a later one, so that it may be corrected over a family as ever.
 
     Args:
         p: P-values of the looks so far, each as if it were the only one.
-        fractions: Information of these looks as a share of all that is planned.
+        fractions: Information of all planned looks as a share of the last one's; of these looks at least.
         rho: Of the spending function.
         sides: 2 for tests of no effect, 1 for tests of one side.
     """
-    table = _table(tuple(round(float(one), 4) for one in fractions), rho, sides)
+    table = _table(tuple(round(float(one), 3) for one in fractions), rho, sides)
     found = 1.0
     for look, value in enumerate(p):
         levels = table[:, look]
