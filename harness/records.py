@@ -258,6 +258,8 @@ class Decision(Data):
     contrast: str = Field(description="what was compared, such as 'sums-160 - sums-40'")
     reason: str
     resolve: str = Field("", description="what would settle an INCONCLUSIVE")
+    state: Literal["", "settled", "futile", "open"] = Field("", description="of its question, in a study with stages")
+    seeds: int | None = Field(None, description="seeds of the last look at its question")
     facts: dict[str, Any] = {}
 
 
@@ -309,6 +311,14 @@ class Growth(Data):
     note: str = ""
 
 
+class Stage(Data):
+    """One look of a study with stages."""
+
+    seeds: int
+    settled: list[str] = Field(default=[], description="subjects whose questions this look settled")
+    futile: list[str] = Field(default=[], description="subjects ended here that the last look would hardly settle")
+
+
 class TrustCheck(Data):
     """One check printed above the verdicts."""
 
@@ -330,12 +340,27 @@ class Decisions(Data):
     trust: list[TrustCheck]
     decisions: list[Decision]
     complete: bool = True
+    stages: list[Stage] = Field(default=[], description="the looks so far, in a study with stages")
+    planned_runs: int = Field(0, description="runs of a study whose arms would all go on to the last stage")
+    runs: int = Field(0, description="runs that were needed")
     next: str = ""
     weakest_slice: str = ""
     growth: list[Growth] = Field(default=[], description="which data to grow next, best first")
     slices: list[Slice] = Field(default=[], description="the declared metric by slice, weakest first; exploratory")
     tasks: list[TaskNoise] = Field(default=[], description="signal and noise of each task of the suite")
     mixtures: list[str] = Field(default=[], description="best mixture predicted from random ones; exploratory")
+
+    def stages_in_words(self) -> str:
+        """Return where questions ended, and how many runs were not needed; empty for a study without stages."""
+        if not self.stages:
+            return ""
+        looks = []
+        for one in self.stages:
+            ended = [f"{name} settled" for name in one.settled] + [f"{name} futile" for name in one.futile]
+            looks.append(f"{one.seeds} seeds: {', '.join(ended) or 'nothing settled'}")
+        saved = self.planned_runs - self.runs
+        rest = f" {saved} of {self.planned_runs} runs were not needed." if saved else ""
+        return f"Stages: {'; '.join(looks)}.{rest}"
 
 
 # ------------------------------------------------------------------------------------- a study as the store shows it
@@ -362,7 +387,7 @@ class RunView(Data):
     variant: str
     seed: int
     key: str
-    state: Literal["done", "trained", "to do", "failed"]
+    state: Literal["done", "trained", "to do", "failed", "not needed"]
     training: dict[str, Any] = Field(default={}, description="the adapter record's data: loss, tokens, seconds, device")
     curve: list[dict[str, float]] = Field(
         default=[],

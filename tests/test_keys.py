@@ -82,6 +82,7 @@ FIELDS: dict[type[Spec], dict[str, tuple[Changes, str] | str]] = {
         ),
         "controls": ({"controls": ["aa"]}, "run study"),
         "seeds": ({"seeds": [5]}, "variant adapter run study"),
+        "stages": ({"seeds": None, "stages": [2, 3]}, "variant adapter run study"),
         "match": (
             {"match": "rows", "recipe.steps": None, "recipe.epochs": 1.0}, "variant adapter run study",
         ),

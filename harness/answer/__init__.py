@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from harness import decisions
 from harness.answer.comparing import compare, evidence_of
+from harness.answer.stages import course_of, marked, seen, wanted
 from harness.answer.view import Run, read, score_table, scores_of, task_scores
 from harness.records import RunView, StudyView, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
 from harness.study.plan import Plan
 
-__all__ = ["complete", "measured_noise", "progress", "score_table", "view"]
+__all__ = ["complete", "course_of", "marked", "measured_noise", "progress", "score_table", "view", "wanted"]
+
+STATES = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
 
 
 def complete(plan: Plan) -> bool:
-    """Return whether every run of the study is done."""
-    return all(run.state == "done" for run in plan.runs)
+    """Return whether every run that the study needs is done."""
+    return all(run.state in ("done", "not needed") for run in plan.runs)
 
 
 def progress(plan: Plan) -> str:
     """Return in words how many runs are done."""
     states = Counter(run.state for run in plan.runs)
-    rest = ", ".join(f"{states[state]} {state}" for state in ("trained", "failed", "to do") if states[state])
+    rest = ", ".join(
+        f"{states[state]} {state}" for state in ("trained", "failed", "to do", "not needed") if states[state]
+    )
     return f"{states['done']} of {len(plan.runs)} runs are done" + (f" ({rest})" if rest else "")
 
 
@@ -38,11 +44,16 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
         StepError: When an item of a result has no score on the declared metric.
     """
     runs = read(plan)
+    course = course_of(plan, runs) if judged else None
+    plan = marked(plan, course)
+    runs = [replace(run, planned=planned) for run, planned in zip(runs, plan.runs, strict=True)]
     base = plan.store.find("result", plan.base.key)
     comparison, decided = None, None
-    usable = [run for run in runs if run.result is not None]
+    usable = seen(plan, course, runs)
     if usable and judged:
         evidence = evidence_of(plan, usable, base)
+        if course is not None:
+            evidence = replace(evidence, states=course.states, seen=course.seen)
         decided = decisions.decide(plan.study, evidence)
         comparison = compare(plan, usable, base, evidence)
         if comparison is not None:

@@ -52,8 +52,13 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
         rows={v.name: v.sources for v in plan.variants},
         tokens={v.name: v.tokens for v in plan.variants if v.tokens is not None},
         supply={name: pool.data["rows"] for name, pool in plan.pools.items()},
-        runs=len(plan.runs),
-        failed=tuple(f"{r.variant}/seed {r.seed} ({r.state})" for r in plan.runs if (r.variant, r.seed) not in done),
+        runs=sum(run.state != "not needed" for run in plan.runs),
+        planned=len(plan.runs),
+        failed=tuple(
+            f"{r.variant}/seed {r.seed} ({r.state})"
+            for r in plan.runs
+            if (r.variant, r.seed) not in done and r.state != "not needed"
+        ),
         problems=tuple(_problems(plan, usable)),
         changed_rule=registered.changed(plan, usable),
         majority=task.majority if task else None,

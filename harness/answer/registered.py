@@ -38,13 +38,13 @@ def changed(plan: Plan, usable: Sequence[Run]) -> str:
         if artifact.record.key != plan.study_step.key and _arms(artifact.record) & set(results)
     ]
     first = min(standing, key=lambda record: record.created, default=None)
-    rule = plan.study.decide.identity()
+    rule = plan.study.rule()
     if first is None or first.data["rule"] == rule:
         return ""
     differences = ", ".join(
-        f"{field} {_before(first.data['rule'], field)} and is {_shown(value)}"
-        for field, value in rule.items()
-        if first.data["rule"].get(field) != value
+        f"{field} {_in(first.data['rule'], field, 'was')} and {_in(rule, field, 'is')}"
+        for field in dict.fromkeys((*rule, *first.data["rule"]))
+        if first.data["rule"].get(field) != rule.get(field)
     )
     return (
         f"the rule was changed after results existed: registered {first.created[:16].replace('T', ' ')}, {differences}"
@@ -61,9 +61,9 @@ def _is_arm(variant: str) -> bool:
     return variant != "baseline" and not is_control(variant)
 
 
-def _before(rule: dict[str, Any], field: str) -> str:
-    """Return the registered value of a field in words; rules of earlier versions lack the newer fields."""
-    return f"was {_shown(rule[field])}" if field in rule else "was not in the rule"
+def _in(rule: dict[str, Any], field: str, verb: str) -> str:
+    """Return the value of a field in words; not every rule has every field."""
+    return f"{verb} {_shown(rule[field])}" if field in rule else f"{verb} not in the rule"
 
 
 def _shown(value: Any) -> str:

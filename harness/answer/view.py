@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -90,19 +90,29 @@ def scores_of(plan: Plan, runs: list[Run], metric: str, half: str) -> Scores | N
     for run in runs:
         if run.result is not None:
             frames[run.planned.variant][run.planned.seed] = run.items
-    return score_table(frames, metric, half, plan.study.decide.noise)
+    study = plan.study
+    return score_table(frames, metric, half, study.decide.noise, study.seed_list(), study.stages)
 
 
 def score_table(
-    frames: Mapping[str, Mapping[int, pl.DataFrame]], metric: str, half: str, noise: Noise = "careful"
+    frames: Mapping[str, Mapping[int, pl.DataFrame]],
+    metric: str,
+    half: str,
+    noise: Noise = "careful",
+    order: Sequence[int] = (),
+    stages: tuple[int, ...] = (),
 ) -> Scores | None:
     """Return the scores of one metric on one half, of the arms that have every seed of the baseline.
+
+    In a study with stages, arms may have fewer seeds, those of the first stage at least.
 
     Args:
         frames: Variant -> seed -> items of a result.
         metric: ``task/metric``.
         half: ``selection`` or ``confirmation``.
         noise: How seed noise is judged.
+        order: The seeds in the order in which stages take them; not used without stages.
+        stages: Numbers of seeds at which the study is looked at.
 
     Returns:
         The scores; None with fewer than two arms, without items, or when an item has no score.
@@ -112,21 +122,41 @@ def score_table(
     """
     task, name = metric.split("/")
     seeds = sorted(frames.get("baseline", {}))
-    arms = [arm for arm, by_seed in frames.items() if set(seeds) <= set(by_seed)]
-    if not seeds or len(arms) < 2:
+    if stages:
+        seeds = list(order[: first_runs(frames.get("baseline", {}), order)])
+        runs = {arm: first_runs(by_seed, seeds) for arm, by_seed in frames.items()}
+        runs = {arm: count for arm, count in runs.items() if count >= stages[0]}
+    else:
+        runs = {arm: len(seeds) for arm, by_seed in frames.items() if set(seeds) <= set(by_seed)}
+    arms = list(runs)
+    if not seeds or len(arms) < 2 or "baseline" not in arms:
         return None
     first = items_of(frames["baseline"][seeds[0]], task, half)
     if name not in first.columns or first[name].null_count() == first.height:
         return None
     items = first["item_id"].to_list()
-    columns = [[_column(frames[arm][seed], arm, seed, (task, half, name), items) for seed in seeds] for arm in arms]
+    none = [float("nan")] * len(items)
+    columns = [
+        [
+            _column(frames[arm][seed], arm, seed, (task, half, name), items) if at < runs[arm] else none
+            for at, seed in enumerate(seeds)
+        ]
+        for arm in arms
+    ]
     values = np.array(columns)
-    if not np.isfinite(values).all():
+    if not all(np.isfinite(values[at, : runs[arm]]).all() for at, arm in enumerate(arms)):
         return None
     named = tuple(None if group is None else str(group) for group in first["group"])
     groups = named if any(group is not None for group in named) else None
     twins = ("baseline", "aa") if "aa" in arms else None
-    return Scores(values, tuple(arms), tuple(str(seed) for seed in seeds), tuple(items), groups, twins, noise)
+    counts = None if set(runs.values()) == {len(seeds)} else tuple(runs.values())
+    named_seeds = tuple(str(seed) for seed in seeds)
+    return Scores(values, tuple(arms), named_seeds, tuple(items), groups, twins, noise, counts, stages)
+
+
+def first_runs(found: Collection[int], order: Sequence[int]) -> int:
+    """Return how many seeds are there, counted in their order up to the first that is not."""
+    return next((at for at, seed in enumerate(order) if seed not in found), len(order))
 
 
 def items_of(frame: pl.DataFrame, task: str, half: str) -> pl.DataFrame:

@@ -9,7 +9,7 @@ def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = F
     """Show every run of a study: done, trained (not yet evaluated), failed (and why) or to do."""
     from harness.session import open_study
 
-    made = open_study(study, store=store).resolved()
+    made = open_study(study, store=store).staged()
     failures = {run.key: made.store.failure(run.key) for run in made.runs if run.state == "failed"}
     if json:
         print_json(

@@ -2,6 +2,7 @@
 
 from harness.decisions.evidence import Evidence, compare, explore
 from harness.decisions.questions import Question, questions, rule, subject
+from harness.decisions.stages import Course, course
 from harness.decisions.verdicts import decide
 
-__all__ = ["Evidence", "Question", "compare", "decide", "explore", "questions", "rule", "subject"]
+__all__ = ["Course", "Evidence", "Question", "compare", "course", "decide", "explore", "questions", "rule", "subject"]

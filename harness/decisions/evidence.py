@@ -12,7 +12,7 @@ from harness.decisions.outcomes import flips, outcomes
 from harness.formats import Places
 from harness.records import ArmEffect
 from harness.spec import Study
-from harness.statistics.paired import Contrast, benjamini_hochberg, contrast
+from harness.statistics.paired import Contrast, benjamini_hochberg, contrast, once, staged
 from harness.statistics.scores import Scores
 
 Ends = str | tuple[str, ...]
@@ -24,8 +24,8 @@ class Evidence:
 
     Attributes:
         selection: Scores on the items that decide. Arms are ``baseline``, the study's arms, ``aa``, and
-            ``random-subset`` or ``random-subset-<arm>``; an arm with a missing run is left out. None when fewer than
-            two arms have scores.
+            ``random-subset`` or ``random-subset-<arm>``; an arm with a missing run is left out. In a study with stages,
+            arms have the runs of the stages that they took part in. None when fewer than two arms have scores.
         confirmation: Scores of the same arms and seeds on the items kept for confirmation; None when the suite keeps
             none.
         clean: One boolean per selection item, false when a training row of any arm overlapped the item; None when all
@@ -35,7 +35,8 @@ class Evidence:
         rows: Variant -> source -> rows in its training sets, mean over seeds.
         tokens: Variant -> tokens in its training sets, mean over seeds; only variants whose tokens are counted.
         supply: Source -> rows in its pool after decontamination.
-        runs: Number of runs in the study, without the base model's.
+        runs: Number of runs in the study, without the base model's and those that no look needs.
+        planned: Number of all its runs.
         failed: The missing runs, each in a few words.
         problems: Differences between arms other than the data that the study does not waive, each in a few
             words.
@@ -43,6 +44,8 @@ class Evidence:
         majority: Score of always giving the most frequent answer; None when it is not defined.
         chance: Score of guessing among an item's options; None when items have no options.
         base_mean: Mean score of the model before training.
+        states: Subject -> settled, futile or open, in a study with stages.
+        seen: Subject -> seeds of the last look at its question.
         seconds_per_run: Wall time that one more run adds, with all workers at work.
     """
 
@@ -55,12 +58,15 @@ class Evidence:
     tokens: Mapping[str, float] = field(default_factory=dict)
     supply: Mapping[str, float] = field(default_factory=dict)
     runs: int = 0
+    planned: int = 0
     failed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     changed_rule: str = ""
     majority: float | None = None
     chance: float | None = None
     base_mean: float | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
     seconds_per_run: float | None = None
 
     def clean_scores(self) -> Scores | None:
@@ -81,7 +87,7 @@ def is_control(name: str) -> bool:
 
 def bounded(scores: Scores | None) -> bool:
     """Return whether all scores are between 0 and 1, so that a hundredth is a point."""
-    return scores is not None and bool(np.all((scores.values >= 0) & (scores.values <= 1)))
+    return scores is not None and not bool(np.any((scores.values < 0) | (scores.values > 1)))
 
 
 def contrast_of(scores: Scores | None, plus: Ends, minus: Ends, alpha: float) -> Contrast | None:
@@ -94,7 +100,11 @@ def contrast_of(scores: Scores | None, plus: Ends, minus: Ends, alpha: float) ->
         return None
     if len(up) == len(down) == 1:
         return contrast(scores, up[0], down[0], alpha)
-    found = contrast(_turned(scores, up, down), "plus", "minus", alpha)
+
+    def turned(table: Scores) -> Contrast:
+        return once(_turned(table, up, down), "plus", "minus", alpha)
+
+    found = staged(scores, (*up, *down), alpha, turned)
     named = found.note.replace("plus varies", "the mean of the arms with it varies")
     return replace(found, note=named.replace("minus varies", "the mean of the arms without it varies"))
 

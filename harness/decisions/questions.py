@@ -110,7 +110,7 @@ def questions(study: Study, rows: Rows) -> list[Question]:
 def rule(study: Study) -> dict[str, Any]:
     """Return the decision rule that the study fixes before anything runs; decisions carry its digest."""
     return {
-        **study.decide.identity(),
+        **study.rule(),
         "seeds": len(study.seed_list()),
         "controls": list(study.controls),
         "match": study.match,

@@ -117,7 +117,10 @@ def _seeds(study: Study, evidence: Evidence) -> list[tuple[str, bool, str]]:
     if seeds == 1:
         return [("seeds", False, "one seed: intervals hold item noise only, and no verdict can come from them")]
     found = [("seeds", True, f"{seeds} seeds")]
-    if seeds < asked:
+    if study.stages:
+        looks = [str(one) for one in study.stages if one <= seeds]
+        found = [("seeds", True, f"looked at with {several(looks)} of up to {asked} seeds")]
+    elif seeds < asked:
         found = [("seeds", False, f"{seeds} of {asked} seeds: the baseline lacks runs, and arms are compared without")]
     noisy = seed_noise_differs(evidence.selection)
     if noisy:
@@ -185,7 +188,7 @@ def _range(evidence: Evidence, places: Places) -> list[tuple[str, bool, str]]:
         return []
     best = max(trained, key=scores.mean)
     top = scores.mean(best)
-    by_item = scores.values[scores.arm(best)].mean(axis=0)
+    by_item = scores.together(best).values[scores.together(best).arm(best)].mean(axis=0)
     member = scores.members() if scores.clusters > 1 else None
     sums = cluster_deviations(by_item[None] - by_item.mean(), member)
     margin = 2 * float(item_variance(sums, len(by_item))[0]) ** 0.5 if len(by_item) > 1 else 0.0

@@ -13,7 +13,7 @@ from harness.decisions.tasks import task_noise
 from harness.decisions.trust import trust_checks
 from harness.formats import Places
 from harness.identity import digest
-from harness.records import Decision, Decisions, Verdict
+from harness.records import Decision, Decisions, Stage, Verdict
 from harness.spec import Study
 from harness.statistics.paired import Contrast
 
@@ -35,7 +35,7 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     """
     alpha, threshold, selection = study.decide.alpha, study.decide.smallest_effect, evidence.selection
     places = Places.fitting(threshold, bounded(selection))
-    found = _findings(study, evidence)
+    found = findings(study, evidence)
     tasks = task_noise(evidence.tasks, threshold, alpha)
     flipped = [(one.question.subject, one.flip, one.clean) for one in found if one.clean]
     trust, withheld = trust_checks(study, evidence, compare(study, evidence), flipped, tasks, places)
@@ -54,6 +54,9 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
         trust=trust,
         decisions=decisions,
         complete=not evidence.failed and all(one.estimate for one in found),
+        stages=_stages(study, evidence),
+        planned_runs=evidence.planned,
+        runs=evidence.runs,
         next=grow_next(grown),
         weakest_slice=weakest(by_slice, study.decide.metric),
         growth=grown,
@@ -63,7 +66,18 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     )
 
 
-def _findings(study: Study, evidence: Evidence) -> list[Finding]:
+def _stages(study: Study, evidence: Evidence) -> list[Stage]:
+    """Return the looks so far, each with the questions that ended there."""
+    last = len(evidence.selection.seeds) if evidence.selection else 0
+
+    def ended(state: str, seeds: int) -> list[str]:
+        return [name for name, one in evidence.states.items() if one == state and evidence.seen[name] == seeds]
+
+    looks = [seeds for seeds in study.stages if seeds <= last]
+    return [Stage(seeds=one, settled=ended("settled", one), futile=ended("futile", one)) for one in looks]
+
+
+def findings(study: Study, evidence: Evidence) -> list[Finding]:
     """Measure every question on all items, on the clean ones and on the confirmation half."""
     alpha, threshold = study.decide.alpha, study.decide.smallest_effect
     asked = questions(study, evidence.rows)
@@ -118,6 +132,8 @@ def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, b
         contrast=label(one),
         reason=reason,
         resolve=resolve,
+        state=evidence.states.get(one.subject, ""),
+        seeds=estimate.seeds if estimate else None,
         facts=known,
     )
 
@@ -148,6 +164,8 @@ def _judge(
         return found.outcome, "", ""
     p = 1.0 if found.p_adjusted is None else found.p_adjusted
     resolve = settle(study, evidence, found, estimate)
+    if evidence.states.get(found.question.subject) == "futile":
+        resolve = f"ended early: {study.stages[-1]} seeds would hardly settle it; {resolve}"
     few = f" ({estimate.note})" if estimate.note else ""  # such as 1 degree of freedom, or an arm's own noise
     said, limit = after(found) + few, places.plain(threshold)
     if p < alpha:

@@ -156,7 +156,7 @@ def jobs_to_do(plan: Plan, *, system_metrics: bool = False) -> list[RunJob | Bas
             adapter = plan.store.find("adapter", run.adapter.key)
             begun[run.seed] = adapter.record.provenance.get("hardware", "") if adapter else ""
     for run in plan.runs:
-        if run.state != "done":
+        if run.state not in ("done", "not needed"):
             jobs.append(
                 RunJob(
                     id=run.key, label=f"{run.variant}/seed {run.seed}", store=plan.store.location,

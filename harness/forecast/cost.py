@@ -44,7 +44,7 @@ def cost(plan: Plan, workers: int, device: str) -> Cost:
     speed, measured = _training_speed(plan, device)
     evaluating = _evaluation_seconds(plan, device)
     training = _training_seconds(plan, speed)
-    todo = [run for run in plan.runs if run.state != "done"]
+    todo = [run for run in plan.runs if run.state not in ("done", "not needed")]
     seconds = sum(_left(plan, training, evaluating).values())
     used = max(1, min(workers, len(todo)))
     wall = seconds / used + (START_SECONDS if todo else 0.0)
@@ -57,6 +57,9 @@ def cost(plan: Plan, workers: int, device: str) -> Cost:
         if todo
         else "nothing to do: all runs are done"
     )
+    if todo and plan.study.stages:
+        first = sum(plan.study.seed_list().index(run.seed) < plan.study.stages[0] for run in todo)
+        text = f"{first} runs to the first look, at most " + text
     if money:
         text += f"; the largest training set holds {money:,.2f} worth of paid rows"
     return Cost(len(todo), len(plan.runs) - len(todo), wall, used, device, speed, measured, money, text, per_seed)
@@ -72,7 +75,7 @@ def _left(plan: Plan, training: dict[str, float], evaluating: float) -> dict[str
     seconds = {
         run.key: evaluating + (training[run.variant] if run.state != "trained" else 0.0)
         for run in plan.runs
-        if run.state != "done"
+        if run.state not in ("done", "not needed")
     }
     if plan.store.find("result", plan.base.key) is None:
         seconds[plan.base.key] = evaluating

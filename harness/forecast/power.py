@@ -84,17 +84,41 @@ def planning_noise(plan: Plan) -> Noise:
 
 
 def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = None) -> Power:
-    """Return the power of a planned study, given its noise."""
+    """Return the power of a planned study, given its noise; in a study with stages, that of its last look."""
+    study = plan.study
+    found = _planned_power(plan, noise, seconds_per_seed, len(study.seed_list()), study.decide.alpha)
+    if not study.stages:
+        return found
+    first, last = (level * found.comparisons for level in _levels(plan, noise, found))
+    early = _planned_power(plan, noise, None, study.stages[0], first).minimum_effect
+    found = _planned_power(plan, noise, seconds_per_seed, study.stages[-1], last)
+    shown = f"of {early:.2g} or more" if early is not None else "hardly any"
+    text = f"the first look, at {study.stages[0]} seeds, sees effects {shown}; the last: {found.text}"
+    return found.model_copy(update={"alpha": study.decide.alpha, "text": text})
+
+
+def _levels(plan: Plan, noise: Noise, found: Power) -> tuple[float, float]:
+    """Return the levels of one comparison at the first and at the last look."""
+    from harness.statistics.sequential import fractions_of, levels_at
+
+    seeds = plan.study.stages[0]
+    v_seed = 2 * noise.seed_sd**2 / seeds + noise.residual_sd**2 / (seeds * found.items)
+    fractions = fractions_of(plan.study.stages, v_seed, noise.item_sd**2 / found.items)
+    levels = levels_at(fractions, plan.study.decide.alpha / found.comparisons)
+    return levels[0], levels[-1]
+
+
+def _planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None, seeds: int, alpha: float) -> Power:
     study, suite = plan.study, deciding(plan)
     return power(
         noise,
-        seeds=len(study.seed_list()),
+        seeds=seeds,
         items=suite.items,
         clusters=suite.clusters,
         cluster_size=suite.cluster_size,
         arms=len(plan.variants),
         smallest_effect=study.decide.smallest_effect,
-        alpha=study.decide.alpha,
+        alpha=alpha,
         comparisons=comparisons(plan),
         confirmation=study.suite.confirmation,
         seconds_per_seed=seconds_per_seed,

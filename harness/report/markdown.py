@@ -62,7 +62,12 @@ def _answer(report: Report, say: Say) -> str:
             for one in decisions.decisions
         ]  # fmt: skip
         parts.append(_table(("Subject", "Verdict", f"Effect on {say.metric}", "Confirmation", "Why"), rows))
-        after = [decisions.next if not decisions.withheld else "", decisions.weakest_slice, *decisions.mixtures]
+        after = [
+            decisions.stages_in_words(),
+            decisions.next if not decisions.withheld else "",
+            decisions.weakest_slice,
+            *decisions.mixtures,
+        ]
         parts.append(escaped(" ".join(one for one in after if one)))
     if report.outcome:
         parts.append(f"Written in the study afterwards: {escaped(report.outcome)}")

@@ -22,14 +22,14 @@ class Progress(Data):
     """The state of the study's runs."""
 
     runs: int
-    states: dict[str, int] = Field(description="state (done, trained, failed, to do) -> runs")
+    states: dict[str, int] = Field(description="state (done, trained, failed, to do, not needed) -> runs")
     text: str
     failed: list[Failed] = []
 
     @property
     def complete(self) -> bool:
-        """Whether every run is done."""
-        return self.states.get("done", 0) == self.runs
+        """Whether every run that is needed is done."""
+        return self.states.get("done", 0) + self.states.get("not needed", 0) == self.runs
 
 
 class VariantReport(Data):

@@ -120,6 +120,17 @@ class Session:
         self._plan = self._resolve() if self._plan is None else refreshed(self._plan)
         return self._plan
 
+    def staged(self) -> Plan:
+        """Resolve the study as ``resolved`` does; in a study with stages, runs that no look needs are marked.
+
+        Raises:
+            RequestError: Anything about the study, its data or its suite is wrong.
+        """
+        from harness.answer import course_of, marked
+
+        made = self.resolved()
+        return marked(made, course_of(made))
+
     def plan(self) -> Planned:
         """Build the datasets and return the plan: variants, rows, tokens, power and cost. Nothing is trained.
 
@@ -130,6 +141,7 @@ class Session:
             RequestError: Anything about the study, its data or its suite is wrong.
         """
         from harness import forecast
+        from harness.answer import course_of, marked
         from harness.session.planned import Planned, packing
 
         engine = self.engine
@@ -139,6 +151,7 @@ class Session:
         ):  # a model of the Hub is not downloaded for a plan: tokens are then not counted
             made = self._with_model()
         self.write()
+        made = marked(made, course_of(made))
         expected = forecast.forecast(made, engine.slots.workers, engine.slots.device)
         return Planned(made, expected, engine.slots, engine.nodes, packing(made, engine))
 
@@ -247,9 +260,9 @@ class Session:
             RequestError: The study or its input is wrong; nothing was started.
             KeyboardInterrupt: The user stopped it; finished runs are kept.
         """
-        from harness.engines.jobs import jobs_to_do
+        from harness.engines.jobs import BaseJob, jobs_to_do
         from harness.session.answer import Work
-        from harness.study.plan import commit
+        from harness.study.plan import commit, refreshed
         from harness.terminal.stopping import heard
 
         started = time.perf_counter()
@@ -260,15 +273,36 @@ class Session:
         made = self._with_model()
         self.write()
         commit(made)
-        todo = jobs_to_do(made, system_metrics=system_metrics)
         failed: list[tuple[Job, Event]] = []
-        if todo:
-            with heard():
-                failed = self._carry_out(engine, made, todo, track)
+        steps = 0
+        with heard():
+            while todo := self._next(made, failed, jobs_to_do(made, system_metrics=system_metrics)):
+                failed += self._carry_out(engine, made, todo, track)
+                steps += len(todo)
+                if not made.study.stages or any(isinstance(job, BaseJob) for job, _ in failed):
+                    break
+                made = refreshed(made)
         found = self.answer()  # the file is not read again: the registered rule judges
         logged, tracking = (True, "not logged to MLflow (--no-track)") if not track else found.logged()
-        found.work = Work(len(todo), failed, tracking, logged, time.perf_counter() - started)
+        found.work = Work(steps, failed, tracking, logged, time.perf_counter() - started)
         return found
+
+    def _next(self, made: Plan, failed: Sequence[tuple[Job, Event]], todo: Sequence[Job]) -> list[Job]:
+        """Return the jobs that come next: all of them, or those that the next look of a study with stages needs."""
+        from harness import answer
+        from harness.engines.jobs import RunJob
+        from harness.terminal import stages
+
+        if not made.study.stages:
+            return list(todo)
+        gone = {job.id for job, _ in failed}
+        lost = {run.variant for run in made.runs if run.key in gone}
+        course = answer.course_of(made, lost=lost)
+        needed = {run.key for run in answer.wanted(made, course)} - gone
+        found: list[Job] = [job for job in todo if job.id in needed]
+        if course is not None and course.looks:
+            note(stages.said(made.study, course))
+        return found + [job for job in todo if not isinstance(job, RunJob) and job.id not in gone and found]
 
     def _carry_out(self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool) -> list[tuple[Job, Event]]:
         """Run jobs on the engine and show progress; return the failed jobs, each with its last event."""
@@ -306,6 +340,6 @@ class Session:
         from harness.answer import view
         from harness.session.answer import Answer
 
-        made = self.resolved()
         with working("Comparing"):
+            made = self.staged()
             return Answer(self, made, view(made))

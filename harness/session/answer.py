@@ -258,7 +258,7 @@ class Answer:
             p_adjusted=None,
             seeds=found.seeds,
             items=found.items,
-            mean=float(scores.values[scores.arm(variant)].mean()),
+            mean=scores.mean(variant),
             note=found.note,
         )
 

@@ -97,7 +97,7 @@ class Planned:
             "left_out": left_out(plan),
             "remarks": [f"{name}: {text}" for name, text in remarks(plan)],
             "unchanged": self.forecast.unchanged,
-            "rule": plan.study.decide.identity(),
+            "rule": plan.study.rule(),
             "resolved": plan.study.identity(),
             "engine": {
                 "workers": self.slots.workers,

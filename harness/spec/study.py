@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
@@ -13,9 +15,39 @@ from harness.spec.designs import Design, design
 from harness.spec.training import Recipe, Suite
 
 Control = Literal["aa", "random_subset"]
-Seeds = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})]
+Seeds = Annotated[
+    int | tuple[int, ...],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 100},
+                {"type": "array", "items": {"type": "integer"}},
+                {
+                    "type": "object",
+                    "properties": {name: {"type": "integer", "minimum": 2, "maximum": 100} for name in ("from", "to")},
+                    "required": ["from", "to"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+MOST_SEEDS = 100
+STEP = 1.5  # a stage has this many times the seeds of the one before, unless the study lists its stages
 PARAPHRASE = 0.7  # cosine from which a row that gives an item's answer is a paraphrase of it
 FEW = 2000  # items; in a smaller suite, looking for paraphrases costs little
+
+
+def _spread(seeds: dict[str, Any]) -> tuple[int, ...]:
+    """Return the stages of ``{from, to}``: each has about half as many seeds again as the one before."""
+    first, last = seeds.get("from"), seeds.get("to")
+    whole = isinstance(first, int) and isinstance(last, int) and not isinstance(first, bool)
+    if set(seeds) != {"from", "to"} or not whole or not 2 <= first < last <= MOST_SEEDS:  # type: ignore[operator]
+        raise ValueError("seeds: expected {from: 2, to: 8}, two whole numbers from 2 to 100, the second larger")
+    looks = [int(first)]  # type: ignore[arg-type]
+    while looks[-1] < last:  # type: ignore[operator]
+        looks.append(min(int(last), math.ceil(STEP * looks[-1])))  # type: ignore[arg-type]
+    return tuple(looks)
 
 
 class Decide(Spec):
@@ -101,8 +133,14 @@ class Study(Spec):
         ("aa", "random_subset"),
         description="arms that must show no effect: the baseline under other seeds, and with rows dropped at random",
     )
-    seeds: Seeds | tuple[int, ...] = Field(
-        3, description="how often every arm is trained (1 to 100), or the seeds themselves"
+    seeds: Seeds = Field(
+        3,
+        description="how often every arm is trained (1 to 100), or the seeds themselves; {from: 2, to: 8} makes stages",
+    )
+    stages: tuple[int, ...] = Field(
+        default=(),
+        description="numbers of seeds at which the study is looked at, the last being all of them: arms whose "
+        "questions are settled end there, and verdicts are valid at each; empty: looked at once",
     )
     match: Literal["steps", "rows", "tokens", "additive"] = Field(
         "steps",
@@ -119,6 +157,29 @@ class Study(Spec):
         default=(), description="comparability rules that the study waives; shown in every output"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_from_to(cls, values: Any) -> Any:
+        """Write ``seeds: {from, to}`` as a number of seeds and stages."""
+        if not isinstance(values, dict):
+            return values
+        seeds, stages = values.get("seeds"), values.get("stages")
+        if isinstance(seeds, dict):
+            if stages:
+                raise ValueError("stages: seeds: {from, to} makes the stages; give one of the two")
+            looks = _spread(seeds)
+            return values | {"seeds": looks[-1], "stages": looks}
+        if seeds is None and isinstance(stages, list | tuple) and stages and isinstance(stages[-1], int):
+            return values | {"seeds": stages[-1]}
+        return values
+
+    @field_validator("stages")
+    @classmethod
+    def _stages(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(one < 2 for one in value) or any(a >= b for a, b in pairwise(value)):
+            raise ValueError("expected increasing numbers of seeds, from 2 on: one seed says nothing of its noise")
+        return value
+
     @field_validator("study")
     @classmethod
     def _name(cls, value: str) -> str:
@@ -132,7 +193,7 @@ class Study(Spec):
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        if isinstance(value, int) and not 1 <= value <= 100:
+        if isinstance(value, int) and not 1 <= value <= MOST_SEEDS:
             raise ValueError("expected between 1 and 100")
         if isinstance(value, tuple) and (not value or len(set(value)) != len(value)):
             raise ValueError("expected a number of seeds, or a list of different seeds")
@@ -169,6 +230,10 @@ class Study(Spec):
                     raise ValueError(
                         f"{place}: match: tokens needs mixes in tokens (unit: tokens, or a total of tokens)"
                     )
+        if self.stages and self.stages[-1] != len(self.seed_list()):
+            raise ValueError(
+                f"stages: the last has {self.stages[-1]} seeds, but the study has {len(self.seed_list())} (seeds)"
+            )
         if self.match == "steps" and self.recipe.steps is None:
             raise ValueError("match: steps needs recipe.steps, so that every arm trains equally long")
         if self.match != "steps" and self.recipe.epochs is None:
@@ -178,3 +243,7 @@ class Study(Spec):
     def seed_list(self) -> tuple[int, ...]:
         """Return the seeds with which every arm is trained."""
         return tuple(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else self.seeds
+
+    def rule(self) -> dict[str, Any]:
+        """Return the rule that is registered before anything runs: how it is decided, and when it is looked at."""
+        return self.decide.identity() | ({"stages": list(self.stages)} if self.stages else {})

@@ -26,7 +26,7 @@ from harness.tokens import Unusable
 if TYPE_CHECKING:
     from harness.data.pools import Pools
 
-State = Literal["done", "trained", "to do", "failed"]
+State = Literal["done", "trained", "to do", "failed", "not needed"]
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def commit(plan: Plan) -> None:
         with plan.store.attempt(plan.study_step) as attempt:
             attempt.digest = digest(plan.study.identity())
             attempt.data = {
-                "rule": plan.study.decide.identity(),
-                "rule_digest": digest(plan.study.decide.identity()),
+                "rule": plan.study.rule(),
+                "rule_digest": digest(plan.study.rule()),
                 "file": plan.loaded.file.name,
                 "resolved": plan.study.identity(),
                 "references": sorted(references(plan)),
@@ -184,7 +184,7 @@ def _study_step(study: Study, runs: list[PlannedRun], base: Step) -> Step:
     """Return the study's step: decision rule and runs are in its key; a reworded question makes no new study."""
     spec = {
         "study": study.study,
-        "decide": study.decide.identity(),
+        "decide": study.rule(),
         "match": study.match,
         "tests": {name: arm.tests or "" for name, arm in study.arms.items()},
         "waive": list(study.waive),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from harness.engines.placement import Packed
     from harness.forecast import Forecast
+    from harness.spec import Study
     from harness.study.plan import Plan
 
 Columns = list[tuple[str, str]]
@@ -58,6 +59,7 @@ def facts(plan: Plan, expected: Forecast) -> list[tuple[str, str]]:
         ("Match", f"{study.match}: {matched}"),
         ("Decontamination", expected.contamination.text),
         ("Paraphrases", expected.contamination.paraphrases),
+        *_stages(study),
         ("Power", expected.power.text),
         ("Cost", expected.cost.text),
     ]
@@ -108,8 +110,18 @@ def _read(plan: Plan) -> list[tuple[str, str]]:
     return lines
 
 
+def _stages(study: Study) -> list[tuple[str, str]]:
+    """Return a line about the stages of a study; none when it is looked at once."""
+    if not study.stages:
+        return []
+    looks = " -> ".join(map(str, study.stages))
+    return [("Stages", f"{looks} seeds: verdicts are valid at each, and arms end when their questions are settled")]
+
+
 def _states(plan: Plan, variant: str) -> str:
     states = [run.state for run in plan.runs if run.variant == variant]
     return ", ".join(
-        f"{states.count(state)} {state}" for state in ("done", "trained", "failed", "to do") if state in states
+        f"{states.count(state)} {state}"
+        for state in ("done", "trained", "failed", "to do", "not needed")
+        if state in states
     )

@@ -50,6 +50,9 @@ def show(view: StudyView, out: Console) -> None:
     ]  # fmt: skip
     out.print(tables.table(columns, rows, escaped=False))
     out.print()
+    if looks := decisions.stages_in_words():
+        out.print(tables.markup(looks))
+        out.print()
     if not decisions.withheld:
         tables.show_growth(out, decisions.growth, bounded(decisions))
     for mixture in decisions.mixtures:

@@ -31,8 +31,8 @@ def study_note(view: StudyView) -> str:
         why = decision.reason + (f" To settle it: {decision.resolve}" if decision.resolve else "")
         cells = [decision.subject, f"**{verdict}**", _interval(decision.effect, decision.ci)]
         lines.append("| " + " | ".join(map(escaped, [*cells, _signed(decision.confirmation), why])) + " |")
-    if decisions.next:
-        lines += ["", escaped(decisions.next)]
+    for said in (decisions.stages_in_words(), decisions.next):
+        lines += ["", escaped(said)] if said else []
     return "\n".join(lines)
 
 

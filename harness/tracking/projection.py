@@ -17,6 +17,7 @@ from harness.tracking.metrics import curve_of, effects, over_seeds, run_metrics,
 from harness.tracking.notes import base_note, run_note, study_note, variant_note
 
 # Data that are copied to MLflow: ledgers and cards only, since rows may be private.
+UNBEGUN = ("to do", "not needed")  # states of runs that MLflow does not get
 LEDGERS = ("drops.parquet", "overlaps.parquet")
 RunMetrics = dict[tuple[str, int], dict[str, float]]
 Times = dict[tuple[str, int], tuple[int, int]]
@@ -25,7 +26,7 @@ Files = dict[str, tuple[Path, int]]  # path in MLflow -> file in the store, byte
 
 def projected(view: StudyView) -> int:
     """Return the number of MLflow runs of a study."""
-    return 1 + bool(view.base) + len(view.variants) + sum(run.state != "to do" for run in view.runs)
+    return 1 + bool(view.base) + len(view.variants) + sum(run.state not in UNBEGUN for run in view.runs)
 
 
 def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] | None = None) -> Iterator[Entry]:
@@ -38,7 +39,7 @@ def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] 
         report: HTML that goes to the study's run.
         cards: Data cards of variants, by file name.
     """
-    runs = [run for run in view.runs if run.state != "to do"]
+    runs = [run for run in view.runs if run.state not in UNBEGUN]
     times = _run_times(runs)
     span = _span(view, times.values())
     declared = str(view.resolved.get("decide", {}).get("metric", ""))
@@ -52,7 +53,7 @@ def project(view: StudyView, report: str = "", cards: dict[str, dict[str, str]] 
         shown = (cards or {}).get(variant.name, {})
         yield _variant(view, variant, own, _span(view, known), numbers, shown)
         for run in own:
-            if run.state != "to do":
+            if run.state not in UNBEGUN:
                 yield _seed(view, variant, run, times[run.variant, run.seed], numbers[run.variant, run.seed])
 
 
