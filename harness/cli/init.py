@@ -179,16 +179,30 @@ def _as_json(made: Written) -> dict[str, Any]:
     }
 
 
+FEW_CLUSTERS = 0.5  # clusters per item: with fewer it is said what they do
+
+
 def _sees(made: Written) -> str:
     """Return in words which effects the study can detect, as ``harness plan`` computes it before anything has run."""
-    from harness.forecast.power import power, prior
+    from harness.forecast.power import assumed, power
 
     draft = made.draft
     assert draft.held is not None
     deciding = round(0.7 * len(draft.held.docs))
     arms = draft.size.runs // draft.size.seeds
-    found = power(prior(), seeds=draft.size.seeds, items=deciding, arms=arms, smallest_effect=0.05)
+    questions = len(draft.size.left_out) + bool(draft.size.fractions) + len(draft.filters)
+    clusters, size = draft.held.clusters()
+    found = power(
+        assumed(size), seeds=draft.size.seeds, items=deciding, clusters=round(0.7 * clusters), cluster_size=size,
+        arms=arms, comparisons=max(1, questions), smallest_effect=0.05,
+    )  # fmt: skip
     least = found.minimum_effect
+    if clusters < FEW_CLUSTERS * len(draft.held.docs):
+        seen = "hardly any effect" if least is None or least > 0.5 else f"effects of about {least:.2f} or more"
+        return (
+            f"{seen}: the {len(draft.held.docs)} items fall into {clusters} clusters of like wording, which count as "
+            "one item each; if they are independent all the same, write group: none below the task"
+        )
     if least is None or least > 0.5:
         return f"next to nothing: {deciding} items decide, which are too few; hold out more with --eval FILE"
     return f"effects of about {least:.2f} or more, four times in five; more seeds and items see smaller ones"

@@ -17,6 +17,7 @@ from harness.study.steps import run_key
 if TYPE_CHECKING:
     import polars as pl
 
+    from harness.spec import Study
     from harness.store import Artifact
     from harness.study.plan import Plan
 
@@ -48,6 +49,14 @@ def prior(scale: float = PRIOR_SCALE) -> Noise:
     """Return the noise to assume without measurements, for items whose scores have SD ``scale``."""
     source = "noise assumed from studies of short answers; measured once this study has run"
     return Noise(PRIOR_SEED * scale, PRIOR_ITEM * scale, PRIOR_RESIDUAL * scale, source)
+
+
+def assumed(cluster_size: float) -> Noise:
+    """Return the noise to assume for items in clusters: measured noise has their effect in it, ``prior`` has not."""
+    from harness.statistics.power import design_effect
+
+    found = prior()
+    return replace(found, item_sd=found.item_sd * math.sqrt(design_effect(cluster_size, PRIOR_CORRELATION)))
 
 
 def planning_noise(plan: Plan) -> Noise:
@@ -85,7 +94,9 @@ def planning_noise(plan: Plan) -> Noise:
 
 def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = None) -> Power:
     """Return the power of a planned study, given its noise; in a study with stages, that of its last look."""
-    study = plan.study
+    study, suite = plan.study, deciding(plan)
+    if suite.clusters is not None and suite.clusters < suite.items / 2:
+        noise = replace(noise, source=f"{noise.source}; {_remedy(study)}")
     found = _planned_power(plan, noise, seconds_per_seed, len(study.seed_list()), study.decide.alpha)
     if not study.stages:
         return found
@@ -95,6 +106,15 @@ def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = Non
     shown = f"of {early:.2g} or more" if early is not None else "hardly any"
     text = f"the first look, at {study.stages[0]} seeds, sees effects {shown}; the last: {found.text}"
     return found.model_copy(update={"alpha": study.decide.alpha, "text": text})
+
+
+def _remedy(study: Study) -> str:
+    """Return what to write when items that were taken for alike are independent."""
+    task = study.decide.metric.split("/")[0]
+    known = study.suite.tasks.get(task)
+    if known is None or known.group is not None:
+        return "items of one cluster count as one"
+    return f"items of like wording count as one: if they are independent, say suite.tasks.{task}.group: none"
 
 
 def _levels(plan: Plan, noise: Noise, found: Power) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from harness.clusters import Asked, clusters
 from harness.data import duplicates
 from harness.data.generators import number
 from harness.data.rows import ranked
@@ -69,6 +70,16 @@ class HeldOut:
     def metric(self) -> str:
         """What the study decides on."""
         return METRIC[self.kind][0]
+
+    def clusters(self) -> tuple[int, float]:
+        """Return the number of clusters that the items are in, and their typical size (Kish 1965)."""
+        asked = [
+            Asked(str(at), question=doc["question"], options=tuple(doc.get("choices") or [doc["answer"]]))
+            for at, doc in enumerate(self.docs)
+        ]
+        found = clusters(asked)
+        sizes = list(Counter(found.get(one.item, one.item) for one in asked).values())
+        return len(sizes), sum(size**2 for size in sizes) / max(1, len(asked))
 
     @property
     def characters(self) -> int:

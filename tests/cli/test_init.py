@@ -352,3 +352,22 @@ def test_rows_are_counted_in_the_tokens_of_a_model_that_is_installed(tmp_path: P
     assert (abs(mean - counted) < abs(mean - assumed)) is ready
     assert abs(mean - (counted if ready else assumed)) < 0.1 * mean
     assert abs(counted - assumed) > 0.3 * counted  # the two can be told apart
+
+
+def test_items_of_like_wording_are_told_before_anything_runs(cli: Any, folder: Path) -> None:
+    rows = [{"prompt": f"Add {n} and {n + 7} for me", "completion": str(2 * n + 7)} for n in range(300)]
+    told = (
+        "A farmer owns {} sheep and buys {} more at the market, how many sheep now",
+        "Take {} away from the sum {} of it",
+    )
+    asked = [{"question": told[n % 2].format(n, n + 3), "answer": str(n)} for n in range(80)]
+    for name, lines in (("rows.jsonl", rows), ("asked.jsonl", asked)):
+        (folder / name).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    done = cli("init", "rows.jsonl", "--eval", "asked.jsonl", "--model", "model", cwd=folder)
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert "items fall into 2 clusters of like wording" in said
+    assert "write group: none below the task" in said
+    planned = " ".join(cli("plan", "study.yaml", cwd=folder).out.split())
+    assert "items of like wording count as one" in planned
+    assert "group: none" in planned
