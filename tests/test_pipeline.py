@@ -287,4 +287,6 @@ def test_store_ls(finished: Path) -> None:
     }
     assert all(row["bytes"] > 0 and row["created"] for row in listed if row["kind"] != "study")
     record = json.loads(next((finished / ".harness" / "study").glob("*/record.json")).read_text())
-    assert record["data"]["rule"] == {"metric": "sums/exact_match", "smallest_effect": 0.05, "alpha": 0.05}
+    assert record["data"]["rule"] == {
+        "metric": "sums/exact_match", "smallest_effect": 0.05, "alpha": 0.05, "noise": "balanced",
+    }  # fmt: skip
