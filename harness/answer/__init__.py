@@ -13,11 +13,11 @@ from harness.answer.view import Run, read, score_table, scores_of, task_scores
 from harness.records import RunView, StudyView, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
-from harness.study.plan import Plan
+from harness.study.plan import Plan, State
 
 __all__ = ["complete", "course_of", "marked", "measured_noise", "progress", "score_table", "view", "wanted"]
 
-STATES = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
+STATES: tuple[State, ...] = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
 
 
 def complete(plan: Plan) -> bool:
@@ -28,9 +28,7 @@ def complete(plan: Plan) -> bool:
 def progress(plan: Plan) -> str:
     """Return in words how many runs are done."""
     states = Counter(run.state for run in plan.runs)
-    rest = ", ".join(
-        f"{states[state]} {state}" for state in ("trained", "failed", "to do", "not needed") if states[state]
-    )
+    rest = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     return f"{states['done']} of {len(plan.runs)} runs are done" + (f" ({rest})" if rest else "")
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from harness import decisions
 from harness.answer.comparing import evidence_of
 from harness.answer.view import Run, first_runs, read
+from harness.decisions import Course
 from harness.study.plan import Plan, PlannedRun
-
-Course = decisions.Course
 
 
 def course_of(plan: Plan, runs: Sequence[Run] | None = None, lost: Collection[str] | None = None) -> Course | None:

@@ -22,9 +22,7 @@ Floats = npt.NDArray[np.float64]
 NODES = 48  # of the quadrature at each look: levels are right to 1e-6
 FAR = 8.5  # standard deviations beyond which a density is nothing
 LEVELS = np.geomspace(1e-9, 0.999, 64)  # at which levels of a look are tabled, to be read the other way round
-SEEDS_AT_LEAST = (
-    0.25  # share of the first look's variance that is put down to seeds: two seeds may look alike by chance
-)
+SEEDS_AT_LEAST = 0.25  # share of the first look's variance that is put down to seeds: two may look alike by chance
 RHO = 1.0  # of the spending function
 
 
