@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+LOWER = "lower.json"  # what reading a suite leaves: task -> metrics of which a lower value is better
 ASKED = "asked.json"  # in a stored suite: lm-eval task -> digest of its prompts and scoring
 
 # Column name -> type, of the tables kept as parquet. `str?` may be null.

@@ -295,6 +295,7 @@ def planned(folder: Path, pools: Pools | None = None, store: str = "store") -> P
     def materialize(suite: Any, target: Path) -> list[dict[str, Any]]:
         read = (target / "tasks" / "own" / "own.yaml").read_text()
         (target / "metrics.json").write_text('{"own": ["acc"]}')
+        (target / "lower.json").write_text('{"own": []}')
         (target / "asked.json").write_text("{}")
         item = {"task": "own", "subtask": "own", "index": 0, "doc_digest": read, "question": read, "answer": ""}
         return [item | {"choices": [], "slice": None, "group": None}]

@@ -29,7 +29,7 @@ from harness import trusted
 from harness.clusters import documents
 from harness.errors import RequestError, did_you_mean
 from harness.identity import canonical_json, digest, sequence_digest
-from harness.records import ASKED
+from harness.records import ASKED, LOWER
 from harness.spec import Suite, Task
 
 # Per-item scores that the harness adds to lm-eval's, by the task's output type.
@@ -226,7 +226,8 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
     """List the items of all tasks that are not generated, in lm-eval's order.
 
     The function also writes ``<folder>/metrics.json``: task -> the names of its metrics, or null when only the task's
-    own code knows them; and ``<folder>/asked.json``: lm-eval task -> digest of its prompts and scoring (``asked``).
+    own code knows them; ``<folder>/lower.json``: task -> metrics of which a lower value is better; and
+    ``<folder>/asked.json``: lm-eval task -> digest of its prompts and scoring (``asked``).
 
     Args:
         suite: The suite. ``limit`` counts per lm-eval task, as in lm-eval.
@@ -269,6 +270,11 @@ def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
                     "documents": documents(doc) if task.group is None else (),
                 }
             )
+    lower: dict[str, set[str]] = {name: set() for name in names}
+    for name, lm_task in loaded.values():
+        better = lm_task.higher_is_better() or {}
+        lower[name] |= {metric for metric, higher in better.items() if higher is False}
+    (folder / LOWER).write_text(json.dumps({name: sorted(found) for name, found in lower.items()}))
     listed = {name: None if known is None else sorted(known) for name, known in metrics.items()}
     (folder / "metrics.json").write_text(json.dumps(listed))
     (folder / ASKED).write_text(json.dumps({sub: asked(suite.tasks[name], one) for sub, (name, one) in loaded.items()}))

@@ -19,7 +19,7 @@ from harness.decisions import subject
 from harness.errors import RequestError
 from harness.identity import canonical_json, sequence_digest
 from harness.loading import Loaded
-from harness.records import ASKED
+from harness.records import ASKED, LOWER
 from harness.spec import Operation, Sample, Study, Suite, Variant
 from harness.store import Step, Store
 from harness.study.encoding import Encoding, Perplexities
@@ -135,9 +135,11 @@ class Builder:
             items = suites.generate(suite, folder)
             metrics: dict[str, Any] = {n: list(suites.GENERATED_METRICS) for n, t in suite.tasks.items() if t.generator}
             asked: dict[str, str] = {}
+            lower: dict[str, list[str]] = {}
             if suites.needs_lm_eval(suite):
                 items += self.materialize(suite, folder)
                 metrics |= json.loads((folder / "metrics.json").read_text())
+                lower = json.loads((folder / LOWER).read_text())
                 asked = json.loads((folder / ASKED).read_text())
             frame = suites.finish(suite, items, folder)
             data: dict[str, Any] = {
@@ -145,6 +147,7 @@ class Builder:
                 "tasks": {name: int((frame["task"] == name).sum()) for name in suite.tasks},
                 "characters": int(frame["question"].str.len_chars().sum()),
                 "metrics": metrics,
+                "lower": lower,
                 "items_digest": suites.items_digest(frame),
             }
             tasks = sorted(path for path in (folder / "tasks").rglob("*") if path.is_file())

@@ -226,3 +226,8 @@ def _check_metric(study: Study, suite: Output) -> None:
     known: list[str] | None = suite.data["metrics"][task]
     if known is not None and metric not in known:
         raise RequestError(f'decide.metric: task "{task}" has no metric "{metric}".{did_you_mean(metric, known)}')
+    if metric in suite.data["lower"].get(task, []):
+        raise RequestError(
+            f"decide.metric: a lower {metric} is better (higher_is_better: false in the task), and verdicts take a "
+            f"higher value for the better one; decide on another metric, such as {task}/gold_logprob_per_token"
+        )

@@ -61,6 +61,11 @@ def test_items_are_independent_where_the_suite_says_so_and_else_clusters_are_fou
     assert all(item["documents"] == () for item in listed)
 
 
+def test_metrics_of_which_a_lower_value_is_better_are_listed(tmp_path: Path) -> None:
+    stored(tmp_path, gaps={"task": "local_complete"}, quiz={"task": "local_choose"})
+    assert json.loads((tmp_path / "suite" / "lower.json").read_text()) == {"gaps": ["perplexity"], "quiz": []}
+
+
 def test_generated_answers_end_where_the_turn_ends(tmp_path: Path) -> None:
     suite, items = stored(tmp_path, sums=SUMS, open={**SUMS, "append_eos": False})
     loaded = tasks.load(suite, tmp_path / "suite", "<eos>")

@@ -201,6 +201,7 @@ def test_seeds_share_a_dataset_only_where_nothing_is_drawn(study_folder: Path, m
 def test_a_suite_knows_the_metrics_of_made_tasks_and_of_others(study_folder: Path) -> None:
     def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
         (folder / "metrics.json").write_text(json.dumps({"own": ["acc"]}))
+        (folder / "lower.json").write_text('{"own": []}')
         (folder / ASKED).write_text(json.dumps({"own": "asked so"}))
         return [
             {"task": "own", "subtask": "own", "index": index, "doc_digest": f"{index}", "question": f"Is {index} odd?",
@@ -215,6 +216,27 @@ def test_a_suite_knows_the_metrics_of_made_tasks_and_of_others(study_folder: Pat
     assert made.suite.data["tasks"] == {"own": 3, "sums": 24}
     assert made.suite.data["items"] == 27
     assert json.loads(made.suite.extra[ASKED]) == {"own": "asked so"}
+
+
+def test_a_metric_of_which_a_lower_value_is_better_decides_nothing(study_folder: Path) -> None:
+    def materialize(suite: Suite, folder: Path) -> list[dict[str, Any]]:
+        (folder / "metrics.json").write_text('{"own": ["acc", "wer"]}')
+        (folder / "lower.json").write_text('{"own": ["wer"]}')
+        (folder / ASKED).write_text('{"own": "asked so"}')
+        return [
+            {"task": "own", "subtask": "own", "index": 0, "doc_digest": "0", "question": "?", "answer": "yes",
+             "choices": ["yes", "no"], "slice": None, "group": None}
+        ]  # fmt: skip
+
+    file = study_folder / "study.yaml"
+    text = file.read_text().replace("  tasks:\n", "  tasks:\n    own: {task: arc_easy}\n")
+    file.write_text(text.replace("metric: sums/exact_match", "metric: own/wer"))
+    with pytest.raises(RequestError, match=r"decide\.metric: a lower wer is better"):
+        make_plan(load_study(file), Store(study_folder / "store"), materialize)
+    file.write_text(text.replace("metric: sums/exact_match", "metric: own/acc"))
+    assert make_plan(load_study(file), Store(study_folder / "store"), materialize).suite.data["lower"] == {
+        "own": ["wer"]
+    }
 
 
 def test_of_a_factorial_the_arm_that_drops_most_has_a_control_and_written_arms_keep_theirs(study_folder: Path) -> None:
