@@ -311,7 +311,8 @@ class Session:
         from harness.terminal.stopping import gently
 
         engine.choose_slots(todo, note)
-        cached = len(made.runs) + 1 - len(todo)
+        cached = sum(run.state == "done" for run in made.runs)
+        cached += made.store.find("result", made.base.key) is not None
         with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
 
             def hear(slot: int, job: Job, event: Event) -> None:
