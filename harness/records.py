@@ -226,10 +226,10 @@ class Power(Data):
     comparisons: int = Field(description="questions that share alpha (Bonferroni)")
     alpha: float
     power: float = Field(description="probability of finding the effect")
-    seed_sd: float = Field(description="SD over seeds of a run's mean on endless items")
-    item_sd: float = Field(description="SD over items of an item's effect on a difference at every seed")
-    residual_sd: float = Field(description="SD of an item's effect on a difference at a single seed")
-    noise: str = Field(description="where these three come from")
+    seed_sd: float | None = Field(description="SD over seeds of a run's mean on endless items; None: not known yet")
+    item_sd: float | None = Field(description="SD over items of an item's effect on a difference at every seed")
+    residual_sd: float | None = Field(description="SD of an item's effect on a difference at a single seed")
+    noise: str = Field(description="where these three come from, or when they are known")
     studies: int = Field(0, description="earlier studies they come from")
     minimum_effect: float | None = Field(description="smallest true effect that is found; None: no verdict is possible")
     smallest_effect: float
@@ -345,6 +345,8 @@ class Decisions(Data):
     planned_runs: int = Field(0, description="runs of a study whose arms would all go on to the last stage")
     runs: int = Field(0, description="runs that were needed")
     next: str = ""
+    sees: float | None = Field(None, description="smallest effect found four times in five, with the measured noise")
+    advice: str = Field("", description="sees in words, and what would settle the questions left open")
     weakest_slice: str = ""
     growth: list[Growth] = Field(default=[], description="which data to grow next, best first")
     slices: list[Slice] = Field(default=[], description="the declared metric by slice, weakest first; exploratory")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from harness.decisions import Evidence, compare, decide, questions, rule, subject
+from harness.decisions.advice import sees
+from harness.decisions.verdicts import findings
 from harness.formats import duration, p_value, share_of_rows
 from harness.records import Decision, Decisions, TrustCheck
 from harness.spec import Study
@@ -228,6 +230,49 @@ def test_an_effect_as_large_as_the_smallest_that_counts_is_one_that_noise_may_ma
     one = decide(whole, Evidence(selection=table, confirmation=table)).decisions[0]
     assert (one.subject, one.verdict, one.effect) == ("v", "INCONCLUSIVE", right / 8)
     assert one.reason.startswith(said), one.reason
+
+
+def test_both_ways_to_settle_it_say_how_long_they_take() -> None:
+    """A run takes 20 s, 5 of them for its items: more items cost only those 5 again, more seeds all 20."""
+    timed = evidence(selection=scores(noise=0.3, seed_sd=0.02, items=20), seconds_per_run=20.0, seconds_per_item=5 / 40)
+    found = decide(study(), timed)
+    one = by_subject(found)["verify(scraped)"]
+    said = re.fullmatch(r"needs (\d+) more seeds? \(about (.+)\) or (\d+) more items \(about (.+)\)", one.resolve)
+    assert said, one.resolve
+    arms = len(scores().arms)
+    assert said[2] == duration(int(said[1]) * arms * 20.0)
+    assert said[4] == duration(int(said[3]) * arms * 3 * 5 / 40)
+    assert found.advice.startswith("This study sees effects of ")
+    assert "To settle " in found.advice
+    assert "verify(scraped)" in found.advice
+
+
+def test_where_items_are_too_few_no_number_of_seeds_is_promised() -> None:
+    """Runs agree with each other at every seed, and items do not: only more items say more."""
+    table = scores(noise=0.0, seed_sd=0.0, items=12)
+    values = table.values + np.random.default_rng(1).normal(0, 0.4, (len(table.arms), 1, 12))
+    found = decide(study(), evidence(selection=replace(table, values=values)))
+    unsure = [one for one in found.decisions if one.verdict == "INCONCLUSIVE"]
+    assert unsure
+    assert not any("more seed" in one.resolve for one in unsure)
+    assert any(one.resolve.startswith("no number of seeds settles it on 12 items: needs ") for one in unsure)
+
+
+def test_a_study_sees_the_effects_that_it_finds_four_times_in_five() -> None:
+    """Planted effects of the size that a study says it sees are found about so often."""
+
+    def drawn(draw: int, effect: float) -> Scores:
+        rng = np.random.default_rng(draw)
+        values = 0.4 + rng.normal(0, 0.02, (6, 3, 1)) + rng.normal(0, 0.3, (6, 3, 96))
+        values[1] += effect
+        names = (tuple("123"), tuple(map(str, range(96))))
+        return Scores(values, tuple(PLANTED), *names, twins=("baseline", "aa"), noise="balanced")
+
+    seen = [sees(findings(study(), Evidence(drawn(draw, 0.0))), 0.05) for draw in range(40)]
+    size = float(np.median([one for one in seen if one is not None]))
+    p = [findings(study(), Evidence(drawn(draw, size)))[0].p_adjusted for draw in range(100, 200)]
+    found = sum(one is not None and one < 0.05 for one in p)
+    assert 0.65 < found / 100 < 0.95
 
 
 def test_the_seeds_it_asks_for_settle_it() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness import answer, forecast
-from harness.forecast.power import PRIOR_CORRELATION, Noise, deciding, planning_noise, power, prior
+from harness.forecast.power import PRIOR_CORRELATION, Noise, deciding, planned_power, planning_noise, power, prior
 from harness.formats import duration
 from harness.records import Power
 from harness.statistics.paired import contrast
@@ -50,7 +50,7 @@ def test_cost_before_anything_was_measured(fresh: Path) -> None:
     assert (cost.runs, cost.cached, cost.workers, cost.device) == (12, 0, 2, "cpu")
     assert not cost.measured
     tokens = sum(16 * (v.tokens or 0) / v.rows * 2 for v in made.variants)  # 4 steps of 4 rows, two seeds
-    evaluations = 13 * made.suite.data["characters"] / 3 / 300
+    evaluations = 13 * made.suite.data["characters"] / 3 / 250
     assert cost.seconds == pytest.approx((tokens / 95 + evaluations) / 2 + 25)
     assert cost.text.startswith("12 runs, about ")
     assert "on 2 workers (cpu, 190 tokens/s assumed until measured)" in cost.text
@@ -106,7 +106,7 @@ def test_epochs_count_the_rows_that_are_shown(fresh: Path, tmp_path: Path) -> No
     made = planted.plan(other(fresh, tmp_path, text))
     cost = forecast.forecast(made, 1, "cpu").cost
     tokens = sum(3 * (v.tokens or 0) * 2 for v in made.variants)
-    assert cost.seconds == pytest.approx(tokens / 95 + 13 * made.suite.data["characters"] / 3 / 300 + 25)
+    assert cost.seconds == pytest.approx(tokens / 95 + 13 * made.suite.data["characters"] / 3 / 250 + 25)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (89.9, "90 s"), (540, "9 min"), (7200, "2.0 h")])
@@ -126,7 +126,7 @@ def test_power_before_and_after_noise_was_measured(fresh: Path, finished: Path) 
         minimum_effect(0.03, 0.13, 2, 12, 6, 0.05 / 3, 0.8, 0.45, 1.0, "balanced", True)
     )
     assert f"2 seeds x 12 items see an effect of {before.minimum_effect:.2g} or more" in before.text
-    assert re.search(r"0\.05 needs (\d+ seeds|[\d,]+ items|more seeds and more items together)", before.text)
+    assert re.search(r"0\.05 (needs (\d+ seeds|[\d,]+ items)|is far below what it can see)", before.text)
 
     after = forecast.forecast(planted.plan(finished), 2, "cpu").power
     assert after.noise == "noise measured in this study"
@@ -213,6 +213,7 @@ def test_noise_comes_from_earlier_studies_of_the_same_suite_metric_and_model(fin
     made = planted.plan(study)
     assert all(run.state == "to do" for run in made.runs)
     known = planning_noise(made)
+    assert known is not None
     assert known.source == "noise from 1 earlier study in this store"
     assert known.studies == 1
     measured = answer.measured_noise(planted.plan(finished))
@@ -221,9 +222,10 @@ def test_noise_comes_from_earlier_studies_of_the_same_suite_metric_and_model(fin
     )
     assert "1 earlier study" in forecast.forecast(made, 2, "cpu").power.text
     # another metric, and another suite, are other studies
-    for change in (("sums/exact_match", "sums/gold_logprob_per_token"), ("items: 24, seed: 3", "items: 24, seed: 4")):
-        study.write_text(text.replace(*change))
-        assert planning_noise(planted.plan(study)).studies == 0
+    study.write_text(text.replace("sums/exact_match", "sums/gold_logprob_per_token"))
+    assert planning_noise(planted.plan(study)) is None
+    study.write_text(text.replace("items: 24, seed: 3", "items: 24, seed: 4"))
+    assert planning_noise(planted.plan(study)) == prior()
 
 
 def test_the_base_model_says_how_much_items_vary(finished: Path, tmp_path: Path) -> None:
@@ -238,11 +240,16 @@ def test_the_base_model_says_how_much_items_vary(finished: Path, tmp_path: Path)
     assert base is not None
     shutil.rmtree(base.folder)
     study.write_text(TINY_STUDY.replace("sums/exact_match", "sums/gold_logprob_per_token"))
-    assert planning_noise(planted.plan(study)).source.startswith("a guess from right-or-wrong answers")
+    made = planted.plan(study)  # nothing is known of a metric with a unit of its own
+    assert planning_noise(made) is None
+    power = planned_power(made, None, 60.0)
+    assert (power.minimum_effect, power.seeds_needed, power.items_needed, power.seed_sd) == (None,) * 4
+    assert "known after 2 seeds (about 2 min)" in power.text
     study.write_text(TINY_STUDY)
     values = np.arange(24) % 2.0
     planted.result(made, made.base, values)
     known = planning_noise(planted.plan(study))
+    assert known is not None
     assert "the base model's own items" in known.source
     assert known.item_sd == pytest.approx(prior().item_sd * np.std(values, ddof=1) / 0.5)
 
@@ -250,7 +257,9 @@ def test_the_base_model_says_how_much_items_vary(finished: Path, tmp_path: Path)
 def test_runs_that_are_done_already_say_something(finished: Path, tmp_path: Path) -> None:
     study = other(finished, tmp_path, TINY_STUDY)
     planted.forget(planted.plan(study), "sums-16", 1)
-    assert planning_noise(planted.plan(study)).source == "noise of the runs done so far"
+    known = planning_noise(planted.plan(study))
+    assert known is not None
+    assert known.source == "noise of the runs done so far"
 
 
 def test_an_effect_that_can_be_seen_asks_for_nothing_more(finished: Path, tmp_path: Path) -> None:

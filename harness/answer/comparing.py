@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,11 +39,7 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
     selection = scores_of(plan, usable, metric, "selection")
     task = next((score for score in task_scores(base) if score.task == metric.split("/")[0]), None)
     done = {(run.planned.variant, run.planned.seed) for run in usable}
-    seconds = [
-        run.adapter.record.data["seconds"] + run.result.record.data["seconds"]
-        for run in usable
-        if run.adapter is not None and run.result is not None
-    ]
+    training, scoring = _seconds(usable)
     return decisions.Evidence(
         selection=selection,
         confirmation=scores_of(plan, usable, metric, "confirmation"),
@@ -64,8 +61,23 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
         majority=task.majority if task else None,
         chance=_chance(plan, metric),
         base_mean=task.metrics.get(metric.split("/")[1]) if task else None,
-        seconds_per_run=sum(seconds) / len(seconds),
+        seconds_per_run=training + scoring,
+        seconds_per_item=scoring / plan.suite.data["items"],
     )
+
+
+def _seconds(runs: Sequence[Run]) -> tuple[float, float]:
+    """Return the wall time that the training, and the evaluation, of one more run add with all workers at work."""
+    shares = [
+        (
+            run.adapter.record.data["seconds"] / run.adapter.record.provenance.get("workers", 1),
+            run.result.record.data["seconds"] / run.result.record.provenance.get("workers", 1),
+        )
+        for run in runs
+        if run.adapter is not None and run.result is not None
+    ]
+    training, scoring = (sum(part) / len(shares) for part in zip(*shares, strict=True))
+    return training, scoring
 
 
 def _clean(plan: Plan, scores: Scores) -> npt.NDArray[np.bool_]:

@@ -99,7 +99,8 @@ def init(
     with shown:  # written in one piece: a reader that closes the pipe early must not make the command fail
         _show(made, minutes, shown)
     with contextlib.suppress(BrokenPipeError):
-        note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{shown_store(store)}")
+        spend = f" --minutes {minutes:g}" if made.draft.size.seconds > 60 * minutes else ""
+        note(f"\nNext: harness plan {out}{shown_store(store)}, then harness run {out}{spend}{shown_store(store)}")
 
 
 def _example(out: Path, force: bool, store: str, json: bool) -> None:
@@ -175,6 +176,7 @@ def _as_json(made: Written) -> dict[str, Any]:
         "seeds": draft.size.seeds,
         "steps": draft.size.steps,
         "runs": draft.size.runs,
+        "first_look_seconds": round(draft.size.first),
         "seconds": round(draft.size.seconds),
     }
 
@@ -184,10 +186,13 @@ FEW_CLUSTERS = 0.5  # clusters per item: with fewer it is said what they do
 
 def _sees(made: Written) -> str:
     """Return in words which effects the study can detect, as ``harness plan`` computes it before anything has run."""
-    from harness.forecast.power import assumed, power
+    from harness.forecast.power import RIGHT_OR_WRONG, assumed, known_after, power
+    from harness.scaffold.size import FIRST
 
     draft = made.draft
     assert draft.held is not None
+    if draft.held.metric not in RIGHT_OR_WRONG:
+        return known_after((FIRST,), draft.size.seeds, draft.metric, draft.size.first / FIRST)
     deciding = round(0.7 * len(draft.held.docs))
     arms = draft.size.runs // draft.size.seeds
     questions = len(draft.size.left_out) + bool(draft.size.fractions) + len(draft.filters)
@@ -211,6 +216,7 @@ def _sees(made: Written) -> str:
 def _show(made: Written, minutes: float, out: Console) -> None:
     """Print what was found, what was assumed, and what to check."""
     from harness.scaffold.heldout import WORDS
+    from harness.scaffold.size import FIRST
     from harness.terminal import tables
 
     draft = made.draft
@@ -241,15 +247,18 @@ def _show(made: Written, minutes: float, out: Console) -> None:
     arms += list(draft.filters)
     out.print(tables.markup(f"Compared    {'; '.join(arms) or 'nothing yet: add arms'}; against the baseline"))
     speed = "measured here" if machine.measured else "assumed until measured"
-    each = f"{size.seeds} seeds of every arm, {size.steps} steps each"
+    each = f"{FIRST} to {size.seeds} seeds of every arm, {size.steps} steps each"
     runs, workers = formats.plural(size.runs, "run"), formats.plural(machine.workers, "worker")
-    took = formats.duration(size.seconds)
-    out.print(f"Takes       about {took}: {runs} ({each}) on {workers} ({machine.device}; speed {speed})")
-    if size.seeds < 3:
-        out.print("            two seeds are a rehearsal: verdicts need three (more --minutes, or shorter rows)")
-    if size.seconds > 72 * minutes:
+    first, most = formats.duration(size.first), formats.duration(size.seconds)
+    out.print(
+        f"Takes       about {first} to the first look, {most} at most: arms whose questions are settled end early"
+    )
+    out.print(f"            {runs} at most ({each}) on {workers} ({machine.device}; speed {speed})")
+    if size.first > 66 * minutes:
         out.print(f"            more than the {minutes:g} min asked for: already the smallest study that says anything")
-    if draft.held and draft.held.metric in ("acc", "exact_match"):
+    elif size.seconds > 66 * minutes:
+        out.print(f"            run --minutes {minutes:g} stops after the first look; run again goes on")
+    if draft.held:
         out.print(f"Sees        {_sees(made)}")
     out.print(tables.markup(f"Written     {', '.join(str(path) for path in made.files)}"))
     check = ["the fields of every source"]

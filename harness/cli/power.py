@@ -55,8 +55,9 @@ def power(
     ):  # fmt: skip
         if value is not None and not low < value < high:
             raise RequestError(f"{name}: {value:g} is not between {low:g} and {high:g}")
+    noise: Noise | None = prior()
     if study is None:
-        noise, confirmation, seconds = prior(), 0.0, None
+        confirmation, seconds = 0.0, None
         size = {"seeds": 3, "items": 200, "arms": 4, "comparisons": 1}
         level, smallest = 0.05, 0.05
         judged, twin = Decide.model_fields["noise"].default, True
@@ -69,17 +70,23 @@ def power(
         engine, made = opened.engine, opened.resolved()
         noise = planning_noise(made)
         seconds = cost(made, engine.slots.workers, engine.slots.device).seconds_per_seed
-        planned = planned_power(made, noise)
+        planned = planned_power(made, noise, seconds)
         judged, twin = made.study.decide.noise, "aa" in made.study.controls
         confirmation, level, smallest = made.study.suite.confirmation, planned.alpha, planned.smallest_effect
         size = {name: getattr(planned, name) for name in ("seeds", "items", "arms", "comparisons")}
     given = {"seed_sd": seed_sd, "item_sd": item_sd, "residual_sd": residual_sd}
     known = {name: value for name, value in given.items() if value is not None}
+    rest = [name for name in given if name not in known]
+    if noise is None and rest and known:
+        lacking = ", ".join(f"--{name.replace('_', '-')}" for name in rest)
+        raise RequestError(f"{lacking}: missing; the noise of {made.study.decide.metric} has not been measured yet")
     if known:
-        rest = [name for name in given if name not in known]
-        source = "variances as given" + (f"; {', '.join(rest)}: {noise.source}" if rest else "")
-        sds = {name: known.get(name, getattr(noise, name)) for name in given}
-        noise = Noise(**sds, source=source)
+        source = "variances as given" + (f"; {', '.join(rest)}: {noise.source}" if rest and noise else "")
+        sds = [known[name] if name in known else float(getattr(noise, name)) for name in given]
+        noise = Noise(sds[0], sds[1], sds[2], source)
+    if noise is None:
+        show_or_print(planned, json)
+        return
     asked = {"seeds": seeds, "items": items, "arms": arms, "comparisons": comparisons}
     size |= {name: value for name, value in asked.items() if value is not None}
     found = compute(
@@ -87,6 +94,11 @@ def power(
         smallest_effect=effect or smallest, alpha=alpha or level, confirmation=confirmation,
         target=target, seconds_per_seed=seconds, judged=judged, twin=twin,
     )  # fmt: skip
+    show_or_print(found, json)
+
+
+def show_or_print(found: Power, json: bool) -> None:
+    """Print the answer as JSON, or for people."""
     if json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -98,7 +110,10 @@ def show(found: Power) -> None:
     from harness.terminal import tables
 
     out = tables.console()
-    out.print(tables.markup(found.text[0].upper() + found.text[1:]) + ".\n")
+    out.print(tables.markup(found.text[0].upper() + found.text[1:]) + ".")
+    if found.seed_sd is None:
+        return
+    out.print()
     rows = [
         [str(at.seeds), "no verdict" if at.minimum_effect is None else f"{at.minimum_effect:.3f}"]
         for at in found.by_seeds

@@ -20,6 +20,7 @@ from harness.cli.arguments import (
     print_json,
     shown_store,
 )
+from harness.formats import plural
 from harness.terminal.stopping import interruptible
 
 if TYPE_CHECKING:
@@ -47,10 +48,18 @@ def run(
     system_metrics: Annotated[
         bool, typer.Option("--system-metrics", help="also record CPU, GPU and memory use while training")
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            min=1,
+            help="time to spend; then verdicts are made from what is done (a first look may take a fifth longer)",
+        ),
+    ] = None,
 ) -> None:
     """Build, train, evaluate, compare and decide. Finished runs are never repeated; run it again to resume.
 
-    Exit code 0: all runs finished and verdicts computed.
+    Exit code 0: all runs finished, or the minutes are over, and verdicts computed.
 
     1: something failed; the rest is done and kept.
 
@@ -61,7 +70,7 @@ def run(
     from harness.session import open_study
 
     opened = open_study(study, store=store, engine=on, workers=workers, device=device, address=address)
-    found = opened.run(track=track, system_metrics=system_metrics)
+    found = opened.run(track=track, system_metrics=system_metrics, minutes=minutes)
     work = found.work
     assert work is not None
     if work.failed:
@@ -73,6 +82,7 @@ def run(
                 "study": found.view.study,
                 "failed": failed,
                 "seconds": round(work.seconds, 2),
+                "left": found.left,
                 "decisions": found.view.decisions.model_dump(mode="json") if found.view.decisions else None,
                 "tracking": work.tracking,
             }
@@ -81,6 +91,9 @@ def run(
         from harness.terminal import tables, verdicts
 
         verdicts.show(found.view, tables.console())
+        if found.left and not work.failed:
+            yet = "" if found.view.decisions else "No verdicts yet: the first look is not complete. "
+            note(f"\n{yet}{plural(found.left, 'run')} left. Go on: {command(study, store, on, address)}")
         runs, steps, took = len(found.view.runs), work.steps, work.seconds
         note(f"\n{runs} runs, {steps} steps of work done now, {took:.0f} s. {work.tracking}")
         again = shown_store(store)

@@ -47,6 +47,7 @@ class Evidence:
         states: Subject -> settled, futile or open, in a study with stages.
         seen: Subject -> seeds of the last look at its question.
         seconds_per_run: Wall time that one more run adds, with all workers at work.
+        seconds_per_item: Wall time that one more item of the suite adds to a run, likewise.
     """
 
     selection: Scores | None
@@ -68,6 +69,7 @@ class Evidence:
     states: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     seconds_per_run: float | None = None
+    seconds_per_item: float | None = None
 
     def clean_scores(self) -> Scores | None:
         """Return the scores on selection items that no training row overlapped; None when there are no such items."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal
 
 from harness.statistics.paired import Contrast, equivalence, holm
-from harness.statistics.power import TWIN_RUNS, items_needed, seeds_needed
+from harness.statistics.power import PRACTICAL_ITEMS, PRACTICAL_SEEDS, TWIN_RUNS, items_needed, seeds_needed
 from harness.statistics.scores import Noise
 
 Outcome = Literal["better", "same", "worse", "unclear"]
@@ -112,8 +112,9 @@ def settling(
         by_seeds, by_items = given(seeds_needed)(target, items=items), given(items_needed)(target, seeds=seeds)
         if by_seeds is not None and by_seeds <= seeds:
             continue
-        more_seeds = by_seeds - seeds if by_seeds else None
-        more_items = math.ceil((by_items - items) / share) if by_items is not None and by_items > items else None
+        more_seeds = by_seeds - seeds if by_seeds and by_seeds <= PRACTICAL_SEEDS else None
+        enough = by_items is not None and items < by_items <= PRACTICAL_ITEMS * items
+        more_items = math.ceil((by_items - items) / share) if by_items is not None and enough else None
         if more_seeds or more_items:
             return more_seeds, more_items
     return None, None

@@ -10,7 +10,7 @@ from harness.decisions.evidence import Evidence, contrast_of
 from harness.decisions.growth import pure
 from harness.decisions.outcomes import Outcome, settling
 from harness.decisions.questions import Question
-from harness.formats import Places, count, duration, p_value, share_of_rows
+from harness.formats import Places, count, duration, p_value, plural, share_of_rows
 from harness.records import Growth
 from harness.spec import Study
 from harness.statistics.paired import Contrast, equivalence
@@ -161,28 +161,61 @@ def _ladder(study: Study, evidence: Evidence, one: Question, estimate: Contrast 
     return known
 
 
-def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast) -> str:
-    """Return in words how many more seeds, or items, would settle a question.
+@dataclass(frozen=True)
+class Ways:
+    """What would settle a question: more seeds of every arm, or more items of the suite.
+
+    Attributes:
+        seeds: More seeds; None: no practical number settles it.
+        items: More items, those kept for confirmation included; None likewise.
+        seeds_take: Seconds that the seeds take; 0 when unknown.
+        items_take: Seconds in which all runs answer the items.
+    """
+
+    seeds: int | None
+    items: int | None
+    seeds_take: float = 0.0
+    items_take: float = 0.0
+
+    def in_words(self) -> str:
+        """Return both ways in words; empty when there is none."""
+        known = ((self.seeds, "seed", self.seeds_take), (self.items, "item", self.items_take))
+        return " or ".join(plural(n, f"more {kind}") + _about(takes) for n, kind, takes in known if n)
+
+
+def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast) -> Ways:
+    """Return how many more seeds, or items, would settle a question, and how long either takes.
 
     Items are items of the suite; the confirmation half takes its share of them.
     """
     arms = len(evidence.selection.arms) if evidence.selection else 2
     alpha, share = study.decide.alpha / found.comparisons, 1 - study.suite.confirmation
     seeds, items = settling(estimate, study.decide.smallest_effect, alpha, arms, share, study.decide.noise)
-    ways = [more_seeds(evidence, seeds)] if seeds else []
-    if items:
-        ways.append(f"{'' if ways else 'needs '}{items:,} more items")
-    return " or ".join(ways) or (
-        "the effect lies too close to the smallest that matters for any practical number of seeds or items"
+    return Ways(
+        seeds,
+        items,
+        (seeds or 0) * arms * (evidence.seconds_per_run or 0.0),
+        (items or 0) * arms * estimate.seeds * (evidence.seconds_per_item or 0.0),
     )
+
+
+def needs(ways: Ways, estimate: Contrast) -> str:
+    """Return in words what would settle a question."""
+    if ways.seeds:
+        return f"needs {ways.in_words()}"
+    if ways.items:
+        return f"no number of seeds settles it on {plural(estimate.items, 'item')}: needs {ways.in_words()}"
+    return "no practical number of seeds or items settles it"
 
 
 def more_seeds(evidence: Evidence, more: int, least: str = "") -> str:
     """Return in words how many more seeds are needed and how long they take."""
-    seconds = evidence.seconds_per_run
     arms = len(evidence.selection.arms) if evidence.selection else 0
-    time = f" (about {duration(more * arms * seconds)})" if seconds and arms else ""
-    return f"needs {least}{more:,} more {'seed' if more == 1 else 'seeds'}{time}"
+    return f"needs {least}{plural(more, 'more seed')}{_about(more * arms * (evidence.seconds_per_run or 0.0))}"
+
+
+def _about(seconds: float) -> str:
+    return f" (about {duration(seconds)})" if seconds else ""
 
 
 def grow_next(growth: list[Growth]) -> str:

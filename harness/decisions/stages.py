@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from scipy import special
@@ -12,7 +12,8 @@ from scipy import special
 from harness.decisions.evidence import Evidence, is_control
 from harness.decisions.questions import Question, questions
 from harness.decisions.reasons import Finding
-from harness.decisions.verdicts import findings
+from harness.decisions.verdicts import VERDICTS, findings
+from harness.records import Verdict
 from harness.spec import Study
 from harness.statistics.paired import Contrast
 from harness.statistics.sequential import levels_at
@@ -30,6 +31,8 @@ class Course:
         runs: Variant -> number of seeds that its verdicts are made from.
         needed: Variant -> number of seeds that the next look needs; empty when no further look is needed.
         states: Subject -> state of its question.
+        verdicts: Subject -> the verdict of a settled question.
+        effects: Subject -> the effect at the last look at its question.
         seen: Subject -> seeds of the last look at its question; 0 before the first look.
         looks: Number of looks so far.
     """
@@ -39,6 +42,8 @@ class Course:
     states: dict[str, State]
     seen: dict[str, int]
     looks: int
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    effects: dict[str, float] = field(default_factory=dict)
 
 
 def course(study: Study, evidence: Evidence, runs: Mapping[str, int], lost: Collection[str] = ()) -> Course:
@@ -57,11 +62,13 @@ def course(study: Study, evidence: Evidence, runs: Mapping[str, int], lost: Coll
     states: dict[str, State] = {one.subject: "open" for one in asked}
     seen = dict.fromkeys(states, 0)
     used: dict[str, int] = {}
+    verdicts: dict[str, Verdict] = {}
+    effects: dict[str, float] = {}
     for look, seeds in enumerate(study.stages):
         wanted = _wanted(study, [one for one in asked if states[one.subject] == "open"], runs)
         short = [name for name in wanted if runs.get(name, 0) < seeds]
         if "baseline" in short or not set(short) <= set(lost):
-            return Course(used, dict.fromkeys(wanted, seeds), states, seen, look)
+            return Course(used, dict.fromkeys(wanted, seeds), states, seen, look, verdicts, effects)
         used |= {name: seeds for name in wanted if name not in short}
         if evidence.selection is None:
             continue
@@ -72,9 +79,12 @@ def course(study: Study, evidence: Evidence, runs: Mapping[str, int], lost: Coll
             if states[subject] == "open" and one.estimate is not None and one.estimate.seeds == seeds:
                 seen[subject] = seeds
                 states[subject] = _state(study, one, one.estimate)
+                effects[subject] = one.estimate.effect
+                if states[subject] == "settled":
+                    verdicts[subject] = VERDICTS[one.question.kind][one.outcome]
         if "open" not in states.values():
-            return Course(used, {}, states, seen, look + 1)
-    return Course(used, {}, states, seen, len(study.stages))
+            return Course(used, {}, states, seen, look + 1, verdicts, effects)
+    return Course(used, {}, states, seen, len(study.stages), verdicts, effects)
 
 
 def _wanted(study: Study, asked: list[Question], runs: Mapping[str, int]) -> list[str]:

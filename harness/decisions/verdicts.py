@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from harness.decisions.advice import advice, sees
 from harness.decisions.evidence import Evidence, bounded, compare, contrast_of, missing
 from harness.decisions.growth import growth
 from harness.decisions.mixtures import predicted_mixtures
 from harness.decisions.outcomes import Outcome, flips, outcomes
 from harness.decisions.questions import questions, rule
-from harness.decisions.reasons import Finding, after, because, facts, grow_next, label, more_seeds, settle
+from harness.decisions.reasons import (
+    Finding,
+    Ways,
+    after,
+    because,
+    facts,
+    grow_next,
+    label,
+    more_seeds,
+    needs,
+    settle,
+)
 from harness.decisions.slices import slices, weakest
 from harness.decisions.tasks import task_noise
 from harness.decisions.trust import trust_checks
@@ -40,7 +54,10 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     flipped = [(one.question.subject, one.flip, one.clean) for one in found if one.clean]
     trust, withheld = trust_checks(study, evidence, compare(study, evidence), flipped, tasks, places)
     blind = next((check.text for check in trust if check.check == "range" and not check.ok), "")
-    decisions = [_decision(study, evidence, one, withheld, blind, places) for one in found]
+    ways = {one.question.subject: _ways(study, evidence, one) for one in found}
+    decisions = [_decision(study, evidence, one, withheld, blind, places, ways) for one in found]
+    left = {d.subject: ways[d.subject] for d in decisions if d.verdict == "INCONCLUSIVE"}
+    seen = sees(found, alpha)
     grown = growth(study, evidence, [(one.question, d.verdict) for one, d in zip(found, decisions, strict=True)])
     by_slice = slices(selection, evidence.slices, tuple(study.arms), "baseline", alpha)
     fixed = rule(study)
@@ -58,6 +75,8 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
         planned_runs=evidence.planned,
         runs=evidence.runs,
         next=grow_next(grown),
+        sees=seen,
+        advice="" if withheld else advice(seen, left, places),
         weakest_slice=weakest(by_slice, study.decide.metric),
         growth=grown,
         slices=by_slice,
@@ -101,7 +120,23 @@ def findings(study: Study, evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, blind: str, places: Places) -> Decision:
+def _ways(study: Study, evidence: Evidence, found: Finding) -> Ways | None:
+    """Return what would settle a question that noise leaves open."""
+    estimate = found.estimate
+    if found.outcome != "unclear" or estimate is None or estimate.p is None:
+        return None
+    return settle(study, evidence, found, estimate)
+
+
+def _decision(
+    study: Study,
+    evidence: Evidence,
+    found: Finding,
+    withheld: str,
+    blind: str,
+    places: Places,
+    ways: Mapping[str, Ways | None],
+) -> Decision:
     one, estimate = found.question, found.estimate
     known = facts(study, evidence, found)
     if withheld:
@@ -116,7 +151,7 @@ def _decision(study: Study, evidence: Evidence, found: Finding, withheld: str, b
     elif estimate.p is None:
         outcome, reason, resolve = _unclear(estimate.note, "needs more items")
     else:
-        outcome, reason, resolve = _judge(study, evidence, found, estimate, places)
+        outcome, reason, resolve = _judge(study, evidence, found, estimate, places, ways[one.subject])
         if outcome == "same" and blind:  # on a metric at its floor or saturated, all data look the same
             outcome, reason, resolve = _unclear(f"no difference, but {blind}", "needs a task the model can learn")
     if outcome != "unclear":
@@ -143,7 +178,7 @@ def _unclear(reason: str, resolve: str) -> tuple[Outcome, str, str]:
 
 
 def _judge(
-    study: Study, evidence: Evidence, found: Finding, estimate: Contrast, places: Places
+    study: Study, evidence: Evidence, found: Finding, estimate: Contrast, places: Places, ways: Ways | None
 ) -> tuple[Outcome, str, str]:
     """Check an outcome against clean items and the confirmation half; return it with its reason and what settles it."""
     alpha, threshold, effect = study.decide.alpha, study.decide.smallest_effect, estimate.effect
@@ -163,7 +198,7 @@ def _judge(
                 return _unclear(reason, f"needs more items (there are {again.items} {half})")
         return found.outcome, "", ""
     p = 1.0 if found.p_adjusted is None else found.p_adjusted
-    resolve = settle(study, evidence, found, estimate)
+    resolve = needs(ways, estimate) if ways is not None else ""
     if evidence.states.get(found.question.subject) == "futile":
         resolve = f"ended early: {study.stages[-1]} seeds would hardly settle it; {resolve}"
     few = f" ({estimate.note})" if estimate.note else ""  # such as 1 degree of freedom, or an arm's own noise

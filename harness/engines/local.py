@@ -229,6 +229,7 @@ def settings(slots: Slots, commit: str) -> dict[str, str]:
         "POLARS_MAX_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
         "HARNESS_DEVICE": slots.device,
+        "HARNESS_WORKERS": str(slots.workers),
         "HARNESS_COMMIT": commit,
         "PYTHONUNBUFFERED": "1",
     }

@@ -285,6 +285,7 @@ class Worker:
             "python": platform.python_version(),
             "device": self._device,
             "hardware": hardware,
+            "workers": int(os.environ.get("HARNESS_WORKERS", "1")),
             "commit": os.environ.get("HARNESS_COMMIT", ""),
             **({"place": self.place} if self.place else {}),
         }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from harness.formats import duration
+from harness.formats import duration, plural
 from harness.records import Power, PowerAtSeeds
 from harness.study.steps import run_key
 
@@ -59,11 +59,12 @@ def assumed(cluster_size: float) -> Noise:
     return replace(found, item_sd=found.item_sd * math.sqrt(design_effect(cluster_size, PRIOR_CORRELATION)))
 
 
-def planning_noise(plan: Plan) -> Noise:
-    """Return the noise to plan with: of this study, else of earlier studies, else from the base model, else assumed.
+def planning_noise(plan: Plan) -> Noise | None:
+    """Return the noise to plan with: of this study, else of earlier studies, else assumed; None: nothing is known.
 
     Earlier studies count when they are in this store and have the same model, suite and metric. Their variances, and
-    those of this study's finished runs, are averaged with their degrees of freedom as weights.
+    those of this study's finished runs, are averaged with their degrees of freedom as weights. Right-or-wrong answers
+    are alike enough for an assumption, which the base model's own items adjust; other metrics have units of their own.
     """
     from harness import answer
     from harness.statistics.power import design_effect
@@ -81,20 +82,22 @@ def planning_noise(plan: Plan) -> Noise:
         studies = len(measured) - bool(own)
         source = f"noise from {studies} earlier {'study' if studies == 1 else 'studies'}{here}"
         return Noise(sds[0], sds[1], sds[2], source if studies else "noise of the runs done so far", studies)
+    if plan.study.decide.metric.split("/")[1] not in RIGHT_OR_WRONG:
+        return None
     scale = _base_scale(plan)
     found = prior() if scale is None else prior(scale)
     if scale is not None:
         found = replace(found, source=f"noise assumed from the base model's own items, which vary by {scale:.2g}")
-    elif plan.study.decide.metric.split("/")[1] not in RIGHT_OR_WRONG:
-        found = replace(found, source="a guess from right-or-wrong answers: its own noise shows once runs are done")
     # Measured noise includes the effect of clusters; assumed noise is that of independent items.
     inflated = found.item_sd * math.sqrt(design_effect(deciding(plan).cluster_size, PRIOR_CORRELATION))
     return replace(found, item_sd=inflated)
 
 
-def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = None) -> Power:
+def planned_power(plan: Plan, noise: Noise | None, seconds_per_seed: float | None = None) -> Power:
     """Return the power of a planned study, given its noise; in a study with stages, that of its last look."""
     study, suite = plan.study, deciding(plan)
+    if noise is None:
+        return _unknown_power(plan, suite, seconds_per_seed)
     if suite.clusters is not None and suite.clusters < suite.items / 2:
         noise = replace(noise, source=f"{noise.source}; {_remedy(study)}")
     found = _planned_power(plan, noise, seconds_per_seed, len(study.seed_list()), study.decide.alpha)
@@ -106,6 +109,41 @@ def planned_power(plan: Plan, noise: Noise, seconds_per_seed: float | None = Non
     shown = f"of {early:.2g} or more" if early is not None else "hardly any"
     text = f"the first look, at {study.stages[0]} seeds, sees effects {shown}; the last: {found.text}"
     return found.model_copy(update={"alpha": study.decide.alpha, "text": text})
+
+
+def _unknown_power(plan: Plan, suite: Deciding, seconds_per_seed: float | None) -> Power:
+    """Return the power of a study whose noise nothing is known of: when it will be known."""
+    study = plan.study
+    seeds = len(study.seed_list())
+    known = known_after(study.stages, seeds, study.decide.metric, seconds_per_seed)
+    size = f"{plural(seeds, 'seed')} x {plural(suite.items, 'item')}"
+    if suite.clusters is not None:
+        size += f" in {plural(suite.clusters, 'cluster')}"
+    if suite.clusters is not None and suite.clusters < suite.items / 2:
+        known += f"; {_remedy(study)}"
+    return Power(
+        seeds=seeds, items=suite.items, clusters=suite.clusters, arms=len(plan.variants), comparisons=comparisons(plan),
+        alpha=study.decide.alpha, power=0.8, seed_sd=None, item_sd=None, residual_sd=None, noise=known,
+        minimum_effect=None, smallest_effect=study.decide.smallest_effect, seeds_needed=None, items_needed=None,
+        text=f"{size}: {known}",
+    )  # fmt: skip
+
+
+def known_after(stages: Sequence[int], seeds: int, metric: str, seconds_per_seed: float | None) -> str:
+    """Return in words when it is known which effects a study can see.
+
+    Args:
+        stages: Its stages; empty: it is looked at once.
+        seeds: Seeds of every arm.
+        metric: ``task/metric``.
+        seconds_per_seed: Wall time of one seed of every arm, if known.
+    """
+    first = stages[0] if stages else min(2, seeds)
+    time = f", about {duration(first * seconds_per_seed)}" if seconds_per_seed else ""
+    when = f"the first look ({first} seeds{time})" if stages else f"{plural(first, 'seed')}{time and f' ({time[2:]})'}"
+    if seeds == 1:
+        return "no verdict can come from one seed"
+    return f"the effects that can be seen are known after {when}: the noise of {metric} has not been measured yet"
 
 
 def _remedy(study: Study) -> str:
@@ -224,10 +262,13 @@ def _text(
     in_suite: int | None,
     seconds: float | None,
 ) -> str:
+    from harness.statistics.power import PRACTICAL_ITEMS, PRACTICAL_SEEDS
+
     size = f"{seeds} {'seed' if seeds == 1 else 'seeds'} x {items} {'item' if items == 1 else 'items'}"
     if clusters is not None:
         size += f" in {clusters} {'cluster' if clusters == 1 else 'clusters'}"
-    enough = f"{by_seeds} seeds" + (f" (about {duration(seconds)} in all)" if seconds else "") if by_seeds else ""
+    practical = by_seeds is not None and by_seeds <= PRACTICAL_SEEDS
+    enough = f"{by_seeds} seeds" + (f" (about {duration(seconds)} in all)" if seconds else "") if practical else ""
     if effect is None:
         few = "one seed" if seeds == 1 else "one item" if items == 1 else "so few clusters" if clusters else "so little"
         needs = f"; {smallest:g} needs {enough}" if enough else ""
@@ -237,8 +278,8 @@ def _text(
     text = f"{size} see an effect of {effect:.2g} or more {often}{family}"
     if effect > smallest:
         ways = [enough] if enough else []
-        ways += [f"{in_suite:,} items"] if in_suite else []
-        text += f"; {smallest:g} needs {' or '.join(ways) or 'more seeds and more items together'}"
+        ways += [f"{in_suite:,} items"] if in_suite and in_suite <= PRACTICAL_ITEMS * items else []
+        text += f"; {smallest:g} needs {' or '.join(ways)}" if ways else f"; {smallest:g} is far below what it can see"
     return f"{text} ({noise.source})"
 
 

@@ -65,6 +65,7 @@ def _answer(report: Report, say: Say) -> str:
         after = [
             decisions.stages_in_words(),
             decisions.next if not decisions.withheld else "",
+            decisions.advice,
             decisions.weakest_slice,
             *decisions.mixtures,
         ]

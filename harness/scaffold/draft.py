@@ -13,7 +13,7 @@ import yaml
 from harness.escaping import visible
 from harness.scaffold.heldout import METRIC, TASK, WORDS, HeldOut
 from harness.scaffold.look import Pool
-from harness.scaffold.size import Machine, Size
+from harness.scaffold.size import FIRST, Machine, Size
 from harness.spec import Decontaminate, Source
 
 WIDTH = 110
@@ -78,9 +78,9 @@ def text(draft: Draft) -> str:
     workers = f"{draft.machine.workers} {'worker' if draft.machine.workers == 1 else 'workers'}"
     lines = [
         *comment(
-            f"A first study, written by `harness init`. {size.runs} runs, about {max(1, round(took))} min on {workers} "
-            f"({draft.machine.device}, {draft.machine.training:.0f} tokens/s each, {speed}). Read it, change what is "
-            "wrong, then: harness plan, harness run."
+            f"A first study, written by `harness init`. {size.runs} runs at most, {max(1, round(took))} min on "
+            f"{workers} ({draft.machine.device}, {draft.machine.training:.0f} tokens/s each, {speed}). Read it, "
+            "change what is wrong, then: harness plan, harness run."
         ),
         f"study: {flow(draft.study)}",
         f"question: {flow(question(draft))}",
@@ -99,7 +99,10 @@ def text(draft: Draft) -> str:
         *_arms(draft),
         "controls: [aa, random_subset] # arms that must show nothing: other seeds, and rows dropped at random",
         "",
-        f"seeds: {size.seeds} # every arm is trained this often; more seeds see smaller effects",
+        *comment(
+            "How often every arm is trained. The study is looked at in stages; arms whose questions are settled end."
+        ),
+        f"seeds: {{from: {FIRST}, to: {size.seeds}}}",
         "match: steps # every arm trains equally long: the data differ, the time does not",
         *_rule(draft),
     ]

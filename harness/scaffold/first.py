@@ -132,7 +132,7 @@ def first_study(
     candidates = _candidates(pools)
     filters = _filters(candidates, pools, held, sized(len(candidates)).mix)
     chosen, left = sized(len(filters)), []
-    while len(filters) > (len(pools) == 1) and (chosen.seeds < 3 or chosen.seconds > 60 * asked.minutes):
+    while len(filters) > (len(pools) == 1) and chosen.seconds > 60 * asked.minutes:
         left.append(filters.popitem()[0])  # seeds before arms: an arm that cannot be judged is no use
         chosen = sized(len(filters))
     if left:
@@ -189,7 +189,7 @@ def _held(
     if asked.suite is not None:
         return None
     if not tested:
-        return heldout.carve(pools)
+        return heldout.carve(pools, asked.minutes)
     own = look("test", source(tested[0], tested, base, "test"), base, asked.fields, tell)
     _alike([pools[0], own])
     return heldout.given(own)

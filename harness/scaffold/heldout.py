@@ -26,7 +26,9 @@ TASK = "own"
 FEWEST = 30  # rows below which a source gives none of them away, where another can
 SHARE, MOST = 0.2, 200  # of all rows, and items in all: each costs a forward pass per run
 LEAST = 8
-ENOUGH, READ = 60, 60_000  # where items are long: so many, or as many as come to so many characters (a minute on a CPU)
+# Where items are long: so many, or as many as come to so many characters (a minute on a CPU). A study that may take
+# less than so many minutes has fewer, down to half.
+ENOUGH, READ, UNHURRIED = 60, 60_000, 20.0
 LONGEST = 6000  # characters of an item; a longer row trains
 EXCERPT = 1500  # characters of a held-out text that are scored
 SHORT_WORDS, SHORT_CHARACTERS = 6, 60
@@ -87,8 +89,12 @@ class HeldOut:
         return sum(len(doc["question"]) + sum(map(len, doc.get("choices") or [doc["answer"]])) for doc in self.docs)
 
 
-def carve(pools: Sequence[Pool]) -> HeldOut:
+def carve(pools: Sequence[Pool], minutes: float = UNHURRIED) -> HeldOut:
     """Take items out of sources: as many of each as far as they go, from small ones none where others have enough.
+
+    Args:
+        pools: The sources.
+        minutes: How long the study may take: every run answers every item.
 
     Raises:
         RequestError: No row can be held out.
@@ -96,7 +102,8 @@ def carve(pools: Sequence[Pool]) -> HeldOut:
     giving = [pool for pool in pools if pool.rows.height >= FEWEST] or [max(pools, key=lambda p: p.rows.height)]
     total = sum(pool.rows.height for pool in giving)
     mean = sum(pool.parts["whole row"].str.len_chars().sum() for pool in giving) / total
-    wanted = max(LEAST, min(int(SHARE * total), MOST, max(ENOUGH, int(READ / mean))))
+    read = READ * min(1.0, max(0.5, minutes / UNHURRIED))
+    wanted = max(LEAST, min(int(SHARE * total), MOST, max(ENOUGH, int(read / float(mean)))))
     taken: dict[str, set[int]] = {pool.name: set() for pool in pools}
     chosen: list[tuple[Pool, int]] = []
     left = wanted

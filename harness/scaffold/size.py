@@ -10,12 +10,14 @@ from harness.errors import RequestError
 from harness.spec.designs.base import apportion
 
 # Seeds, steps and rows per step, in the order of preference; the first that fits the time is taken. Three seeds before
-# longer training: with two, seed noise hides nearly everything.
+# longer training: with two, seed noise hides small effects.
 CHOICES = (
     (5, 120, 8), (5, 80, 8), (5, 60, 8), (5, 40, 8), (4, 40, 8), (3, 40, 8), (3, 32, 8), (3, 24, 8), (3, 32, 4),
     (3, 24, 4), (3, 16, 4),
 )  # fmt: skip
-REHEARSALS = ((2, 24, 4), (2, 16, 4))  # two seeds show that all works, and next to nothing about the data
+FIRST = 2  # seeds of the first look
+SHORT = ((FIRST, 24, 4), (FIRST, 16, 4))  # only the first look fits the time; more looks follow if the study goes on
+LEAST_SEEDS = 4  # of the last look of such a study
 RUNGS = ((0.25, 0.5), (0.25,))
 ONLY_RUNG = (0.5,)  # where a quarter of the rows is too few to train on
 EPOCHS = 8  # at most: more passes over a tiny pool teach it by heart
@@ -55,12 +57,13 @@ class Size:
         mix: Source -> rows of the baseline.
         left_out: Sources that are left out once each; those that the others cannot stand in for are not.
         fractions: Rungs of the size ladder.
-        seeds: Seeds of every variant.
+        seeds: Seeds of every variant at the last look.
         steps: Optimizer steps.
         batch: Rows per step.
         max_length: Tokens at which rows are cut.
         runs: Runs in all.
         seconds: How long they take.
+        first: How long the runs of the first look take.
     """
 
     mix: dict[str, int]
@@ -72,6 +75,7 @@ class Size:
     max_length: int
     runs: int
     seconds: float
+    first: float
 
 
 def size(
@@ -106,24 +110,26 @@ def size(
     cut = _length(lengths)
     mean = sum(min(length, cut) for length in lengths) / len(lengths)
     made = []
-    for fractions, choices in (*((rungs, CHOICES) for rungs in RUNGS), (RUNGS[-1], REHEARSALS)):
+    for fractions, choices in (*((rungs, CHOICES) for rungs in RUNGS), (RUNGS[-1], SHORT), ((), SHORT)):
         for seeds, steps, batch in choices:
             shown = min(math.ceil(steps * batch * packed), EPOCHS * sum(available.values()))
             mix, left_out = _mix(available, shown)
             fitting = max(FEW, math.ceil(shown / packed / batch))
-            rungs = _trainable(fractions, mix) or _trainable(ONLY_RUNG, mix)
+            rungs = _trainable(fractions, mix) or _trainable(ONLY_RUNG if fractions else (), mix)
             if not (rungs or left_out or filters):
                 continue
             variants = 2 + len(left_out) + len(rungs) + 2 * filters
             each = fitting * batch * mean / machine.training + characters / 3 / machine.evaluating
-            runs = seeds * variants
-            seconds = machine.start + runs * each / min(machine.workers, runs)
-            made.append(Size(mix, left_out, rungs, seeds, fitting, batch, cut, runs, seconds))
-            if seconds <= 60 * minutes:
+            last = LEAST_SEEDS if seeds == FIRST else seeds
+            all_of, first = (
+                machine.start + n * variants * each / min(machine.workers, n * variants) for n in (last, FIRST)
+            )
+            made.append(Size(mix, left_out, rungs, last, fitting, batch, cut, last * variants, all_of, first))
+            if (first if seeds == FIRST else all_of) <= 60 * minutes:
                 return made[-1]
     if not made:
         raise few
-    return min(made, key=lambda one: one.seconds)
+    return min(made, key=lambda one: one.first)
 
 
 def _trainable(fractions: tuple[float, ...], mix: Mapping[str, int]) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.formats import duration
 from harness.session.opening import DEFAULT_STORE, Choice, open_engine, open_store, prepared, shown_store
 from harness.terminal.working import note, working
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from harness.engines.jobs import Event, Job
     from harness.loading import Loaded
     from harness.session.answer import Answer
+    from harness.session.deadline import Deadline
     from harness.session.planned import Planned
     from harness.spec import Study, Suite
     from harness.store import Step
@@ -84,6 +86,7 @@ class Session:
         self.store = open_store(place)
         self._engine: Engine | None = None
         self._plan: Plan | None = None
+        self._looks = 0  # of a study with stages, so far
 
     def __repr__(self) -> str:
         return f"<study {self.study.study} ({self.loaded.file}), store {self.place}>"
@@ -244,7 +247,7 @@ class Session:
 
     # -------------------------------------------------------------------------------------------------------- run
 
-    def run(self, *, track: bool = True, system_metrics: bool = False) -> Answer:
+    def run(self, *, track: bool = True, system_metrics: bool = False, minutes: float | None = None) -> Answer:
         """Build, train, evaluate, compare and decide. Finished runs are never repeated; call ``run`` again to resume.
 
         At the first Ctrl-C, runs in progress write a checkpoint and end; a second one ends them at once.
@@ -252,6 +255,9 @@ class Session:
         Args:
             track: Whether to log to MLflow; each run is logged when it is finished.
             system_metrics: Whether to record CPU, GPU and memory use during training.
+            minutes: Time to spend. When it is over, runs in progress write a checkpoint and end, and verdicts are made
+                from what is done. In a study with stages, the first look may take a fifth longer, and a later one is
+                not begun when it would take longer.
 
         Returns:
             The answer. A run that failed is in ``work.failed``, and does not stop the others.
@@ -262,10 +268,11 @@ class Session:
         """
         from harness.engines.jobs import BaseJob, jobs_to_do
         from harness.session.answer import Work
+        from harness.session.deadline import Deadline
         from harness.study.plan import commit, refreshed
         from harness.terminal.stopping import heard
 
-        started = time.perf_counter()
+        started, deadline = time.perf_counter(), Deadline(minutes)
         self.store.probe()
         self.store.clear_dead()
         engine = self.engine
@@ -277,9 +284,14 @@ class Session:
         steps = 0
         with heard():
             while todo := self._next(made, failed, jobs_to_do(made, system_metrics=system_metrics)):
-                failed += self._carry_out(engine, made, todo, track)
-                steps += len(todo)
-                if not made.study.stages or any(isinstance(job, BaseJob) for job, _ in failed):
+                if steps and minutes is not None and (takes := self._seconds(engine, made, todo)) > deadline.left:
+                    note(f"The next look takes about {duration(takes)}; {duration(deadline.left)} are left")
+                    break
+                first = bool(made.study.stages) and self._looks == 0
+                done, failures = self._carry_out(engine, made, todo, track, deadline, first)
+                steps, failed = steps + done, failed + failures
+                lost = any(isinstance(job, BaseJob) for job, _ in failed)
+                if not made.study.stages or lost or deadline.over:
                     break
                 made = refreshed(made)
         found = self.answer()  # the file is not read again: the registered rule judges
@@ -287,10 +299,20 @@ class Session:
         found.work = Work(steps, failed, tracking, logged, time.perf_counter() - started)
         return found
 
+    def _seconds(self, engine: Engine, made: Plan, todo: Sequence[Job]) -> float:
+        """Return how long jobs take on an engine, its start included."""
+        from harness.engines.placement import pack
+        from harness.forecast.cost import START_SECONDS, expected_seconds
+
+        seconds = expected_seconds(made, engine.slots.device)
+        slots = pack(todo, seconds, engine.nodes, engine.slots.workers)
+        return START_SECONDS + max(slot.seconds for slot in slots)
+
     def _next(self, made: Plan, failed: Sequence[tuple[Job, Event]], todo: Sequence[Job]) -> list[Job]:
         """Return the jobs that come next: all of them, or those that the next look of a study with stages needs."""
         from harness import answer
         from harness.engines.jobs import RunJob
+        from harness.forecast.power import planned_power, planning_noise
         from harness.terminal import stages
 
         if not made.study.stages:
@@ -300,30 +322,58 @@ class Session:
         course = answer.course_of(made, lost=lost)
         needed = {run.key for run in answer.wanted(made, course)} - gone
         found: list[Job] = [job for job in todo if job.id in needed]
+        self._looks = 0 if course is None else course.looks
         if course is not None and course.looks:
             note(stages.said(made.study, course))
+        if course is not None and course.looks == 1 and course.needed:
+            note(stages.promised(planned_power(made, planning_noise(made))))
         return found + [job for job in todo if not isinstance(job, RunJob) and job.id not in gone and found]
 
-    def _carry_out(self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool) -> list[tuple[Job, Event]]:
-        """Run jobs on the engine and show progress; return the failed jobs, each with its last event."""
+    def _carry_out(
+        self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool, deadline: Deadline, first: bool
+    ) -> tuple[int, list[tuple[Job, Event]]]:
+        """Run jobs on the engine and show progress, until the deadline.
+
+        Args:
+            engine: The engine.
+            made: The plan.
+            todo: The jobs.
+            track: Whether to log to MLflow.
+            deadline: When to stop.
+            first: Whether the jobs belong to the first look of a study with stages.
+
+        Returns:
+            The number of jobs that ended, and the failed ones, each with its last event.
+        """
         from harness.session.tracker import Tracker
         from harness.terminal.progress import Progress
-        from harness.terminal.stopping import gently
+        from harness.terminal.stopping import gently, signalled
 
         engine.choose_slots(todo, note)
         cached = sum(run.state == "done" for run in made.runs)
         cached += made.store.find("result", made.base.key) is not None
+        failed: list[tuple[Job, Event]] = []
         with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
 
             def hear(slot: int, job: Job, event: Event) -> None:
                 progress.hear(slot, job, event)
+                if event.event == "failed":
+                    failed.append((job, event))
                 if event.event in ("done", "failed"):
                     tracker.hear()
 
             try:
-                with Tracker(made, enabled=track) as tracker, gently(engine.stop):
-                    return engine.run(todo, hear)
+                with (
+                    Tracker(made, enabled=track) as tracker,
+                    gently(engine.stop),
+                    deadline.stopping(engine.stop, first=first),
+                ):
+                    failed = engine.run(todo, hear)
+                return len(todo), failed
             except KeyboardInterrupt:
+                self._engine = None  # it was told to stop
+                if deadline.over and not signalled():
+                    return progress.finished, failed
                 kept = f"{progress.finished} of {len(todo)} steps of this call are done and kept"
                 raise KeyboardInterrupt(kept) from None
 

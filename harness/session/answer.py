@@ -100,6 +100,11 @@ class Answer:
         return progress(self._plan)
 
     @property
+    def left(self) -> int:
+        """Number of runs that are needed and not done."""
+        return sum(run.state not in ("done", "not needed") for run in self._plan.runs)
+
+    @property
     def verdicts(self) -> Decisions:
         """The decisions as a record, as ``harness decide --json`` prints it.
 

@@ -13,6 +13,8 @@ from harness.statistics.estimate import ALONE, CAREFUL, LEAST_CLUSTERS, TWINNED,
 from harness.statistics.scores import Noise
 
 MOST_SEEDS = 1_000
+PRACTICAL_SEEDS = 50  # more are not proposed to anybody
+PRACTICAL_ITEMS = 20  # times the items that there are; likewise
 TWIN_RUNS = 1.5  # runs per seed whose noise is in a contrast where an A/A arm shares the baseline's part; else 2
 MOST_ITEMS = 1_000_000
 

@@ -37,7 +37,8 @@ def fractions_of(stages: Sequence[int], v_seed: float, v_item: float) -> tuple[f
         v_seed: Squared standard error due to seeds at the first look, residual item noise included.
         v_item: Squared standard error due to items at the first look.
     """
-    share = max(SEEDS_AT_LEAST, v_seed / (v_seed + v_item)) if v_seed + v_item > 0 else 1.0
+    # Whole hundredths: contrasts of one study then share tables of levels, and no level changes by 1%.
+    share = round(max(SEEDS_AT_LEAST, v_seed / (v_seed + v_item)) if v_seed + v_item > 0 else 1.0, 2)
     variances = [1 - share + share * stages[0] / seeds for seeds in stages]
     return tuple(variances[-1] / variance for variance in variances)
 
@@ -59,19 +60,28 @@ def nominal_levels(fractions: Sequence[float], cumulative: Sequence[float], side
         Levels of the looks' p-values; 0 where a look adds nothing to spend.
     """
     levels: list[float] = []
-    nodes, weights = leggauss(NODES)
+    nodes, weights = _nodes()
     points, density = np.zeros(1), np.ones(1)  # where the score is while nothing was found, and how likely
     before, used = 0.0, 0.0
     for fraction, total in zip(fractions, cumulative, strict=True):
         scale, step = fraction**0.5, (fraction - before) ** 0.5
         z = _bound(points / step, density, scale / step, max(total - used, 0.0), sides)
         levels.append(0.0 if z >= FAR else float(sides * special.ndtr(-z)))
+        if len(levels) == len(fractions):
+            break
         low, high = (-z if sides == 2 else -FAR) * scale, z * scale
         grid = (high + low) / 2 + (high - low) / 2 * nodes
         kernel = np.exp(-0.5 * ((grid[:, None] - points[None, :]) / step) ** 2) / (step * (2 * np.pi) ** 0.5)
         density = (high - low) / 2 * weights * (kernel @ density)
         points, before, used = grid, fraction, max(total, used)
     return levels
+
+
+@lru_cache(maxsize=1)
+def _nodes() -> tuple[Floats, Floats]:
+    """Return the nodes and weights of the quadrature on [-1, 1]."""
+    nodes, weights = leggauss(NODES)
+    return nodes, weights
 
 
 def _bound(points: Floats, density: Floats, scale: float, share: float, sides: int) -> float:

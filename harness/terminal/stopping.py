@@ -97,6 +97,11 @@ def gently(stop: Callable[[], None]) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def signalled() -> bool:
+    """Return whether a signal arrived since ``heard`` began."""
+    return _Heard.signal is not None
+
+
 def _hear(number: int, frame: FrameType | None) -> None:
     first, _Heard.signal = _Heard.signal is None, _Heard.signal or number
     if not first or _Heard.gentle is None:

@@ -64,6 +64,8 @@ def show(view: StudyView, out: Console) -> None:
     shares = (noise.get("seed_share"), noise.get("item_share"))
     if shares[0] is not None and shares[1] is not None:
         out.print(f"Noise: seeds {shares[0]:.0%}, items {shares[1]:.0%}.")
+    if decisions.advice:
+        out.print(tables.markup(decisions.advice))
 
 
 def bounded(decisions: Decisions) -> bool:

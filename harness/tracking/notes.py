@@ -31,7 +31,7 @@ def study_note(view: StudyView) -> str:
         why = decision.reason + (f" To settle it: {decision.resolve}" if decision.resolve else "")
         cells = [decision.subject, f"**{verdict}**", _interval(decision.effect, decision.ci)]
         lines.append("| " + " | ".join(map(escaped, [*cells, _signed(decision.confirmation), why])) + " |")
-    for said in (decisions.stages_in_words(), decisions.next):
+    for said in (decisions.stages_in_words(), decisions.next, decisions.advice):
         lines += ["", escaped(said)] if said else []
     return "\n".join(lines)
 

@@ -83,7 +83,12 @@ def test_what_is_written_runs_to_its_end(cli: Any, nursery: Nursery, folder: Pat
     make, arguments, _, metric = KINDS[kind]
     make(folder)
     start(cli, folder, *arguments.split(), "--minutes", "1")
-    shorter = (folder / "study.yaml").read_text().replace("seeds: 2", "seeds: [1]").replace("random_subset]", "]")
+    shorter = (
+        (folder / "study.yaml")
+        .read_text()
+        .replace("seeds: {from: 2, to: 4}", "seeds: [1]")
+        .replace("random_subset]", "]")
+    )
     (folder / "study.yaml").write_text(shorter.replace("steps: 16", "steps: 4").replace("steps: 17", "steps: 4"))
     done = nursery.call("run", "study.yaml", "--no-track", "--workers", "1", "--json", cwd=folder)
     assert done.code == 0, done.err
@@ -306,10 +311,24 @@ def test_nothing_is_overwritten_unasked(cli: Any, folder: Path) -> None:
 @pytest.mark.parametrize("pools", [{"a": 5000}, {"a": 4000, "b": 900}, {"a": 900, "b": 700, "c": 2000}])
 def test_the_first_study_takes_about_a_quarter_to_half_an_hour(pools: dict[str, int], tokens: int) -> None:
     chosen = size(pools, [tokens] * 50, 12_000, 0, TWO_CORES, 25)
-    assert 8 * 60 < chosen.seconds <= 25 * 60
-    assert chosen.seeds >= 3 or tokens == 150
+    assert 8 * 60 < (chosen.seconds if tokens < 150 else chosen.first) <= 25 * 60
+    assert chosen.seeds >= 3
     assert sum(chosen.mix.values()) <= chosen.steps * chosen.batch
     assert set(chosen.left_out) == (set(pools) if len(pools) > 1 else set())
+
+
+@pytest.mark.parametrize("minutes", [3, 6, 10, 15, 25, 60])
+@pytest.mark.parametrize("tokens", [20, 110])
+def test_the_first_look_is_there_when_the_time_is_over(tokens: int, minutes: float) -> None:
+    """Either all looks fit the time, or the first does; where not even that is so, no smaller study was left out."""
+    chosen = size({"a": 900, "b": 140, "c": 4000}, [tokens] * 50, 30_000, 0, TWO_CORES, minutes)
+    runs = chosen.runs // chosen.seeds * 2
+    assert chosen.first < chosen.seconds
+    assert runs == 2 * (2 + len(chosen.left_out) + len(chosen.fractions))
+    if chosen.first > 60 * minutes:
+        assert (chosen.fractions, chosen.steps * chosen.batch) == ((), 64)
+    elif chosen.seconds > 60 * minutes:
+        assert chosen.seeds == 4
 
 
 def test_a_faster_machine_gets_a_larger_study() -> None:

@@ -19,6 +19,7 @@ from harness import formats
 from harness.errors import RequestError, StepError
 from harness.loading import load_study
 from harness.session.answer import Answer
+from harness.session.deadline import Deadline
 from tests import planted
 from tests.command import HANGS, environment
 from tests.conftest import TINY_STUDY
@@ -210,3 +211,46 @@ def test_a_study_is_stopped_and_goes_on(study_folder: Path) -> None:
     assert (int(steps) < 13, complete, questions) == (True, "True", "3")
     assert "done before" in said
     assert json.loads(next((study_folder / ".harness" / "study").glob("*/record.json")).read_text())["name"] == "tiny"
+
+
+def test_a_run_ends_when_its_time_is_over_and_goes_on_later(study_folder: Path) -> None:
+    """Verdicts are made from what is done; nothing of it is done again."""
+    script = (
+        "import harness, sys\n"
+        "opened = harness.open_study('study.yaml', workers=1)\n"
+        "answer = opened.run(track=False, minutes=float(sys.argv[1]) if len(sys.argv) > 1 else None)\n"
+        "print(answer.work.steps, answer.left, len(answer.work.failed), answer.complete)\n"
+    )
+
+    def run(*minutes: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *minutes], cwd=study_folder, capture_output=True, text=True, timeout=HANGS,
+            env=environment(), check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    steps, left, failed, complete = run("0.01")
+    assert int(left) == 12
+    assert (steps, failed, complete) == ("0", "0", "False")
+    steps, left, failed, complete = run()
+    assert (int(steps), left, failed, complete) == (13, "0", "0", "True")
+
+
+def test_a_deadline_stops_once_and_only_what_is_going_on() -> None:
+    stopped: list[float] = []
+    started = time.monotonic()
+    deadline = Deadline(0.1 / 60)
+    with deadline.stopping(lambda: stopped.append(time.monotonic() - started)):
+        time.sleep(0.3)
+    assert len(stopped) == 1
+    assert stopped[0] >= 0.1
+    assert (deadline.over, deadline.left) == (True, 0.0)
+    early, never = Deadline(10 / 60), Deadline(None)
+    for one in (early, never):
+        with one.stopping(lambda: stopped.append(0.0)):
+            pass
+        assert not one.over
+    assert 0 < early.left < 10
+    assert never.left == float("inf")
+    assert len(stopped) == 1
