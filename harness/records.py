@@ -135,6 +135,17 @@ class TaskNoise(Data):
     )
 
 
+class MetricNoise(Data):
+    """How well one metric of the declared task tells this study's arms apart (selection half); exploratory."""
+
+    metric: str
+    declared: bool
+    spread: float = Field(description="standard deviation of the arms' means, controls left out")
+    noise: float | None = Field(description="what that deviation would be if all arms were the same: seeds and items")
+    signal_to_noise: float | None = Field(description="spread / noise; about 1 when the arms do not differ")
+    agreement: float | None = Field(description="correlation with the declared metric, over all runs of each item")
+
+
 class MetricComparison(Data):
     """All arms against the baseline on one metric; exploratory unless it is the study's declared one."""
 
@@ -351,6 +362,9 @@ class Decisions(Data):
     growth: list[Growth] = Field(default=[], description="which data to grow next, best first")
     slices: list[Slice] = Field(default=[], description="the declared metric by slice, weakest first; exploratory")
     tasks: list[TaskNoise] = Field(default=[], description="signal and noise of each task of the suite")
+    metrics: list[MetricNoise] = Field(
+        default=[], description="the declared task's metrics, sharpest first; exploratory"
+    )
     mixtures: list[str] = Field(default=[], description="best mixture predicted from random ones; exploratory")
 
     def stages_in_words(self) -> str:
@@ -362,7 +376,8 @@ class Decisions(Data):
             ended = [f"{name} settled" for name in one.settled] + [f"{name} futile" for name in one.futile]
             looks.append(f"{one.seeds} seeds: {', '.join(ended) or 'nothing settled'}")
         saved = self.planned_runs - self.runs
-        rest = f" {saved} of {self.planned_runs} runs were not needed." if saved else ""
+        times = f": all would take {self.planned_runs / self.runs:.1f} times as long" if self.runs else ""
+        rest = f" {saved} of {self.planned_runs} runs were not needed{times}." if saved else ""
         return f"Stages: {'; '.join(looks)}.{rest}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from harness.decisions import Evidence, compare, decide
 from harness.decisions.evidence import contrast_of, explore
 from harness.decisions.outcomes import flips, outcome, outcomes
-from harness.decisions.tasks import task_noise
+from harness.decisions.tasks import AGREED, metric_noise, task_noise
 from harness.records import Growth
 from harness.spec import Study
 from harness.statistics.paired import contrast, equivalence, holm
@@ -358,6 +359,28 @@ def test_tasks_are_ranked_by_signal_to_noise_and_coin_flips_called_so() -> None:
     assert "sums 0.0 (a coin flip: arms differ by 0.00, by noise alone 0." in flag.text
     fine = check(decide(study(), evidence(tasks={"sums/exact_match": tasks["sharp/acc"]})), "suite_noise")
     assert fine.ok
+
+
+def test_a_metric_that_tells_arms_apart_better_is_named_where_questions_are_open() -> None:
+    """It has the same effects with less noise; one that has nothing to do with the declared one is no better."""
+    judged = scores(noise=0.8, seed_sd=0.1)
+    sharp = replace(judged, values=judged.values + 3 * (scores(noise=0.05).values - 0.4))
+    other = scores({name: 2 * place for place, name in enumerate(PLANTED)}, noise=0.05, draw=9)
+    metrics = {"sums/exact_match": judged, "sums/logprob": sharp}
+    found = {one.metric: one for one in metric_noise(metrics | {"sums/other": other}, "sums/exact_match", 0.05)}
+    assert list(found) == ["sums/other", "sums/logprob", "sums/exact_match"]
+    assert found["sums/exact_match"].agreement == pytest.approx(1.0)
+    assert (found["sums/other"].agreement or 0.0) < AGREED < (found["sums/logprob"].agreement or 0.0)
+    decided = decide(study(), evidence(selection=judged, metrics=metrics))
+    assert "INCONCLUSIVE" in {one.verdict for one in decided.decisions}
+    assert "sums/logprob tells the arms apart better" in decided.advice
+    assert (
+        "tells the arms apart"
+        not in decide(
+            study(), evidence(selection=judged, metrics={"sums/exact_match": judged, "sums/other": other})
+        ).advice
+    )
+    assert "tells the arms apart" not in decide(study(), evidence(metrics=metrics)).advice  # nothing is open
 
 
 def test_without_any_effect_tasks_are_called_coin_flips_nineteen_times_in_twenty() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +46,7 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
         clean=None if selection is None else _clean(plan, selection),
         slices=_slices(usable[0], metric) if selection is not None else (),
         tasks=_primary_tables(plan, usable),
+        metrics=_tables(plan, usable, [one for one in known if one.split("/")[0] == metric.split("/")[0]]),
         rows={v.name: v.sources for v in plan.variants},
         tokens={v.name: v.tokens for v in plan.variants if v.tokens is not None},
         supply={name: pool.data["rows"] for name, pool in plan.pools.items()},
@@ -138,7 +139,11 @@ def _primary_tables(plan: Plan, usable: list[Run]) -> dict[str, Scores]:
     """Return each task's scores on its primary metric, without tasks that lack a score for some item."""
     primary = {score.task: f"{score.task}/{score.primary}" for score in task_scores(usable[0].result)}
     task = plan.study.decide.metric.split("/")[0]
-    metrics = (primary | {task: plan.study.decide.metric}).values()
+    return _tables(plan, usable, (primary | {task: plan.study.decide.metric}).values())
+
+
+def _tables(plan: Plan, usable: list[Run], metrics: Iterable[str]) -> dict[str, Scores]:
+    """Return the scores of metrics on the items that decide, without those that an item lacks."""
     tables = {metric: scores_of(plan, usable, metric, "selection") for metric in metrics}
     return {metric: table for metric, table in tables.items() if table is not None}
 

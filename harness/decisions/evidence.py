@@ -32,6 +32,7 @@ class Evidence:
             items are clean.
         slices: One name per selection item, None for an item without a slice; empty when no item has one.
         tasks: ``task/metric`` -> scores of each task's primary metric on its selection items.
+        metrics: ``task/metric`` -> scores of each metric of the declared task on the items that decide.
         rows: Variant -> source -> rows in its training sets, mean over seeds.
         tokens: Variant -> tokens in its training sets, mean over seeds; only variants whose tokens are counted.
         supply: Source -> rows in its pool after decontamination.
@@ -55,6 +56,7 @@ class Evidence:
     clean: npt.NDArray[np.bool_] | None = None
     slices: tuple[str | None, ...] = ()
     tasks: Mapping[str, Scores] = field(default_factory=dict)
+    metrics: Mapping[str, Scores] = field(default_factory=dict)
     rows: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     tokens: Mapping[str, float] = field(default_factory=dict)
     supply: Mapping[str, float] = field(default_factory=dict)

@@ -23,7 +23,7 @@ from harness.decisions.reasons import (
     settle,
 )
 from harness.decisions.slices import slices, weakest
-from harness.decisions.tasks import task_noise
+from harness.decisions.tasks import metric_noise, sharper, task_noise
 from harness.decisions.trust import trust_checks
 from harness.formats import Places
 from harness.identity import digest
@@ -57,7 +57,8 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     ways = {one.question.subject: _ways(study, evidence, one) for one in found}
     decisions = [_decision(study, evidence, one, withheld, blind, places, ways) for one in found]
     left = {d.subject: ways[d.subject] for d in decisions if d.verdict == "INCONCLUSIVE"}
-    seen = sees(found, alpha)
+    seen, metrics = sees(found, alpha), metric_noise(evidence.metrics, study.decide.metric, alpha)
+    settled = " ".join(part for part in (advice(seen, left, places), sharper(metrics) if left else "") if part)
     grown = growth(study, evidence, [(one.question, d.verdict) for one, d in zip(found, decisions, strict=True)])
     by_slice = slices(selection, evidence.slices, tuple(study.arms), "baseline", alpha)
     fixed = rule(study)
@@ -76,11 +77,12 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
         runs=evidence.runs,
         next=grow_next(grown),
         sees=seen,
-        advice="" if withheld else advice(seen, left, places),
+        advice="" if withheld else settled,
         weakest_slice=weakest(by_slice, study.decide.metric),
         growth=grown,
         slices=by_slice,
         tasks=tasks,
+        metrics=metrics,
         mixtures=[one.text for one in predicted_mixtures(study, evidence.rows, selection)],
     )
 

@@ -151,11 +151,17 @@ def _noise(report: Report, say: Say) -> str:
          "a coin flip" if one.coin_flip else "")
         for one in decisions.tasks
     ]  # fmt: skip
+    metrics = [
+        (one.metric, "-" if one.signal_to_noise is None else f"{one.signal_to_noise:.1f}",
+         "-" if one.agreement is None else f"{one.agreement:.2f}", "declared" if one.declared else "")
+        for one in decisions.metrics
+    ]  # fmt: skip
     return _folded(
         "Noise, and how far to trust the intervals",
         escaped(say.noise()),
         "\n".join(f"- open: {escaped(one.subject)}: {escaped(say.why(one))}" for one in still),
         _table(("Task", "Metric", "Items", "Signal to noise", ""), tasks) if tasks else "",
+        _table(("Metric", "Signal to noise", "Goes with the declared one", ""), metrics) if len(metrics) > 1 else "",
         escaped(say.reliability()),
     )
 
