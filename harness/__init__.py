@@ -9,6 +9,7 @@ What people do in a notebook::
     answer = study.run()                 # goes on where it was stopped
     answer.decisions                     # polars frames; to_pandas() works
     answer.report("report.html")
+    study.grow(500)                      # what to buy with a budget, by the ladders' learning curves
 
     harness.stats.compare(frame, baseline="base")       # any tool's scores
     harness.data.dedupe(rows).kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,14 @@ from harness import decisions
 from harness.answer.comparing import compare, evidence_of
 from harness.answer.stages import course_of, marked, seen, wanted
 from harness.answer.view import Run, read, score_table, scores_of, task_scores
-from harness.records import RunView, StudyView, VariantView
+from harness.records import Allocation, RunView, StudyView, Unit, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
 from harness.study.plan import Plan, State
 
-__all__ = ["complete", "course_of", "marked", "measured_noise", "progress", "score_table", "view", "wanted"]
+__all__ = [
+    "allocation", "complete", "course_of", "marked", "measured_noise", "progress", "score_table", "view", "wanted",
+]  # fmt: skip
 
 STATES: tuple[State, ...] = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
 
@@ -41,17 +44,10 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
         RequestError: When the suite's results do not have the declared metric.
         StepError: When an item of a result has no score on the declared metric.
     """
-    runs = read(plan)
-    course = course_of(plan, runs) if judged else None
-    plan = marked(plan, course)
-    runs = [replace(run, planned=planned) for run, planned in zip(runs, plan.runs, strict=True)]
+    plan, runs, usable, evidence = _judged(plan) if judged else (plan, read(plan), [], None)
     base = plan.store.find("result", plan.base.key)
     comparison, decided = None, None
-    usable = seen(plan, course, runs)
-    if usable and judged:
-        evidence = evidence_of(plan, usable, base)
-        if course is not None:
-            evidence = replace(evidence, states=course.states, seen=course.seen)
+    if evidence is not None:
         decided = decisions.decide(plan.study, evidence)
         comparison = compare(plan, usable, base, evidence)
         if comparison is not None:
@@ -76,6 +72,41 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
         comparison=comparison,
         decisions=decided,
     )
+
+
+def allocation(plan: Plan, budget: float, unit: Unit, supply: Mapping[str, int] | None = None) -> Allocation | None:
+    """Return what to buy with a budget, by the results in the store; None when there are none.
+
+    Args:
+        plan: The study.
+        budget: The budget.
+        unit: What it counts.
+        supply: Source -> rows that can be had; default: those that its pool has left.
+
+    Raises:
+        RequestError: As ``view``, or the study cannot be asked about such a budget.
+        StepError: As ``view``.
+    """
+    plan, _, _, evidence = _judged(plan)
+    if evidence is None:
+        return None
+    found = decisions.buy(plan.study, evidence, decisions.decide(plan.study, evidence), budget, unit, supply)
+    return found.model_copy(update={"complete": complete(plan), "progress": progress(plan)})
+
+
+def _judged(plan: Plan) -> tuple[Plan, list[Run], list[Run], decisions.Evidence | None]:
+    """Return a plan with its runs marked, all runs, those that a look sees, and their evidence; None without any."""
+    runs = read(plan)
+    course = course_of(plan, runs)
+    plan = marked(plan, course)
+    runs = [replace(run, planned=planned) for run, planned in zip(runs, plan.runs, strict=True)]
+    usable = seen(plan, course, runs)
+    if not usable:
+        return plan, runs, [], None
+    evidence = evidence_of(plan, usable, plan.store.find("result", plan.base.key))
+    if course is not None:
+        evidence = replace(evidence, states=course.states, seen=course.seen)
+    return plan, runs, usable, evidence
 
 
 def measured_noise(plan: Plan) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from harness.cli import (
     data,
     decide,
     doctor,
+    grow,
     init,
     plan,
     power,
@@ -46,6 +47,7 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("compare")(compare.compare)
 app.command("decide")(decide.decide)
+app.command("grow")(grow.grow)
 app.command("report")(report.report)
 app.command("power")(power.power)
 app.command("sync")(sync.sync)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,21 @@ from harness.statistics.scores import Scores
 
 POINTS = 25  # points of a drawn curve
 ALIKE = 0.02  # a larger share of difference in rows of other sources (and more than one row) is another treatment
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A ladder with a learning curve.
+
+    Attributes:
+        rungs: The variants that the curve is fitted to, smallest first; the last one is the current size.
+        curve: The curve.
+        tokens_per_row: Mean tokens of the subject's rows; None when they are not counted.
+    """
+
+    rungs: tuple[str, ...]
+    curve: Curve
+    tokens_per_row: float | None
 
 
 def growth(study: Study, evidence: Evidence, asked: Sequence[tuple[Question, Verdict]]) -> list[Growth]:
@@ -49,6 +65,32 @@ def pure(study: Study, evidence: Evidence, one: Question) -> bool:
     return all(a == b or abs(a - b) <= max(1.0, ALIKE * min(a, b)) for a, b in pairs)
 
 
+def ladder(study: Study, evidence: Evidence, one: Question) -> Ladder | None:
+    """Return the ladder of a question with its learning curve; None when no curve can be fitted to it."""
+    scored, why = _scored(study, evidence, one)
+    if why or evidence.selection is None:
+        return None
+    step = contrast_of(evidence.selection, scored[-1][0], scored[-2][0], study.decide.alpha)
+    used = [(name, rows) for name, rows in scored if rows > 0]
+    curve = _curve(evidence.selection, used, step, study.decide.alpha) if step else None
+    length = _tokens_per_row(evidence, scored[0], scored[-1])
+    return None if curve is None else Ladder(tuple(name for name, _ in used), curve, length)
+
+
+def _scored(study: Study, evidence: Evidence, one: Question) -> tuple[list[tuple[str, float]], str]:
+    """Return the rungs that have scores, with their rows, and why they give no gain per row; empty when they do."""
+    known = evidence.selection.arms if evidence.selection else ()
+    rungs = [(name, rows) for name, rows in one.rungs.items() if math.isfinite(rows)]
+    scored = [(name, rows) for name, rows in rungs if name in known]
+    if len(rungs) < len(one.rungs) or len(scored) < 2 or scored[-1] != rungs[-1]:
+        return scored, "no gain per row: runs of its largest rung, or of all others, lack"
+    if not pure(study, evidence, one):
+        return scored, "no gain per row: its rungs differ in more than its own rows"
+    if scored[-1][1] <= scored[-2][1]:
+        return scored, "no gain per row: its rungs hold the same number of rows"
+    return scored, ""
+
+
 def _line(study: Study, evidence: Evidence, one: Question, verdict: Verdict) -> Growth:
     alpha, scores = study.decide.alpha, evidence.selection
     rungs = [(name, rows) for name, rows in one.rungs.items() if math.isfinite(rows)]
@@ -69,19 +111,16 @@ def _line(study: Study, evidence: Evidence, one: Question, verdict: Verdict) -> 
             for name, rows in rungs
         ],
     )  # fmt: skip
-    scored = [(name, rows) for name, rows in rungs if name in known]
-    if len(rungs) < len(one.rungs) or len(scored) < 2 or scored[-1] != rungs[-1]:
-        return line.model_copy(update={"note": "no gain per row: runs of its largest rung, or of all others, lack"})
-    if not pure(study, evidence, one):
-        return line.model_copy(update={"note": "no gain per row: its rungs differ in more than its own rows"})
+    scored, why = _scored(study, evidence, one)
+    if why:
+        return line.model_copy(update={"note": why})
     lower, upper = scored[-2:]
     step = contrast_of(scores, upper[0], lower[0], alpha)
-    if scores is None or step is None or upper[1] <= lower[1]:
-        return line.model_copy(update={"note": "no gain per row: its rungs hold the same number of rows"})
+    assert step is not None
     length = _tokens_per_row(evidence, scored[0], scored[-1])
-    curve = _curve(scores, scored, step, alpha)
-    if curve is not None:
-        return _from_curve(line, curve, step, length)
+    found = ladder(study, evidence, one)
+    if found is not None:
+        return _from_curve(line, found.curve, step, length)
     rows = upper[1] - lower[1]
     note = f"the average from {count(lower[1])} to {count(upper[1])} rows, not a curve: more rows usually gain less"
     low, high = (None if end is None else end / rows for end in (step.ci_low, step.ci_high))
@@ -124,9 +163,8 @@ def _noted(note: str, step: Contrast) -> str:
     return f"{note}; {step.note}" if step.note else note
 
 
-def _curve(scores: Scores, rungs: Sequence[tuple[str, float]], step: Contrast, alpha: float) -> Curve | None:
-    """Return a fitted learning curve; None with too few rungs above 0 rows, or when their noise is not known."""
-    used = [(name, rows) for name, rows in rungs if rows > 0]
+def _curve(scores: Scores, used: Sequence[tuple[str, float]], step: Contrast, alpha: float) -> Curve | None:
+    """Return a fitted learning curve; None with too few rungs, or when their noise is not known."""
     if len(used) < LEAST_RUNGS or len({rows for _, rows in used}) < len(used) or step.df is None:
         return None
     names = [name for name, _ in used]

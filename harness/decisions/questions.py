@@ -137,10 +137,10 @@ def _source_question(study: Study, source: str, names: list[str], rows: Rows) ->
     """Return the question about a source: a ladder where there is one, else the first arm and the baseline."""
     ladders: list[dict[str, float]] = []
     for name in names:
-        alike = [other for other in names if _differ_in_rows_only(study, source, name, other)]
+        alike = [other for other in names if differ_in_rows_only(study, source, name, other)]
         held = {other: _rows(study, rows, other, source) for other in alike}
         baseline = _rows(study, rows, "baseline", source)
-        if baseline > 0 and _differ_in_rows_only(study, source, name, "baseline"):
+        if baseline > 0 and differ_in_rows_only(study, source, name, "baseline"):
             held = {"baseline": baseline, **held}
         ladders.append(held)
     held = max(ladders, key=lambda rungs: len(set(rungs.values())))  # the first of equally long ladders
@@ -164,7 +164,7 @@ def _ladder(question: Question, held: dict[str, float], names: list[str]) -> Que
     return replace(question, plus=(plus,), minus=(minus,), rungs=rungs, others=others)
 
 
-def _differ_in_rows_only(study: Study, source: str, name: str, other: str) -> bool:
+def differ_in_rows_only(study: Study, source: str, name: str, other: str) -> bool:
     """Return whether two variants differ only in their rows of a source."""
     return _rest(study, name, source) == _rest(study, other, source) and _steps(study, name) == _steps(study, other)
 

@@ -101,7 +101,8 @@ def _grow(report: Report, say: Say) -> str:
         for line in decisions.growth
     ]  # fmt: skip
     heads = ("Rank", "Source", "Verdict", "Rows now", f"{say.unit} per 1,000 rows", "Next step", "Rows left", "")
-    return _folded("What to grow next", _table(heads, rows))
+    buying = f"What a budget would buy, by these curves: {escaped(say.buying())}" if say.buying() else ""
+    return _folded("What to grow next", _table(heads, rows), buying)
 
 
 def _slices(report: Report, say: Say) -> str:

@@ -137,6 +137,18 @@ class Say:
         cost = f", costs {line.next_cost:,.2f}" if line.next_cost is not None else ""
         return f"{line.next_rows:,} rows: {self.gain(line.next_gain, line.next_ci)} {self.unit}{cost}"
 
+    def buying(self) -> str:
+        """Return the command that says what a budget would buy; empty where no source has a learning curve."""
+        decisions = self.report.decisions
+        if decisions is None or decisions.withheld:
+            return ""
+        sources = {one.subject for one in decisions.decisions if one.kind == "source"}
+        lines = [line for line in decisions.growth if line.source in sources]
+        if not any(line.curve for line in lines):
+            return ""
+        unit = "" if all(line.cost_per_row is not None for line in lines) else " --unit rows"
+        return f"harness grow {self.report.reproduce.file} --budget N{unit}"
+
     def reliability(self) -> str:
         """Return what simulations of similar studies showed, in words."""
         known = self.report.reliability

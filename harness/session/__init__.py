@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.engines import Engine
     from harness.engines.jobs import Event, Job
     from harness.loading import Loaded
+    from harness.records import Allocation, Unit
     from harness.session.answer import Answer
     from harness.session.deadline import Deadline
     from harness.session.planned import Planned
@@ -394,3 +395,35 @@ class Session:
         with working("Comparing"):
             made = self.staged()
             return Answer(self, made, view(made))
+
+    def grow(self, budget: float, *, unit: Unit = "money", supply: Mapping[str, int] | None = None) -> Allocation:
+        """Say what to buy with a budget, with the results that the store holds now. Nothing is trained.
+
+        By the learning curves of the sources' ladders, the rows are chosen whose expected gain is largest; the gains of
+        sources are taken to add. Where the curves cannot tell, the rungs that would tell are named.
+
+        Args:
+            budget: The budget.
+            unit: What it counts: ``money`` (at the sources' ``cost_per_row``), ``rows`` or ``tokens``.
+            supply: Source -> rows that can be had; default: the rows that its pool has left.
+
+        Returns:
+            The allocation as a record, as ``harness grow --json`` prints it.
+
+        Raises:
+            RequestError: Anything about the study, its data or its suite is wrong; the budget is no number above 0, or
+                a source lacks the price that it needs.
+            StepError: No run is done yet.
+        """
+        from harness import decisions
+        from harness.answer import allocation, progress
+        from harness.errors import StepError
+
+        with self.loaded.placing():
+            decisions.check(self.study, budget, unit, supply)
+        with working("Comparing"):
+            made = self.staged()
+            found = allocation(made, budget, unit, supply)
+        if found is None:
+            raise StepError(f"nothing to decide yet: {progress(made)}. Run: {self.command('run')}")
+        return found

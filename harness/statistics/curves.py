@@ -12,6 +12,7 @@ includes the uncertainty about the shape of the curve.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +28,12 @@ FLATTEST = 0.01  # eigenvalues of the covariance are never below this share of t
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval."""
+    """A number with its interval, and its variance."""
 
     value: float
     low: float
     high: float
+    variance: float
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Curve:
         slopes: Per exponent, ``b``: the gain for a step in ``f_c``.
         variances: Per exponent, the variance of ``b``.
         weights: Per exponent, how likely it is; they sum to 1.
+        loadings: ``[exponents, rungs]``: ``b`` as a sum over the rungs' means.
         df: Degrees of freedom of the rungs' noise.
         alpha: Intervals cover ``1 - alpha``.
     """
@@ -53,6 +56,7 @@ class Curve:
     slopes: Floats
     variances: Floats
     weights: Floats
+    loadings: Floats
     df: float
     alpha: float
 
@@ -73,6 +77,29 @@ class Curve:
         """
         return self._estimate(self._shape(end) - self._shape(start))
 
+    def gains(self, rows: Floats) -> Floats:
+        """Return the expected gain of each number of further rows, beyond the largest size.
+
+        Raises:
+            ValueError: As ``gain``.
+        """
+        top = self.sizes[-1]
+        for end in (rows.min(), rows.max()):
+            self._shape(top + float(end))
+        found: Floats = (self.weights * self.slopes) @ _shapes(top + rows, top)
+        return found
+
+    def reliance(self, rows: float) -> Floats:
+        """Return how the expected gain of further rows depends on the mean of each rung.
+
+        Two curves that have a rung in common err together; this says how much.
+
+        Raises:
+            ValueError: As ``gain``.
+        """
+        found: Floats = (self.weights * self._shape(self.sizes[-1] + rows)) @ self.loadings
+        return found
+
     def at(self, size: float) -> Estimate:
         """Return the curve at a size.
 
@@ -83,7 +110,7 @@ class Curve:
         """
         rungs = np.mean([self._shape(each) for each in self.sizes], axis=0)
         found = self._estimate(self._shape(size) - rungs)
-        return Estimate(found.value + self.level, found.low + self.level, found.high + self.level)
+        return Estimate(found.value + self.level, found.low + self.level, found.high + self.level, found.variance)
 
     def _shape(self, size: float) -> Floats:
         """Return ``f_c(size)`` for every exponent."""
@@ -97,8 +124,13 @@ class Curve:
         each = direction * self.slopes
         value = float(self.weights @ each)
         variance = float(self.weights @ (direction**2 * self.variances + (each - value) ** 2))
-        half = float(special.stdtrit(self.df, 1 - self.alpha / 2)) * variance**0.5
-        return Estimate(value, value - half, value + half)
+        return estimate(value, variance, self.df, self.alpha)
+
+
+def estimate(value: float, variance: float, df: float, alpha: float) -> Estimate:
+    """Return a number with the interval of Student's t."""
+    half = float(special.stdtrit(df, 1 - alpha / 2)) * variance**0.5
+    return Estimate(value, value - half, value + half, variance)
 
 
 def fit(sizes: Floats, means: Floats, spread: Floats, df: float, alpha: float = 0.05) -> Curve:
@@ -130,13 +162,36 @@ def fit(sizes: Floats, means: Floats, spread: Floats, df: float, alpha: float = 
     y = means[:-1] - means[-1]
     f = _shapes(sizes[:-1], sizes[-1])
     information = np.einsum("ci,ij,cj->c", f, inverse, f)
-    slopes = f @ inverse @ y / information
+    loadings = f @ inverse / information[:, None]
+    slopes = loadings @ y
     rest = y - slopes[:, None] * f
     misfit = np.einsum("ci,ij,cj->c", rest, inverse, rest)
     # The covariance is estimated: the likelihood is a multivariate t.
     likelihood = -(df + rungs - 1) / 2 * np.log1p(misfit / df)
     weights = np.exp(likelihood - likelihood.max())
-    return Curve(sizes, float(means.mean()), slopes, 1 / information, weights / weights.sum(), df, alpha)
+    whole = np.column_stack([loadings, -loadings.sum(axis=1)])  # on the rungs' means, not on their differences
+    return Curve(sizes, float(means.mean()), slopes, 1 / information, weights / weights.sum(), whole, df, alpha)
+
+
+def with_rungs(curve: Curve, spread: Floats, sizes: Sequence[float]) -> Curve:
+    """Return a curve as further rungs would leave it, if they score as the curve expects.
+
+    Args:
+        curve: The curve.
+        spread: ``[rungs, rungs]``, the variances that it was fitted with. New rungs are taken to have their mean.
+        sizes: Rows of the further rungs.
+
+    Raises:
+        ValueError: As ``Curve.at``; or a rung has a size that there is already.
+    """
+    known = len(curve.sizes)
+    every = np.array([*curve.sizes, *sizes], dtype=np.float64)
+    usual = float(spread[~np.eye(known, dtype=bool)].mean())
+    larger = usual * (1 - np.eye(len(every)))
+    larger[:known, :known] = spread
+    means = np.array([curve.at(float(size)).value for size in every])
+    order = np.argsort(every)
+    return fit(every[order], means[order], larger[np.ix_(order, order)], curve.df, curve.alpha)
 
 
 def _shapes(sizes: Floats, largest: float) -> Floats:

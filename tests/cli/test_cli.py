@@ -101,8 +101,8 @@ def test_help_names_every_verb_and_every_option() -> None:
     top = CliRunner().invoke(app, ["--help"]).output
     found = list(commands())
     assert {words[0] for words, _ in found} == {
-        "init", "plan", "run", "status", "compare", "decide", "report", "power", "stats", "sync", "ui", "doctor",
-        "store", "data", "schema",
+        "init", "plan", "run", "status", "compare", "decide", "grow", "report", "power", "stats", "sync", "ui",
+        "doctor", "store", "data", "schema",
     }  # fmt: skip
     for words, command in found:
         assert words[0] in top
@@ -126,9 +126,9 @@ def test_no_command_shows_the_help(cli: Any) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["plan study.yaml", "status study.yaml", "compare study.yaml", "decide study.yaml", "run study.yaml --no-track",
-     "data show study.yaml:verified", "data show study.yaml:verified --dropped-by verify", "store ls", "store verify",
-     "store gc --dry-run"],
+    ["plan study.yaml", "status study.yaml", "compare study.yaml", "decide study.yaml", "grow study.yaml --budget 5",
+     "run study.yaml --no-track", "data show study.yaml:verified",
+     "data show study.yaml:verified --dropped-by verify", "store ls", "store verify", "store gc --dry-run"],
 )  # fmt: skip
 def test_without_a_terminal_output_is_plain(cli: Any, command: str) -> None:
     done = cli(*command.split())
@@ -139,7 +139,7 @@ def test_without_a_terminal_output_is_plain(cli: Any, command: str) -> None:
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("command", ["plan", "status", "compare", "decide", "run --no-track"])
+@pytest.mark.parametrize("command", ["plan", "status", "compare", "decide", "grow --budget 5", "run --no-track"])
 def test_json_is_all_that_is_printed(cli: Any, command: str) -> None:
     verb, *options = command.split()
     done = cli(verb, "study.yaml", "--json", *options)

@@ -43,7 +43,7 @@ def test_wrong_requests_end_with_one_sentence_and_two(cli: Any, arguments: str, 
         ),
         (
             "rows.jsonl",
-            'harness: there is no command "rows.jsonl". Valid here: compare, data, decide, doctor, init, ...',
+            'harness: there is no command "rows.jsonl". Valid here: compare, data, decide, doctor, grow, ...',
         ),
         ("model", "harness model: what is to be done with it? harness init model writes a first study of these rows"),
         ("--verison", 'harness: there is no option "--verison". Did you mean "--version"?'),

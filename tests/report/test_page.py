@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from harness.report import html
+from harness.report import html, markdown
 from harness.report.phrases import MARKS, Say
 from tests.report import studies
 from tests.report.conftest import Reports
@@ -131,6 +131,25 @@ def test_the_numbers_are_on_the_page(reports: Reports) -> None:
     assert say.reliability() in words
     assert "learning curve" in words
     assert report.reproduce.resolved.split("\n")[0] in words
+
+
+def test_the_command_for_a_budget_is_named_where_there_is_a_curve(reports: Reports) -> None:
+    told = reports("full")
+    command = "harness grow study.yaml --budget N"
+    assert Say(told).buying() == command
+    assert f"<code>{command}</code>" in html(told)
+    assert f"by these curves: {command}\n" in markdown(told)
+    decisions = told.decisions
+    assert decisions is not None
+
+    def changed(**changes: object) -> str:
+        return Say(told.model_copy(update={"decisions": decisions.model_copy(update=changes)})).buying()
+
+    sums = next(line for line in decisions.growth if line.curve)
+    assert changed(growth=[sums.model_copy(update={"cost_per_row": None})]) == f"{command} --unit rows"
+    assert changed(growth=[sums.model_copy(update={"curve": []})]) == ""
+    assert changed(growth=[sums.model_copy(update={"source": "size"})]) == ""  # no source of its own to buy
+    assert changed(withheld=True) == ""
 
 
 def test_open_questions_say_what_would_settle_them(reports: Reports) -> None:
