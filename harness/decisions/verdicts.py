@@ -102,8 +102,14 @@ def findings(study: Study, evidence: Evidence) -> list[Finding]:
     """Measure every question on all items, on the clean ones and on the confirmation half."""
     alpha, threshold = study.decide.alpha, study.decide.smallest_effect
     asked = questions(study, evidence.rows)
-    parts = (evidence.selection, evidence.clean_scores(), evidence.confirmation)
-    every, clean, again = ([contrast_of(part, one.plus, one.minus, alpha) for one in asked] for part in parts)
+    clean_scores = evidence.clean_scores()
+    every, again = (
+        [contrast_of(part, one.plus, one.minus, alpha) for one in asked]
+        for part in (evidence.selection, evidence.confirmation)
+    )
+    clean = every
+    if clean_scores is not evidence.selection:
+        clean = [contrast_of(clean_scores, one.plus, one.minus, alpha) for one in asked]
     found, adjusted, same = outcomes(every, threshold, alpha)
     on_clean, _, _ = outcomes(clean, threshold, alpha)
     return [

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from harness.statistics.scores import Noise
-
+Noise = Literal["balanced", "careful"]
 Floats = npt.NDArray[np.float64]
 
 RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, if it differs from the others
@@ -91,6 +91,33 @@ class Estimate:
         return np.asarray(special.stdtr(self.df, (np.abs(shift) - threshold) / self.se))
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What estimates of one table share: computed once for all its contrasts.
+
+    Attributes:
+        cells: ``[studies, arms, seeds]``, means of runs.
+        sums: ``[studies, arms, seeds, clusters]``, cluster sums of deviations from them.
+        calm: ``[studies, arms]``, the variance of a mean over seeds due to items that differ from seed to seed.
+    """
+
+    cells: Floats
+    sums: Floats
+    calm: Floats
+
+
+def parts(values: Floats, member: npt.NDArray[np.intp] | None) -> Parts:
+    """Return the parts of a table.
+
+    Args:
+        values: ``[studies, arms, seeds, items]``.
+        member: Cluster number of each item, 0 upwards; None when items are independent.
+    """
+    cells = values.mean(axis=3)
+    sums = cluster_deviations(values - cells[..., None], member)
+    return Parts(cells, sums, item_variance(sums, values.shape[3])[1])
+
+
 def estimate(
     values: Floats,
     plus: Sequence[int],
@@ -100,6 +127,7 @@ def estimate(
     twin: int | None = None,
     noise: Noise = "careful",
     looks: int = 1,
+    known: Parts | None = None,
 ) -> Estimate:
     """Estimate arms ``plus`` minus arm ``minus`` (formulas: ``paired.contrast``).
 
@@ -113,15 +141,17 @@ def estimate(
             ``minus``, as far as seeds do not move all arms alike.
         noise: ``careful`` believes sooner that an arm is noisier than the others, for less power where none is.
         looks: How often the study is looked at in all.
+        known: The parts of the table, where they are known already.
     """
+    known = known or parts(values, member)
     if noise == "careful":
-        return _estimate(values, plus, minus, member, pool, CAREFUL)
+        return _estimate(values, known, plus, minus, member, pool, CAREFUL)
     least = LOOKED if looks > 1 else 0.0
-    alone = _estimate(values, plus, minus, member, [arm for arm in pool if arm != twin], max(ALONE, least))
+    alone = _estimate(values, known, plus, minus, member, [arm for arm in pool if arm != twin], max(ALONE, least))
     if twin is None or values.shape[2] == 1:
         return alone
-    common, share = common_noise(values, [arm for arm in pool if arm != twin], member)
-    together = _estimate(values, plus, minus, member, pool, max(TWINNED, least), (twin, common, (1 - share) / 2))
+    common, share = common_noise(values, known, [arm for arm in pool if arm != twin])
+    together = _estimate(values, known, plus, minus, member, pool, max(TWINNED, least), (twin, common, (1 - share) / 2))
     if np.all(share < PAIRED):
         return together
     return _either(share < PAIRED, together, alone)
@@ -129,6 +159,7 @@ def estimate(
 
 def _estimate(
     values: Floats,
+    known: Parts,
     plus: Sequence[int],
     minus: int,
     member: npt.NDArray[np.intp] | None,
@@ -138,8 +169,7 @@ def _estimate(
 ) -> Estimate:
     """Estimate with given odds; ``twin``: its position, the noise it does not share, and its weight, per study."""
     seeds, items = values.shape[2:]
-    cells = values.mean(axis=3)
-    sums = cluster_deviations(values - cells[..., None], member)
+    cells, sums = known.cells, known.sums
     count = effective_count(items, member)
     against, against_sums = cells[:, [minus]], sums[:, [minus]]
     if twin is not None:
@@ -155,7 +185,7 @@ def _estimate(
         own = own_per_df = np.zeros_like(effect)
     else:
         arms = list(pool)
-        calm = item_variance(sums[:, arms], items)[1].mean(axis=1) * seeds
+        calm = known.calm[:, arms].mean(axis=1) * seeds
         pair = None if twin is None else (arms.index(minus), arms.index(twin[0]))
         found = seed_noise(cells[:, arms], calm, rounding(values), odds, pair)
         mine, theirs = [arms.index(arm) for arm in plus], arms.index(minus)
@@ -191,19 +221,18 @@ def _either(first: npt.NDArray[np.bool_], one: Estimate, other: Estimate) -> Est
     return Estimate(**named, noise=one.noise)
 
 
-def common_noise(values: Floats, arms: Sequence[int], member: npt.NDArray[np.intp] | None) -> tuple[Floats, Floats]:
+def common_noise(values: Floats, known: Parts, arms: Sequence[int]) -> tuple[Floats, Floats]:
     """Return the variance of what a seed does to all arms alike, and its share of a run's seed noise, per study.
 
     From the mean squares of the arm x seed table: ``(MS_seed - MS_res) / A``, not below 0.
     """
-    seeds, items = values.shape[2:]
-    cells = values[:, list(arms)].mean(axis=3)
+    seeds = values.shape[2]
+    cells = known.cells[:, list(arms)]
     rest = cells - cells.mean(axis=2, keepdims=True)
     moved = rest.mean(axis=1)
     count = len(arms)
     residual = np.square(rest - moved[:, None]).sum(axis=(1, 2)) / max((count - 1) * (seeds - 1), 1)
-    sums = cluster_deviations(values[:, list(arms)] - cells[..., None], member)
-    calm = item_variance(sums, items)[1].mean(axis=1) * seeds
+    calm = known.calm[:, list(arms)].mean(axis=1) * seeds
     residual = np.maximum(residual, np.maximum(calm, rounding(values)))
     common = np.maximum(np.square(moved).sum(axis=1) / (seeds - 1) - residual / count, 0.0)
     return common, common / (common + residual)

@@ -191,7 +191,8 @@ def once(scores: Scores, a: str, b: str, alpha: float = 0.05, pool: tuple[str, .
     if scores.twins is not None and b == scores.twins[0] and a != scores.twins[1] and scores.twins[1] in names:
         twin = scores.arm(scores.twins[1])
     pooled = [scores.arm(name) for name in names]
-    found = estimate(values[None], [first], second, member, pooled, twin, scores.noise, max(1, len(scores.stages)))
+    looks = max(1, len(scores.stages))
+    found = estimate(values[None], [first], second, member, pooled, twin, scores.noise, looks, scores.parts)
     effect, half = found.effect.item(), found.half_width(alpha).item()
     return Contrast(
         effect=effect,
@@ -231,12 +232,12 @@ def _negative(found: Contrast) -> Contrast:
 def _distinct(scores: Scores, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names without arms, after the first two, whose scores repeat an earlier arm's (an idle filter)."""
     kept: list[str] = []
-    seen: set[bytes] = set()
+    seen: set[str] = set()
     for name in names:
-        values = (scores.values[scores.arm(name)] + 0.0).tobytes()  # -0.0 becomes 0.0
-        if len(kept) < 2 or values not in seen:
+        same = scores.repeats[name]
+        if len(kept) < 2 or same not in seen:
             kept.append(name)
-        seen.add(values)
+        seen.add(same)
     return tuple(kept)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Noise = Literal["balanced", "careful"]
+from harness.statistics.estimate import Floats, Noise, Parts, parts
+
+__all__ = ["Floats", "Noise", "Scores"]
+
 LARGEST = 1e50  # magnitude of a score: sums of fourth powers are still finite
 
 
@@ -92,9 +94,20 @@ class Scores:
         Raises:
             ValueError: When no arm has this name.
         """
-        if name not in self.arms:
+        if name not in self._places:
             raise ValueError(f'no arm is named "{name}"; there are {", ".join(self.arms)}')
-        return self.arms.index(name)
+        return self._places[name]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.arms)}
+
+    @cached_property
+    def repeats(self) -> dict[str, str]:
+        """Arm -> the first arm with the same scores, which is itself for most (an idle filter makes no other runs)."""
+        known: dict[bytes, str] = {}
+        # Adding 0.0 makes -0.0 equal to 0.0.
+        return {name: known.setdefault((self.values[at] + 0.0).tobytes(), name) for at, name in enumerate(self.arms)}
 
     def members(self) -> npt.NDArray[np.intp] | None:
         """Return the number of each item's cluster, 0 upwards; None when items are independent."""
@@ -121,10 +134,24 @@ class Scores:
         at = self.arm(name)
         return float(self.values[at, : None if self.runs is None else self.runs[at]].mean())
 
+    @cached_property
+    def parts(self) -> Parts:
+        """What the estimates of a complete table share."""
+        return parts(self.values[None], self.members())
+
+    @cached_property
+    def _firsts(self) -> dict[int, Scores]:
+        return {}
+
     def first(self, seeds: int) -> Scores:
         """Return the complete table of the first seeds, with the arms that have them all."""
         if seeds == len(self.seeds) and self.runs is None:
             return self
+        if seeds not in self._firsts:
+            self._firsts[seeds] = self._first(seeds)
+        return self._firsts[seeds]
+
+    def _first(self, seeds: int) -> Scores:
         runs = self.runs or (len(self.seeds),) * len(self.arms)
         kept = [at for at, count in enumerate(runs) if count >= seeds]
         arms = tuple(self.arms[at] for at in kept)

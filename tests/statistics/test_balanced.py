@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.statistics.estimate import Estimate, Floats, common_noise, estimate
+from harness.statistics.estimate import Estimate, Floats, common_noise, estimate, parts
 from harness.statistics.paired import compared_with, contrast
 from harness.statistics.scores import Scores
 
@@ -70,7 +70,7 @@ def test_it_finds_what_the_careful_rule_misses(seeds: int, least: float, times: 
 
 def test_where_seeds_move_all_arms_alike_the_twin_is_left_out() -> None:
     values = studies(np.random.default_rng(1), 400, 5, {}, common=8.0)
-    _, share = common_noise(values, [0, 2, 3, 4, 5], None)
+    _, share = common_noise(values, parts(values, None), [0, 2, 3, 4, 5])
     used = judged(values, "balanced").twin[:, 0]
     assert np.all((used == 0) == (share >= 0.5))
     assert np.mean(used == 0) > 0.9
