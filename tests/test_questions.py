@@ -228,7 +228,9 @@ def test_the_best_mixture_is_predicted_from_planted_effects() -> None:
     whole, scores = mixed({"a": 0.6, "b": 0.3, "c": 0.1}, {"h": 9})
     (one,) = predicted_mixtures(whole, {}, scores)
     held = np.array([[arm.counts().get(source, 0) for source in "abc"] for arm in whole.arms.values()]) / 400
-    assert one.weights["a"] == pytest.approx(held[:, 0].max(), abs=1e-6)  # as much of the best as was ever tried
+    # Nearly as much of the best as was ever tried: the mean of the best predicted mixtures.
+    assert held[:, 0].max() - 0.05 < one.weights["a"] <= held[:, 0].max() + 1e-9
+    assert one.interval[0] < one.score < one.interval[1]
     assert one.score == pytest.approx(
         0.6 * one.weights["a"] + 0.3 * one.weights["b"] + 0.1 * one.weights["c"], abs=0.01
     )
