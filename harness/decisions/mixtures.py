@@ -1,4 +1,4 @@
-"""Predicts which mixture to try next, from the random mixtures of a study: a prediction, never a verdict."""
+"""Predicts which mixture to try next, from the mixtures of a study's designs: a prediction, never a verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.statistics.scores import Scores
 
 @dataclass(frozen=True)
 class MixturePrediction:
-    """The mixture that the scores of a ``mixture_dirichlet`` design predict to be best.
+    """The mixture that the scores of a design's mixtures predict to be best.
 
     Attributes:
         weights: Source -> share; each within the range that was tried.
@@ -45,7 +45,7 @@ class MixturePrediction:
 def predicted_mixtures(
     study: Study, rows: Mapping[str, Mapping[str, float]], scores: Scores | None
 ) -> list[MixturePrediction]:
-    """Return a prediction for every ``mixture_dirichlet`` design with 4 or more mixtures that have scores.
+    """Return a prediction for every design of mixtures of which 4 or more have scores.
 
     Args:
         study: The study, its designs expanded.
@@ -68,7 +68,9 @@ def predicted_mixtures(
             None if scores.runs is None else np.array([scores.runs[scores.arms.index(name)] ** -0.5 for name in held])
         )
         fit = fit_mixtures(weights, means, noise)
-        best, top = fit.proposal(), int(means.argmax())
+        home = made.get("mix-prior", made.get("baseline", {}))  # the prior, which is not made twice
+        prior = np.array([home.get(source) or 0.0 for source in sources])
+        best, top = fit.proposal(prior if prior.any() else None), int(means.argmax())
         low, high = fit.interval(best[None])
         prediction = MixturePrediction(
             weights=dict(zip(sources, map(float, best), strict=True)),

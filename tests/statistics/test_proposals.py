@@ -15,7 +15,6 @@ from scipy.stats import spearmanr
 
 from harness.statistics import gaussian
 from harness.statistics.mixtures import mixture_effects
-from harness.statistics.optimal import d_optimal, information
 from harness.statistics.proposals import fit_mixtures, within
 
 
@@ -188,31 +187,7 @@ def test_the_scales_are_those_of_the_least_misfit(monkeypatch: pytest.MonkeyPatc
     assert seen[0] < 1e-4
 
 
-# ------------------------------------------------------------------------------------------------- which to train on
-
-
-@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(6, 40), st.data())
-@settings(max_examples=25, deadline=None)
-def test_d_optimal_beats_chance_and_no_exchange_betters_it(
-    seed: int, sources: int, many: int, data: st.DataObject
-) -> None:
-    candidates = drawn(many, sources, seed)
-    count = data.draw(st.integers(1, many))
-    chosen = d_optimal(candidates, count, seed)
-    assert len(set(chosen)) == count
-    best = information(candidates[chosen], candidates)
-    generator = np.random.default_rng(seed)
-    for _ in range(20):
-        assert best >= information(candidates[generator.permutation(many)[:count]], candidates) - 1e-9
-    for place in range(min(count, 3)):
-        for other in set(range(many)) - set(chosen):
-            swapped = np.r_[np.delete(chosen, place), other]
-            assert information(candidates[swapped], candidates) <= best + 1e-6
-
-
-def test_what_cannot_be_chosen_is_refused() -> None:
-    with pytest.raises(ValueError, match="6 of 5 mixtures cannot be chosen"):
-        d_optimal(drawn(5), 6)
+# -------------------------------------------------------------------------------------------------------- the range
 
 
 @given(arrays.arrays(float, (6, 3), elements=st.floats(0, 1)), st.integers(0, 100))

@@ -9,15 +9,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.statistics.mixtures import checked
-from harness.statistics.scores import Floats
-
+Floats = npt.NDArray[np.float64]
 BEND = 0.03  # share at which a source's gain levels off, for the information
 PRIOR = 0.1  # information of each effect before any run, in runs; so fewer runs than sources can be compared too
 ROUNDS = 20
 
 
-def d_optimal(candidates: Floats, count: int, seed: int = 0) -> npt.NDArray[np.intp]:
+def d_optimal(candidates: npt.ArrayLike, count: int, seed: int = 0) -> npt.NDArray[np.intp]:
     """Return which mixtures to train on, in ascending order.
 
     Args:
@@ -37,10 +35,11 @@ def d_optimal(candidates: Floats, count: int, seed: int = 0) -> npt.NDArray[np.i
         for place in range(count):
             rest = np.delete(chosen, place)
             spread = np.linalg.inv(_information(rows[rest]))
-            gain = ((rows @ spread) * rows).sum(axis=1)  # the determinant grows by 1 + gain
+            # The determinant grows by 1 + gain. Rounded, so that of equals the first wins on every machine.
+            gain = ((rows @ spread) * rows).sum(axis=1).round(9)
             gain[rest] = -np.inf
             best = int(gain.argmax())
-            if gain[best] > gain[chosen[place]] + 1e-9:
+            if gain[best] > gain[chosen[place]]:
                 chosen[place] = best
                 exchanged = True
         if not exchanged:
@@ -63,9 +62,12 @@ def _information(rows: Floats) -> Floats:
     return np.asarray(rows.T @ rows + PRIOR * np.eye(rows.shape[1]))
 
 
-def _rows(mixtures: Floats, scaled_by: int | None = None) -> Floats:
+def _rows(mixtures: npt.ArrayLike, scaled_by: int | None = None) -> Floats:
     """Return a constant and bent weights, standardized by the first mixtures (None: by all)."""
-    bent = np.log1p(checked(mixtures) / BEND)
+    weights = np.asarray(mixtures, dtype=np.float64)
+    if not (weights.ndim == 2 and weights.size and (weights >= 0).all() and (weights.sum(axis=1) > 0).all()):
+        raise ValueError("mixtures are a table of weights of 0 or more, not all 0 in a row")
+    bent = np.log1p(weights / weights.sum(axis=1, keepdims=True) / BEND)
     scale = bent[:scaled_by].std(axis=0)
     scale[scale < 1e-12] = np.inf
     return np.column_stack([np.ones(len(bent)), (bent - bent[:scaled_by].mean(axis=0)) / scale])
