@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.statistics.scores import Floats
 
@@ -57,6 +58,16 @@ class GaussianProcess:
         own = inputs**2 @ np.exp(self.scales.logs[: inputs.shape[1]]) + bumps + 1
         left = own - ((across @ self.inverse) * across).sum(axis=1) + np.exp(self.scales.logs[-1])
         return self.mean + self.unit * (across @ self.pull), self.unit * np.sqrt(np.maximum(left, JITTER))
+
+    def left_out(self, out: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
+        """Return what the process without some of its rows, with the same scales, predicts for them.
+
+        Args:
+            out: Which rows it does without.
+            scores: The scores of all rows.
+        """
+        spread = np.linalg.inv(self.inverse[np.ix_(out, out)])
+        return scores[out] - self.unit * (spread @ self.pull[out]), self.unit * np.sqrt(np.diag(spread))
 
 
 def learned(

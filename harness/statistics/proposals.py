@@ -18,7 +18,7 @@ from harness.statistics.mixtures import FEWEST, checked, mixture_effects
 from harness.statistics.scores import Floats
 
 FOLDS = 10  # parts of the mixtures, each predicted from the others
-RELEARNED = 64  # mixtures up to which every part has scales of its own; more mixtures hardly change them
+RELEARNED = 64  # mixtures up to which the scales are learned anew without each part; more mixtures hardly change them
 SOME = 96  # mixtures that suffice to choose the Gaussian process's bend
 BENDS = (0.003, 0.01, 0.03, 0.1, 1.0)  # of the Gaussian process: shares at which a source's gain levels off
 UNPREDICTED = 0.9  # share of the spread; with a larger error, weights explain less than a fifth of the variance
@@ -136,14 +136,16 @@ def _fitted(weights: Floats, scores: Floats, noise: Floats | None) -> MixtureFit
     if scores.std() <= 1e-12 * max(1.0, float(np.abs(scores).max())):
         return _constant(tried, scores)
     smooth = _Smooth.chosen(tried, scores, noise)
-    predictors: list[Predictor] = [smooth.given(tried, scores, noise), _steady(tried, scores)]
+    whole = smooth.given(tried, scores, noise)
     parts = np.full((2, 2, len(scores)), np.nan)  # candidate, prediction and its standard deviation, mixture
     for out in _folds(tried):
-        kept = None if noise is None else noise[~out]
-        for at, made in enumerate(
-            (smooth.without(tried[~out], scores[~out], kept), _steady(tried[~out], scores[~out]))
-        ):
-            parts[at][:, out] = made(tried[out])
+        kept, known = tried[~out], scores[~out]
+        if len(known) > RELEARNED:
+            parts[0][:, out] = whole.left_out(out, scores)
+        else:
+            parts[0][:, out] = smooth.again(kept, known, None if noise is None else noise[~out])(tried[out])
+        parts[1][:, out] = _steady(kept, known)(tried[out])
+    predictors: list[Predictor] = [smooth.predictor(whole, tried), _steady(tried, scores)]
     both = np.array([parts[:, 0].mean(axis=0), np.sqrt((parts[:, 1] ** 2).mean(axis=0))])
     candidates = {
         "Gaussian process": (predictors[0], parts[0]),
@@ -200,17 +202,18 @@ class _Smooth:
         bend = min(learned, key=lambda bend: learned[bend].misfit)
         return cls(bend, gaussian.learned(_inputs(tried, tried, bend), scores, noise, learned[bend]))
 
-    def given(self, tried: Floats, scores: Floats, noise: Floats | None) -> Predictor:
+    def given(self, tried: Floats, scores: Floats, noise: Floats | None) -> gaussian.GaussianProcess:
         """Return the process given these mixtures, with the learned scales."""
-        made = gaussian.process(_inputs(tried, tried, self.bend), scores, self.scales, noise)
+        return gaussian.process(_inputs(tried, tried, self.bend), scores, self.scales, noise)
+
+    def predictor(self, made: gaussian.GaussianProcess, tried: Floats) -> Predictor:
+        """Return what predicts by the process that was made from the tried mixtures."""
         return lambda weights: made.predict(_inputs(weights, tried, self.bend))
 
-    def without(self, tried: Floats, scores: Floats, noise: Floats | None) -> Predictor:
-        """Return the process given these mixtures only; where they are few, the scales are learned from them too."""
-        if len(scores) > RELEARNED:
-            return self.given(tried, scores, noise)
-        again = gaussian.learned(_inputs(tried, tried, self.bend), scores, noise)
-        return _Smooth(self.bend, again).given(tried, scores, noise)
+    def again(self, tried: Floats, scores: Floats, noise: Floats | None) -> Predictor:
+        """Return what predicts from these mixtures only, with scales that are learned from them too."""
+        learned = _Smooth(self.bend, gaussian.learned(_inputs(tried, tried, self.bend), scores, noise))
+        return learned.predictor(learned.given(tried, scores, noise), tried)
 
 
 def _inputs(weights: Floats, tried: Floats, bend: float) -> Floats:

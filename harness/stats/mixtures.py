@@ -255,7 +255,9 @@ class _Table:
         return True
 
     def keys(self, column: str) -> list[str]:
-        return ["" if row[column] is None else str(row[column]).strip() for _, row in self.rows]
+        """Return the cells of a column that numbers rows, as text; 7.0 is 7."""
+        texts = ("" if row[column] is None else str(row[column]).strip() for _, row in self.rows)
+        return [text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text for text in texts]
 
 
 @dataclass(frozen=True)
@@ -289,12 +291,14 @@ class _Pair:
             return cls(left, right, None, list(range(len(left.rows))))
         keys, others = left.keys(index), right.keys(index)
         for table, held in ((left, keys), (right, others)):
-            at = next((i for i, key in enumerate(held) if key == "" or key in held[:i]), None)
+            first_at = {key: at for at, key in reversed(list(enumerate(held)))}
+            at = next((i for i, key in enumerate(held) if key == "" or first_at[key] < i), None)
             if at is not None:
                 again = f'"{held[at]}" stands here again' if held[at] else "is empty"
                 raise RequestError(f'{table.rows[at][0]}: "{index}" {again}; rows are matched by it')
         for table, held, other, there in ((left, keys, right, others), (right, others, left, keys)):
-            at = next((i for i, key in enumerate(held) if key not in set(there)), None)
+            known = set(there)
+            at = next((i for i, key in enumerate(held) if key not in known), None)
             if at is not None:
                 raise RequestError(
                     f'{table.rows[at][0]}: {other.shown} has no row with "{index}" = "{held[at]}"; rows are matched '

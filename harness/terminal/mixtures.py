@@ -39,7 +39,7 @@ def rows(found: MixtureFits) -> list[list[str]]:
         line = [
             one.target,
             one.model,
-            formats.effect(one.rank, one.rank_interval),
+            formats.effect(one.rank, one.rank_interval, 3),
             formats.number(one.error),
             formats.number(one.spread),
             f"{one.best_tried}: {score(one.best_tried_score)}",

@@ -132,6 +132,14 @@ def test_rows_are_matched_by_their_index_and_else_by_order(run: Run, tmp_path: P
     assert "matched by order" in run("--target", "acc").out
 
 
+def test_an_index_of_numbers_is_matched_however_it_is_written(run: Run, tmp_path: Path) -> None:
+    first, second = (frame.with_row_index("index") for frame in made(index=None))
+    write(tmp_path, (first, second.with_columns(pl.col("index").cast(pl.Float64)).reverse()))
+    found = run("--target", "acc", "--json").json
+    assert found["matched_by"] == "index"
+    assert found["targets"][0]["rank"] > 0.9
+
+
 def test_a_target_named_like_a_source_is_no_index(run: Run, tmp_path: Path) -> None:
     first, second = made(index=None)
     write(tmp_path, (first, second.rename({"acc": "web"})))

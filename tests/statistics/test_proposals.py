@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,22 @@ def test_the_process_is_exact_linear_algebra() -> None:
     target = (scores - scores.mean()) / scores.std()
     assert mean[0] == pytest.approx(scores.mean() + scores.std() * gain @ target, rel=1e-6)
     assert sd[0] == pytest.approx(scores.std() * np.sqrt(joint[12, 12] - gain @ joint[:12, 12]), rel=1e-3)
+
+
+@given(st.integers(0, 1000), st.integers(1, 8))
+@settings(max_examples=20, deadline=None)
+def test_leaving_rows_out_is_conditioning_on_the_others(seed: int, most: int) -> None:
+    generator = np.random.default_rng(seed)
+    inputs, scores = generator.normal(size=(12, 2)), generator.normal(size=12)
+    whole = gaussian.process(inputs, scores, gaussian.Scales(np.log([0.5, 0.3, 0.4, 1.0, 0.2, 0.1]), 0.0))
+    out = generator.permutation(12) < most
+    mean, sd = whole.left_out(out, scores)
+    rest = gaussian.process(inputs[~out], scores[~out], whole.scales)
+    moved = replace(rest, mean=whole.mean, unit=whole.unit)  # standardized as the whole
+    moved = replace(moved, pull=rest.inverse @ ((scores[~out] - whole.mean) / whole.unit))
+    expected, spread = moved.predict(inputs[out])
+    assert mean == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert sd == pytest.approx(spread, rel=1e-4)
 
 
 def test_the_scales_are_those_of_the_least_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
