@@ -219,6 +219,55 @@ class ScoreComparison(Data):
     notes: list[str] = Field(default=[], description="what the reader must know before believing the table")
 
 
+class ProposedMixture(Data):
+    """A mixture to try next: a prediction, to be trained before it is believed."""
+
+    weights: dict[str, float]
+    score: float
+    interval: tuple[float, float] = Field(description="90% interval of its score, were it trained")
+
+
+class HeldOut(Data):
+    """How well a model predicts mixtures that it was not fitted to."""
+
+    mixtures: int
+    rank: float | None = Field(description="Spearman; null where all scores or all predictions are equal")
+    error: float
+    covered: float = Field(description="share of the scores within their 90% interval")
+
+
+class MixtureTarget(Data):
+    """The model of one target's scores of mixtures."""
+
+    target: str
+    inconclusive: str = Field(description="why nothing can be said; empty when something can")
+    model: str
+    compared: dict[str, float] = Field(description="candidate -> cross-validated rank correlation")
+    rank: float = Field(description="cross-validated rank correlation (Spearman) of the chosen model")
+    rank_interval: tuple[float, float] = Field(description="its 90% interval")
+    error: float = Field(description="cross-validated root mean square error")
+    spread: float = Field(description="the same error when every mixture is predicted by the mean of the others")
+    best_tried: str
+    best_tried_score: float
+    best_tried_weights: dict[str, float]
+    proposal: ProposedMixture | None = None
+    held_out: HeldOut | None = None
+
+
+class MixtureFits(Data):
+    """``harness mixtures fit --json``: scores of mixtures that were trained, modelled by their weights."""
+
+    schema_version: int = SCHEMA_VERSION
+    mixtures: str
+    scores: str
+    lower_is_better: bool
+    matched_by: str | None = Field(description="column by which rows were matched; null: by order")
+    count: int
+    sources: list[str]
+    targets: list[MixtureTarget]
+    notes: list[str] = Field(default=[], description="what the reader must know before believing the table")
+
+
 class PowerAtSeeds(Data):
     """The effect that a number of seeds per arm can detect."""
 

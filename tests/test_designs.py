@@ -64,7 +64,9 @@ def designs(draw: st.DrawFn) -> dict[str, Any]:
         st.fixed_dictionaries({"fractions": st.lists(st.floats(0.01, 3), min_size=1, max_size=4, unique=True)}),
     )
     kind = draw(
-        st.sampled_from(["leave_one_out", "add_one_in", "size_ladder", "filter_factorial", "mixture_dirichlet"])
+        st.sampled_from(
+            ["leave_one_out", "add_one_in", "size_ladder", "filter_factorial", "mixture_dirichlet", "mixture_search"]
+        )
     )
     if kind == "leave_one_out":
         return {kind: {"sources": draw(some)}}
@@ -77,6 +79,12 @@ def designs(draw: st.DrawFn) -> dict[str, Any]:
         names = draw(st.lists(st.sampled_from(list(FACTORS)), min_size=2, max_size=5, unique=True))
         return {kind: {"factors": {n: FACTORS[n] for n in names}, "fraction": draw(st.sampled_from(["full", "half"]))}}
     prior = draw(st.dictionaries(st.sampled_from("abcd"), st.floats(0.01, 1), min_size=1) | st.none())
+    if kind == "mixture_search":
+        return {
+            kind: {"draws": draw(st.integers(1, 4)), "rows": draw(rows), "prior": prior,
+                   "seed": draw(st.integers(0, 9)),
+                   "concentrations": draw(st.lists(st.sampled_from([1e-3, 0.01, 5.0, 500.0]), min_size=1, max_size=3))}
+        }  # fmt: skip
     return {
         kind: {"draws": draw(st.integers(1, 6)), "rows": draw(rows), "prior": prior, "seed": draw(st.integers(0, 9)),
                "concentration": draw(st.sampled_from([1e-300, 1e-3, 0.5, 5.0, 1e9, 1e300]))}
@@ -358,6 +366,45 @@ def test_a_prior_that_is_the_baseline_is_not_run_twice() -> None:
     assert list(made(design, baseline={"mix": {"a": 100, "b": 50}})) == ["mix-prior", "mix-01"]
 
 
+SEARCHED: dict[str, Any] = {"draws": 12, "rows": 400, "prior": {"a": 1, "b": 1, "c": 1}}
+
+
+def searched(**changes: Any) -> np.ndarray:
+    held = made({"mixture_search": SEARCHED | changes}, baseline={"mix": {"h": 9}})
+    return np.array([[mix.get(source, 0) for source in "abc"] for mix in held.values()])
+
+
+def test_searched_mixtures_tell_more_than_random_ones() -> None:
+    """The variance of the least known effect, with a straight line in the weights that the design was not made for."""
+    rows = searched()
+    assert rows[0].tolist() == [134, 133, 133]
+    assert (rows.sum(axis=1) == 400).all()
+    assert len({tuple(row) for row in rows.tolist()}) == 13
+    assert searched().tolist() == rows.tolist()
+    assert searched(seed=1).tolist() != rows.tolist()
+
+    def least_known(shares: np.ndarray) -> float:
+        return float(np.linalg.inv(shares.T @ shares + 1e-6 * np.eye(3)).diagonal().max())
+
+    random = [
+        weights(draws=12, rows=400, prior={"a": 1, "b": 1, "c": 1}, concentration=5.0, seed=seed) for seed in range(20)
+    ]
+    assert least_known(rows / 400) < 0.8 * np.median([least_known(one) for one in random])
+
+
+def test_no_mixture_takes_more_than_a_source_has() -> None:
+    sources = {"a": {"path": "a", "rows": 30}, "b": {"path": "b"}, "c": {"path": "c", "rows": 300}}
+    for repeats in (1, 3):
+        base = {"mix": {"b": 5}, "max_repeats": repeats}
+        held = made({"mixture_search": {"draws": 9, "rows": 400}}, baseline=base, sources=sources)
+        assert [sum(mix.values()) for mix in held.values()] == [400] * 10
+        assert max(mix.get("a", 0) for mix in held.values()) == 30 * repeats
+        assert max(mix.get("c", 0) for mix in held.values()) <= 300 * repeats
+    exact = {"a": {"path": "a", "rows": 10}, "b": {"path": "b", "rows": 20}}
+    said = refused({"mixture_search": {"draws": 2, "rows": 30}}, baseline={"mix": {"a": 5}}, sources=exact)
+    assert ".draws: 2 different mixtures are asked for, and these rows give 0" in said
+
+
 # -------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -365,6 +412,9 @@ WHOLE = {"baseline": {"mix": {"a": "all"}}}
 LONG = {"sources": {"a": {"path": "a"}, "x" * 63: {"path": "b"}}, "baseline": {"mix": {"a": 9}}}
 TAKEN = {"sources": {"random-subset": {"path": "b"}}, "baseline": {"mix": {"random-subset": 7}}}
 SIZED = {"sources": {"size": {"path": "a"}}, "baseline": {"mix": {"size": 99}}}
+SMALL = {
+    "sources": {name: {"path": name, "rows": 6} for name in "ab"}, "baseline": {"mix": {"a": 9}, "max_repeats": 2},
+}  # fmt: skip
 PAIR = {"q": "verify", "p": "dedupe"}
 
 
@@ -403,12 +453,18 @@ PAIR = {"q": "verify", "p": "dedupe"}
          "and these rows and this concentration give 0; lower draws, or take more rows"),
         ("mixture_dirichlet", {"prior": {"a": 1, "b": 1}}, {}, ".draws: 20 different mixtures are asked for, and these "
          "rows and this concentration give 9;"),
+        ("mixture_search", {"prior": {"a": 1, "zz": 1}}, {}, '.prior.zz: no source is named "zz". Valid here: a, b'),
+        ("mixture_search", {"prior": {"a": 1}}, {}, ": a mixture needs two sources or more; there is a only"),
+        ("mixture_search", {"concentrations": [5, 1e9]}, {}, ".concentrations[1]: 1e+09 is not between 0.01 and 500"),
+        ("mixture_search", {"prior": {"a": 1, "b": 1}}, {}, ".draws: 20 different mixtures are asked for, and these "
+         "rows give 9; lower draws"),
+        ("mixture_search", {"rows": 30}, SMALL, ".rows: 30 rows are asked for, and the sources have 24"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_its_place(
     design: str, fields: dict[str, Any], changes: dict[str, Any], said: str
 ) -> None:
-    usual = {"draws": 20, "rows": 9} if design == "mixture_dirichlet" else {}
+    usual = {"draws": 20, "rows": 9} if design.startswith("mixture_") else {}
     assert refused({design: usual | fields}, **changes).startswith(f"designs[0]{said}")
 
 

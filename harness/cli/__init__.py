@@ -13,6 +13,7 @@ from harness.cli import (
     doctor,
     grow,
     init,
+    mixtures,
     plan,
     power,
     report,
@@ -55,6 +56,7 @@ app.command("ui")(ui.ui)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 app.add_typer(stats.app, name="stats")
+app.add_typer(mixtures.app, name="mixtures")
 app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")
 

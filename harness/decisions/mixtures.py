@@ -1,4 +1,4 @@
-"""Predicts which mixture to try next, from the random mixtures of a study: a prediction, never a verdict."""
+"""Predicts which mixture to try next, from the mixtures of a study's designs: a prediction, never a verdict."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from harness.designs import arms
 from harness.spec import Study
-from harness.statistics.mixtures import FEWEST, mixture_effects
+from harness.statistics.mixtures import FEWEST
+from harness.statistics.proposals import MixtureFit, fit_mixtures
 from harness.statistics.scores import Scores
-
-UNPREDICTED = 0.9  # share of the spread; with a larger error, weights explain less than a fifth of the variance
 
 
 @dataclass(frozen=True)
 class MixturePrediction:
-    """The mixture that the scores of a ``mixture_dirichlet`` design predict to be best.
+    """The mixture that the scores of a design's mixtures predict to be best.
 
     Attributes:
         weights: Source -> share; each within the range that was tried.
         score: Its predicted score.
-        error: Root mean square error of predicting each mixture from the others: how far ``score`` may be off.
+        interval: 90% interval of its score, were it trained.
+        error: Root mean square error of predicting each mixture from the others.
         spread: The same error when every mixture is predicted by the mean of the others; an ``error`` close to it
             means that the weights hardly matter.
         best_tried: The mixture with the highest mean score; that score is flattered by having been picked.
@@ -33,6 +33,7 @@ class MixturePrediction:
 
     weights: dict[str, float]
     score: float
+    interval: tuple[float, float]
     error: float
     spread: float
     best_tried: str
@@ -44,7 +45,7 @@ class MixturePrediction:
 def predicted_mixtures(
     study: Study, rows: Mapping[str, Mapping[str, float]], scores: Scores | None
 ) -> list[MixturePrediction]:
-    """Return a prediction for every ``mixture_dirichlet`` design with 4 or more mixtures that have scores.
+    """Return a prediction for every design of mixtures of which 4 or more have scores.
 
     Args:
         study: The study, its designs expanded.
@@ -62,27 +63,36 @@ def predicted_mixtures(
         sources = [source for source in study.sources if any(mix.get(source, 0) for mix in held.values())]
         weights = np.array([[mix.get(source, 0.0) for source in sources] for mix in held.values()])
         means = np.array([scores.mean(name) for name in held])
-        model = mixture_effects(weights, means)
-        best, top = model.best(), int(means.argmax())
+        # An arm that ended early has fewer runs, and its mean more noise.
+        noise = (
+            None if scores.runs is None else np.array([scores.runs[scores.arms.index(name)] ** -0.5 for name in held])
+        )
+        fit = fit_mixtures(weights, means, noise)
+        home = made.get("mix-prior", made.get("baseline", {}))  # the prior, which is not made twice
+        prior = np.array([home.get(source) or 0.0 for source in sources])
+        best, top = fit.proposal(prior if prior.any() else None), int(means.argmax())
+        low, high = fit.interval(best[None])
         prediction = MixturePrediction(
             weights=dict(zip(sources, map(float, best), strict=True)),
-            score=float(model.predict(best[None])[0]),
-            error=model.error,
-            spread=model.spread,
+            score=float(fit.predict(best[None])[0]),
+            interval=(float(low[0]), float(high[0])),
+            error=fit.error,
+            spread=fit.spread,
             best_tried=list(held)[top],
             best_tried_score=float(means[top]),
             mixtures=len(held),
         )
-        found.append(replace(prediction, text=_said(prediction)))
+        found.append(replace(prediction, text=_said(prediction, fit)))
     return found
 
 
-def _said(one: MixturePrediction) -> str:
-    if one.error > UNPREDICTED * one.spread:
-        return f"the weights of the {one.mixtures} mixtures tell next to nothing about their scores"
+def _said(one: MixturePrediction, fit: MixtureFit) -> str:
+    if fit.doubt:
+        return fit.doubt
     shares = sorted(one.weights.items(), key=lambda share: -share[1])
     mix = ", ".join(f"{share:.0%} {source}" for source, share in shares if share >= 0.005)
+    low, high = one.interval
     return (
-        f"best predicted mixture: {mix} ({one.score:.2f}, give or take {one.error:.2f}; of the {one.mixtures} tried "
-        f"{one.best_tried} did best, {one.best_tried_score:.2f}); exploratory: to be tried before it is believed"
+        f"best predicted mixture: {mix} ({one.score:.2f}, 90% interval {low:.2f} to {high:.2f}; of the {one.mixtures} "
+        f"tried {one.best_tried} did best, {one.best_tried_score:.2f}); exploratory: to be tried before it is believed"
     )

@@ -45,7 +45,7 @@ class MixtureModel:
 
     def predict(self, weights: Floats) -> Floats:
         """Return the predicted score of each mixture of ``weights[mixtures, sources]`` (rows are scaled to sum 1)."""
-        return np.asarray(self.intercept + _bent(_shares(weights), self.bend) @ self.effects)
+        return np.asarray(self.intercept + _bent(checked(weights), self.bend) @ self.effects)
 
     def best(self) -> Floats:
         """Return the mixture with the highest prediction; each weight is within the range that was tried.
@@ -71,7 +71,7 @@ class MixtureModel:
             inside = np.clip(answer.x, *np.array(bounds).T)
             if abs(inside.sum() - 1) < 1e-6:  # a failed search may end in weights that do not sum to 1
                 found.append(inside)
-        mixtures = _shares(np.array(found))
+        mixtures = checked(np.array(found))
         return np.asarray(mixtures[int(np.argmax(self.predict(mixtures)))])
 
 
@@ -89,7 +89,7 @@ def mixture_effects(weights: Floats, scores: Floats) -> MixtureModel:
         ValueError: Fewer than 4 mixtures, shapes that do not fit, a weight below 0, a row of zeros, or a number that
             is not finite.
     """
-    tried, scores = _shares(weights), np.asarray(scores, dtype=np.float64)
+    tried, scores = checked(weights), np.asarray(scores, dtype=np.float64)
     if scores.shape != tried.shape[:1]:
         raise ValueError(f"{len(tried)} mixtures need as many scores; there are {scores.shape}")
     if len(tried) < FEWEST:
@@ -122,7 +122,12 @@ def _bent(weights: Floats, bend: float) -> Floats:
     return weights if np.isinf(bend) else np.log1p(weights / bend)
 
 
-def _shares(weights: Floats) -> Floats:
+def checked(weights: Floats) -> Floats:
+    """Return ``weights[mixtures, sources]`` with rows scaled to sum 1.
+
+    Raises:
+        ValueError: They are no table, or a row is no mixture.
+    """
     weights = np.asarray(weights, dtype=np.float64)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ValueError(f"weights have shape {weights.shape}; expected mixtures x sources")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("arm", "seed", "item", "score")
 OPTIONAL = ("group", "slice")
+EXPECTED = f"an object with {', '.join(REQUIRED)}"
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 
@@ -67,13 +68,8 @@ def read_scores(given: Any, baseline: str, asked: Asked) -> ScoreTable:
     Raises:
         RequestError: When the file, a row or the pairing is wrong; the message names the line or row.
     """
-    if isinstance(given, str | Path):
-        file = Path(given)
-        _check(file, asked("scores"))
-        shown, rows = str(file), _collect(_read(file))
-    else:
-        shown = asked("scores")
-        rows = _collect(_held(given, shown))
+    shown, read = read_rows(given, asked("scores"), EXPECTED)
+    rows = _collect(read)
     if not rows.cells:
         raise RequestError(f"{shown}: no scores in it; expected one row per arm, seed and item")
     if baseline not in rows.cells:
@@ -82,6 +78,24 @@ def read_scores(given: Any, baseline: str, asked: Asked) -> ScoreTable:
     if len(rows.cells) == 1:
         raise RequestError(f'{shown}: only the arm "{baseline}" is in it; there is nothing to compare it with')
     return _table(shown, rows, baseline)
+
+
+def read_rows(given: Any, place: str, expected: str) -> tuple[str, Iterator[tuple[str, Mapping[str, Any]]]]:
+    """Return the name of a table, and the place and the fields of each of its rows.
+
+    Args:
+        given: The path of a csv, jsonl or parquet file, or rows in memory (``frames.in_memory``).
+        place: What the caller calls it.
+        expected: What a row is, for messages.
+
+    Raises:
+        RequestError: The file cannot be read; on iteration, a row is none.
+    """
+    if isinstance(given, str | Path):
+        file = Path(given)
+        _check(file, place)
+        return str(file), _read(file, expected)
+    return place, _held(given, place, expected)
 
 
 def _check(file: Path, place: str) -> None:
@@ -106,9 +120,9 @@ def _table(shown: str, rows: _Rows, baseline: str) -> ScoreTable:
         lacking = [seed for seed in seeds if seed not in by_seed]
         further = [seed for seed in by_seed if seed not in seeds]
         if lacking:
-            left_out[arm] = f"lacks {_named('seed', lacking)} of the baseline: it cannot be paired"
+            left_out[arm] = f"lacks {listed('seed', lacking)} of the baseline: it cannot be paired"
         elif further:
-            notes.append(f"{_named('seed', further)} of {arm} is not used: the baseline lacks it")
+            notes.append(f"{listed('seed', further)} of {arm} is not used: the baseline lacks it")
     arms = [baseline, *(arm for arm in rows.cells if arm != baseline and arm not in left_out)]
     if len(arms) == 1:
         raise RequestError(
@@ -137,12 +151,12 @@ def _same_items(rows: _Rows, arm: str, seed: str, items: Sequence[str], referenc
     last = list(cells.values())[-1].place
     if missing:
         raise RequestError(
-            f'{last}: arm "{arm}", seed "{seed}" ends here without {_named("item", missing)}, which {reference} has '
+            f'{last}: arm "{arm}", seed "{seed}" ends here without {listed("item", missing)}, which {reference} has '
             f"({len(missing):,} of {len(items):,} missing); every arm and seed needs the same items"
         )
     if further:
         raise RequestError(
-            f'{cells[further[0]].place}: arm "{arm}", seed "{seed}" has {_named("item", further)}, which {reference} '
+            f'{cells[further[0]].place}: arm "{arm}", seed "{seed}" has {listed("item", further)}, which {reference} '
             "lacks; every arm and seed needs the same items"
         )
 
@@ -201,15 +215,15 @@ def _score(value: Any, place: str) -> float:
     return score
 
 
-def _held(given: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _held(given: Any, place: str, expected: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the place and the fields of every row in memory."""
     for number, row in enumerate(frames.rows(frames.in_memory(given, place)), 1):
         if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
-            raise RequestError(f"row {number}: expected an object with {', '.join(REQUIRED)}")
+            raise RequestError(f"row {number}: expected {expected}")
         yield f"row {number}", row
 
 
-def _read(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read(file: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the place and the fields of every row."""
     if file.suffix == ".parquet":
         import polars as pl
@@ -222,12 +236,12 @@ def _read(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            yield from _lines(file, stream) if file.suffix == ".jsonl" else _cells(file, stream)
+            yield from _lines(file, stream, expected) if file.suffix == ".jsonl" else _cells(file, stream)
     except UnicodeDecodeError as error:
         raise RequestError(f"{file}: not UTF-8 text (byte {error.start:,})") from error
 
 
-def _lines(file: Path, stream: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(file: Path, stream: Any, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
@@ -236,7 +250,7 @@ def _lines(file: Path, stream: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         except json.JSONDecodeError as error:
             raise RequestError(f"{file}:{number}: not JSON ({error.msg} at column {error.colno})") from error
         if not isinstance(row, dict):
-            raise RequestError(f"{file}:{number}: expected an object with {', '.join(REQUIRED)}")
+            raise RequestError(f"{file}:{number}: expected {expected}")
         yield f"{file}:{number}", row
 
 
@@ -261,7 +275,8 @@ def _cells(file: Path, stream: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         raise RequestError(f"{file}:{reader.line_num}: not CSV ({error})") from error
 
 
-def _named(what: str, names: Sequence[str]) -> str:
+def listed(what: str, names: Sequence[str]) -> str:
+    """Return ``source "a"``, or ``sources "a", "b", "c" and 4 more``."""
     shown = ", ".join(f'"{name}"' for name in names[:3])
     return f"{what}{'s' if len(names) > 1 else ''} {shown}" + (
         f" and {len(names) - 3:,} more" if len(names) > 3 else ""

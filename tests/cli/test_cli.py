@@ -101,8 +101,8 @@ def test_help_names_every_verb_and_every_option() -> None:
     top = CliRunner().invoke(app, ["--help"]).output
     found = list(commands())
     assert {words[0] for words, _ in found} == {
-        "init", "plan", "run", "status", "compare", "decide", "grow", "report", "power", "stats", "sync", "ui",
-        "doctor", "store", "data", "schema",
+        "init", "plan", "run", "status", "compare", "decide", "grow", "report", "power", "stats", "mixtures", "sync",
+        "ui", "doctor", "store", "data", "schema",
     }  # fmt: skip
     for words, command in found:
         assert words[0] in top

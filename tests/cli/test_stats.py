@@ -354,7 +354,9 @@ def test_small_tables_never_crash_and_are_never_certain(
 # ------------------------------------------------------------------------------------------------------------ schema
 
 
-@pytest.mark.parametrize("arguments", [("stats", "compare"), ("decide",), ("compare",), ("power",)])
+@pytest.mark.parametrize(
+    "arguments", [("stats", "compare"), ("mixtures", "fit"), ("decide",), ("compare",), ("power",)]
+)
 def test_schemas_are_printed_without_a_study(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     called = harness(*arguments, "--json-schema", cwd=tmp_path)
     assert called.code == 0, called.err

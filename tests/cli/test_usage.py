@@ -83,7 +83,7 @@ def test_a_wrong_word_cannot_steer_the_terminal(cli: Any) -> None:
         assert "\x1b" not in cli(word).err
 
 
-@pytest.mark.parametrize("arguments", ["", "data", "store", "stats"])
+@pytest.mark.parametrize("arguments", ["", "data", "store", "stats", "mixtures"])
 def test_nothing_asked_is_help_given(cli: Any, arguments: str) -> None:
     shown = cli(*arguments.split())
     assert (shown.code, shown.err) == (0, "")

@@ -14,6 +14,7 @@ from harness.spec.designs.base import BaseDesign
 from harness.spec.designs.filter_factorial import FilterFactorial as FilterFactorial
 from harness.spec.designs.leave_one_out import LeaveOneOut as LeaveOneOut
 from harness.spec.designs.mixture_dirichlet import MixtureDirichlet as MixtureDirichlet
+from harness.spec.designs.mixture_search import MixtureSearch as MixtureSearch
 from harness.spec.designs.size_ladder import SizeLadder as SizeLadder
 
 DESIGNS: dict[str, type[BaseDesign]] = kinds(list(globals().values()), BaseDesign, "design")

@@ -6,7 +6,7 @@ A design is one module of this folder and one line in ``__init__``.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -156,3 +156,37 @@ def mixed(study: Study, counts: Mapping[str, int | None], tests: str) -> Variant
     mix = {name: "all" if count is None else count for name, count in counts.items()}
     changes = {"mix": mix, "rows": None, "tokens": None, "unit": unit, "tests": tests}
     return study.baseline.model_copy(update=changes)
+
+
+# --------------------------------------------------------------------------------------------------- random mixtures
+
+
+def prior_of(study: Study, given: Mapping[str, float] | None, place: str) -> dict[str, float]:
+    """Return source -> share of the mixture that random ones are drawn around; the shares sum to 1.
+
+    Args:
+        study: The study.
+        given: Weights of the sources; None: all sources alike.
+        place: The design, for messages.
+
+    Raises:
+        RequestError: A source is not in the study, a weight is not above 0, or there is one source only.
+    """
+    weights = given or dict.fromkeys(study.sources, 1.0)
+    for name, weight in weights.items():
+        if name not in study.sources:
+            raise RequestError(f'{place}.prior.{name}: no source is named "{name}".{did_you_mean(name, study.sources)}')
+        if weight <= 0:
+            raise RequestError(f"{place}.prior.{name}: a weight is more than 0; leave the source out instead")
+    if len(weights) < 2:
+        raise RequestError(f"{place}: a mixture needs two sources or more; there is {next(iter(weights))} only")
+    import numpy as np
+
+    shares = np.array(list(weights.values())) / max(weights.values())
+    return dict(zip(weights, map(float, shares / shares.sum()), strict=True))
+
+
+def rounded(names: Iterable[str], weights: Iterable[float], rows: int) -> dict[str, int | None]:
+    """Return the mixture in rows, without sources that get none."""
+    shares = {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
+    return {name: count for name, count in Variant(mix=shares, rows=rows, operations=()).counts().items() if count}

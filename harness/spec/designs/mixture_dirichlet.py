@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from harness.errors import RequestError, did_you_mean
+from harness.errors import RequestError
 from harness.spec.data import Variant
-from harness.spec.designs.base import Arm, BaseDesign, Counts, baseline_counts, mixed, refuse_tokens
+from harness.spec.designs.base import Arm, BaseDesign, Counts, baseline_counts, mixed, prior_of, refuse_tokens, rounded
 
 if TYPE_CHECKING:
     from harness.spec.study import Study
@@ -41,20 +41,10 @@ class MixtureDirichlet(BaseDesign):
         import numpy as np
 
         refuse_tokens(study, f"{place}.rows", "")
-        given = self.prior or dict.fromkeys(study.sources, 1.0)
-        for name, weight in given.items():
-            if name not in study.sources:
-                raise RequestError(
-                    f'{place}.prior.{name}: no source is named "{name}".{did_you_mean(name, study.sources)}'
-                )
-            if weight <= 0:
-                raise RequestError(f"{place}.prior.{name}: a weight is more than 0; leave the source out instead")
-        if len(given) < 2:
-            raise RequestError(f"{place}: a mixture needs two sources or more; there is {next(iter(given))} only")
-        prior = np.array(list(given.values())) / max(given.values())
-        prior /= prior.sum()
+        given = prior_of(study, self.prior, place)
+        prior = np.array(list(given.values()))
         generator = np.random.default_rng(self.seed)
-        first = _rounded(given, prior, self.rows)
+        first = rounded(given, prior, self.rows)
         tried = [first]
         if first != baseline_counts(study):
             yield "mix-prior", mixed(study, first, "mix-prior")
@@ -62,7 +52,7 @@ class MixtureDirichlet(BaseDesign):
         for _ in range(100 * self.draws):
             if len(tried) > self.draws:
                 break
-            mix = _rounded(given, generator.dirichlet(self.concentration * prior), self.rows)
+            mix = rounded(given, generator.dirichlet(self.concentration * prior), self.rows)
             if mix not in tried and mix != baseline_counts(study):
                 tried.append(mix)
                 name = f"mix-{len(tried) - 1:02d}"
@@ -77,8 +67,3 @@ class MixtureDirichlet(BaseDesign):
         """Return its mixtures and the prior, under the name of the baseline if that has the prior's mix."""
         found: dict[str, Counts] = {name: arm.counts() for name, arm in arms.items()}
         return found if "mix-prior" in found else {"baseline": baseline_counts(study), **found}
-
-
-def _rounded(names: Iterable[str], weights: Iterable[float], rows: int) -> dict[str, int | None]:
-    shares = {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
-    return {name: count for name, count in Variant(mix=shares, rows=rows, operations=()).counts().items() if count}

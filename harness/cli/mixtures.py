@@ -1,0 +1,59 @@
+"""``harness mixtures``: the harness's model of mixtures for tables of any other tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.arguments import AsJson, print_json
+from harness.cli.schemas import json_schema
+from harness.terminal.working import working
+
+app = typer.Typer(no_args_is_help=True, help="Predict scores of mixtures from mixtures that were trained.")
+TABLE = "csv, jsonl or parquet; "
+
+
+@app.callback()
+def mixtures() -> None:
+    """Predict scores of mixtures from mixtures that were trained."""
+
+
+@app.command("fit")
+def fit(
+    mixtures: Annotated[Path, typer.Option(help=TABLE + "a row per mixture, a column per source: its weight")],
+    scores: Annotated[Path, typer.Option(help=TABLE + "a row per mixture, a column per target")],
+    target: Annotated[
+        list[str] | None, typer.Option(help="column of the scores; may be given again (default: every one)")
+    ] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="propose the mixture to try next")] = False,
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="targets are losses")] = False,
+    index: Annotated[
+        str | None, typer.Option(help="column of both tables that numbers rows (default: found, else order counts)")
+    ] = None,
+    test_mixtures: Annotated[
+        Path | None, typer.Option("--test-mixtures", help="mixtures not fitted to, to be predicted")
+    ] = None,
+    test_scores: Annotated[Path | None, typer.Option("--test-scores", help="their scores")] = None,
+    json: AsJson = False,
+    json_schema: Annotated[bool, json_schema("MixtureFits")] = False,
+) -> None:
+    """Fit scores to the weights of mixtures; the model that predicts left-out mixtures best is taken.
+
+    INCONCLUSIVE, and no proposal, where mixtures are fewer than sources, or weights tell nothing about scores.
+    """
+    from harness.errors import Asked
+    from harness.stats.mixtures import fitted
+    from harness.terminal import mixtures as shown
+    from harness.terminal import tables
+
+    names = ("mixtures", "scores", "target", "index", "test_mixtures", "test_scores")
+    asked = Asked({name: "--" + name.replace("_", "-") for name in names})
+    with working(f"Fitting {scores.name}"):
+        tests = (test_mixtures, test_scores)
+        found = fitted(mixtures, scores, target or [], propose, lower_is_better, index, tests, asked)
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        shown.show(found, tables.console())
