@@ -206,6 +206,28 @@ def test_an_answer_says_what_was_not_needed(done: Path) -> None:
     assert "Stages" in answer.text("md")
 
 
+def test_between_two_looks_nothing_is_missing(tmp_path: Path, tiny: Path) -> None:
+    """A study whose time was over after its first look: its verdicts are those of that look, and it is not complete."""
+
+    def noisy(variant: str, seed: int, items: int) -> np.ndarray:
+        return (np.random.default_rng([len(variant), ord(variant[-1]), seed]).random(items) < 0.5).astype(float)
+
+    file = planted.folder_with(tmp_path, tiny, TINY_STUDY.replace("seeds: 2", "seeds: {from: 2, to: 5}"))
+    made = planted.plant(file, noisy)
+    for run in made.runs:
+        if run.seed > 2 and run.variant != "baseline":  # the next look has begun
+            planted.forget(made, run.variant, run.seed, "result")
+            planted.forget(made, run.variant, run.seed)
+    answer = harness.open_study(file, store=file.parent / ".harness").answer()
+    assert "open" in {one.state for one in answer.verdicts.decisions}
+    check = next(one for one in answer.verdicts.trust if one.check == "runs")
+    assert (check.ok, check.text) == (True, "12 of 12 runs to this look")
+    assert not answer.complete
+    assert not answer.verdicts.complete
+    assert answer.left > 0
+    assert answer.verdicts.stages_in_words() == "Stages: 2 seeds: nothing settled."
+
+
 def test_other_stages_after_results_are_told(done: Path) -> None:
     done.write_text(done.read_text().replace("{from: 2, to: 5}", "5"))
     said = str(harness.open_study(done, store=done.parent / ".harness").answer())

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import decisions
 from harness.answer.comparing import compare, evidence_of
-from harness.answer.stages import course_of, marked, seen, wanted
+from harness.answer.stages import course_of, due, marked, seen, wanted
 from harness.answer.view import Run, read, score_table, scores_of, task_scores
 from harness.records import Allocation, RunView, StudyView, Unit, VariantView
 from harness.statistics.paired import noise
@@ -103,7 +103,7 @@ def _judged(plan: Plan) -> tuple[Plan, list[Run], list[Run], decisions.Evidence 
     usable = seen(plan, course, runs)
     if not usable:
         return plan, runs, [], None
-    evidence = evidence_of(plan, usable, plan.store.find("result", plan.base.key))
+    evidence = evidence_of(plan, usable, plan.store.find("result", plan.base.key), due(plan, course))
     if course is not None:
         evidence = replace(evidence, states=course.states, seen=course.seen)
     return plan, runs, usable, evidence

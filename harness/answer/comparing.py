@@ -16,16 +16,19 @@ from harness.records import Comparison, MetricComparison
 from harness.statistics.paired import compared_with, noise
 from harness.statistics.scores import Scores
 from harness.store import Artifact
-from harness.study.plan import Plan
+from harness.study.plan import Plan, PlannedRun
 
 
-def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisions.Evidence:
+def evidence_of(
+    plan: Plan, usable: list[Run], base: Artifact | None, due: Sequence[PlannedRun] | None = None
+) -> decisions.Evidence:
     """Return the evidence for decisions.
 
     Args:
         plan: The study.
         usable: Runs that have a result.
         base: The untrained model's result.
+        due: Runs that the looks so far need; default: all but those that no look needs.
 
     Raises:
         RequestError: Results do not have the declared metric.
@@ -39,6 +42,8 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
     selection = scores_of(plan, usable, metric, "selection")
     task = next((score for score in task_scores(base) if score.task == metric.split("/")[0]), None)
     done = {(run.planned.variant, run.planned.seed) for run in usable}
+    needed = [run for run in plan.runs if run.state != "not needed"]
+    due = needed if due is None else due
     training, scoring = _seconds(usable)
     return decisions.Evidence(
         selection=selection,
@@ -50,13 +55,10 @@ def evidence_of(plan: Plan, usable: list[Run], base: Artifact | None) -> decisio
         rows={v.name: v.sources for v in plan.variants},
         tokens={v.name: v.tokens for v in plan.variants if v.tokens is not None},
         supply={name: pool.data["rows"] for name, pool in plan.pools.items()},
-        runs=sum(run.state != "not needed" for run in plan.runs),
+        runs=len(needed),
         planned=len(plan.runs),
-        failed=tuple(
-            f"{r.variant}/seed {r.seed} ({r.state})"
-            for r in plan.runs
-            if (r.variant, r.seed) not in done and r.state != "not needed"
-        ),
+        due=len(due),
+        failed=tuple(f"{r.variant}/seed {r.seed} ({r.state})" for r in due if (r.variant, r.seed) not in done),
         problems=tuple(_problems(plan, usable)),
         changed_rule=registered.changed(plan, usable),
         majority=task.majority if task else None,

@@ -64,6 +64,16 @@ def wanted(plan: Plan, course: Course | None) -> list[PlannedRun]:
     ]
 
 
+def due(plan: Plan, course: Course | None) -> list[PlannedRun] | None:
+    """Return the runs that the looks so far need, and those that failed; None without a look, when all are due."""
+    if course is None or not course.looks:
+        return None
+    order = plan.study.seed_list()
+    return [
+        run for run in plan.runs if run.state == "failed" or order.index(run.seed) < course.runs.get(run.variant, 0)
+    ]
+
+
 def seen(plan: Plan, course: Course | None, runs: Sequence[Run]) -> list[Run]:
     """Return the runs with a result that verdicts are made from."""
     order = plan.study.seed_list()

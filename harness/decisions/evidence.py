@@ -38,7 +38,8 @@ class Evidence:
         supply: Source -> rows in its pool after decontamination.
         runs: Number of runs in the study, without the base model's and those that no look needs.
         planned: Number of all its runs.
-        failed: The missing runs, each in a few words.
+        due: Number of runs that the looks so far need: all of them, unless a study with stages goes on.
+        failed: Those of them that are missing, each in a few words.
         problems: Differences between arms other than the data that the study does not waive, each in a few
             words.
         changed_rule: How the rule differs from the one registered before there were results, in a few words.
@@ -62,6 +63,7 @@ class Evidence:
     supply: Mapping[str, float] = field(default_factory=dict)
     runs: int = 0
     planned: int = 0
+    due: int = 0
     failed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     changed_rule: str = ""

@@ -49,12 +49,14 @@ def trust_checks(
     scored = evidence.selection.arms if evidence.selection else ()
     absent = [name for name in ("baseline", *study.arms) if name not in scored]
     if evidence.failed:
-        of = f" of {evidence.runs}" if evidence.runs else ""
+        of = f" of {evidence.due or evidence.runs}" if evidence.runs else ""
         say("runs", False, f"{len(evidence.failed)}{of} runs are missing: {several(evidence.failed)}")
     elif absent:
         say("runs", False, f"no scores of {several(absent)}")
     else:
-        say("runs", True, f"{evidence.runs} of {evidence.runs} runs" if evidence.runs else "all runs")
+        count = evidence.due or evidence.runs
+        more = " to this look" if count < evidence.runs else ""
+        say("runs", True, f"{count} of {count} runs{more}" if count else "all runs")
 
     if evidence.problems:
         reason = f"arms differ in more than the data ({several(evidence.problems)})"

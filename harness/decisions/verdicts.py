@@ -71,7 +71,7 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
         withheld=bool(withheld),
         trust=trust,
         decisions=decisions,
-        complete=not evidence.failed and all(one.estimate for one in found),
+        complete=not evidence.failed and evidence.due in (0, evidence.runs) and all(one.estimate for one in found),
         stages=_stages(study, evidence),
         planned_runs=evidence.planned,
         runs=evidence.runs,
