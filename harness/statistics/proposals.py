@@ -22,10 +22,11 @@ RELEARNED = 64  # mixtures up to which the scales are learned anew without each 
 SOME = 96  # mixtures that suffice to choose the Gaussian process's bend
 BENDS = (0.003, 0.01, 0.03, 0.1, 1.0)  # of the Gaussian process: shares at which a source's gain levels off
 UNPREDICTED = 0.9  # share of the spread; with a larger error, weights explain less than a fifth of the variance
+ALIKE = 1.0  # standard errors of a rank correlation; candidates that are closer to the best rank about as well
 SURE = 0.9  # level of the intervals
 DRAWS = 400  # random mixtures around each centre at each temperature, when a mixture is proposed
 TEMPERATURES = (10.0, 50.0, 250.0)
-TOP = 64  # best predicted draws that the proposal is the mean of
+TOP = 64  # draws that the proposal is the mean of: those nearest to the best of four times as many of the best
 
 Predictor = Callable[[Floats], tuple[Floats, Floats]]
 
@@ -86,9 +87,9 @@ class MixtureFit:
     def proposal(self, prior: Floats | None = None) -> Floats:
         """Return the mixture to try next; each weight is within the range that was tried.
 
-        It is the mean of the best predicted of many random mixtures, which a model's chance errors move less than they
-        move its single best one; pulled towards the prior by the share of the variance that the model leaves
-        unexplained.
+        It is the mean of many good ones near the best predicted of random mixtures, which a model's chance errors move
+        less than they move the single best one; pulled towards the prior by the share of the variance that the model
+        leaves unexplained.
 
         Args:
             prior: Weights to fall back on; default: the mean of the tried mixtures.
@@ -106,13 +107,18 @@ class MixtureFit:
                 for heat in TEMPERATURES
             ]
             draws = np.vstack([draws, within(np.vstack(drawn), low, high)])
-        top = draws[np.argsort(-self.predict(draws), kind="stable")[:TOP]].mean(axis=0)
+        top = draws[np.argsort(-self.predict(draws), kind="stable")[: 4 * TOP]]
+        # Only those near the best: between two good mixtures may lie a bad one.
+        near = np.argsort(np.abs(top - top[0]).sum(axis=1), kind="stable")[:TOP]
+        mean = top[near].mean(axis=0)
         unexplained = min(1.0, (self.error / self.spread) ** 2) if self.spread else 1.0
-        return np.asarray(within(((1 - unexplained) * top + unexplained * home)[None], low, high)[0])
+        return np.asarray(within(((1 - unexplained) * mean + unexplained * home)[None], low, high)[0])
 
 
 def fit_mixtures(weights: Floats, scores: Floats, noise: Floats | None = None) -> MixtureFit:
     """Fit scores of mixtures to their weights, by the candidate whose predictions of left-out mixtures rank best.
+
+    Of candidates that rank about as well, the one with the least error is taken.
 
     Args:
         weights: ``[mixtures, sources]``, none below 0; rows are scaled to sum 1.
@@ -153,7 +159,10 @@ def _fitted(weights: Floats, scores: Floats, noise: Floats | None) -> MixtureFit
         "mean of both": (_mean(predictors), both),
     }
     compared = {name: _rank(left_out[0], scores) for name, (_, left_out) in candidates.items()}
-    chosen = max(compared, key=lambda name: compared[name])  # the first of equals
+    best = max(compared.values())
+    # Of candidates that rank about as well, the one with the least error: averaging with a useless one keeps the ranks.
+    alike = [name for name in compared if _steps(compared[name], best, len(scores)) < ALIKE]
+    chosen = min(alike, key=lambda name: float(((candidates[name][1][0] - scores) ** 2).mean()))
     predictor, (left_out, sds) = candidates[chosen]
     errors = np.abs(left_out - scores)
     return MixtureFit(
@@ -275,10 +284,19 @@ def _rank_interval(rank: float, count: int) -> tuple[float, float]:
     """Return the 90% interval of a rank correlation (Bonett and Wright 2000); a perfect one counts half a swap less."""
     from scipy.stats import norm
 
-    most = 1 - 6 / (count * (count**2 - 1))
-    middle = np.arctanh(np.clip(rank, -most, most))
-    wide = norm.ppf((1 + SURE) / 2) * np.sqrt((1 + rank**2 / 2) / max(count - 3, 1))
+    middle, error = _fisher(rank, count), np.sqrt((1 + rank**2 / 2) / max(count - 3, 1))
+    wide = norm.ppf((1 + SURE) / 2) * error
     return min(rank, float(np.tanh(middle - wide))), max(rank, float(np.tanh(middle + wide)))
+
+
+def _fisher(rank: float, count: int) -> float:
+    most = 1 - 6 / (count * (count**2 - 1))
+    return float(np.arctanh(np.clip(rank, -most, most)))
+
+
+def _steps(rank: float, best: float, count: int) -> float:
+    """Return by how many standard errors of the best a rank correlation is below it."""
+    return (_fisher(best, count) - _fisher(rank, count)) / float(np.sqrt((1 + best**2 / 2) / max(count - 3, 1)))
 
 
 def _quantile(errors: Floats) -> float:

@@ -56,6 +56,14 @@ def test_a_proposal_is_a_mixture_within_the_tried_range(seed: int, sources: int,
     assert (proposed <= weights.max(axis=0) + 1e-9).all()
 
 
+def test_a_useless_candidate_has_no_part_in_the_mean() -> None:
+    """Lines say nothing here; the mean of both keeps the ranks of the process, and has twice its error."""
+    for seed in (104, 7):
+        weights = drawn(60, seed=seed)
+        fit = fit_mixtures(weights, pairs(weights) + np.random.default_rng(seed).normal(0, 0.01, 60))
+        assert fit.model == "Gaussian process"
+
+
 def test_noise_pulls_the_proposal_to_the_prior() -> None:
     weights, generator = drawn(40), np.random.default_rng(1)
     prior, clean = np.full(4, 0.25), weights @ np.array([1.0, 0, 0, 0])
