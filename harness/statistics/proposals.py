@@ -108,9 +108,11 @@ class MixtureFit:
             ]
             draws = np.vstack([draws, within(np.vstack(drawn), low, high)])
         top = draws[np.argsort(-self.predict(draws), kind="stable")[: 4 * TOP]]
-        # Only those near the best: between two good mixtures may lie a bad one.
-        near = np.argsort(np.abs(top - top[0]).sum(axis=1), kind="stable")[:TOP]
-        mean = top[near].mean(axis=0)
+        top = top[np.argsort(np.abs(top - top[0]).sum(axis=1), kind="stable")[:TOP]]
+        # Between two good mixtures may lie a bad one: then the mean is that of fewer, nearer to the best.
+        while len(top) > 1 and self.predict(top.mean(axis=0)[None])[0] < self.predict(top).min():
+            top = top[: len(top) // 2]
+        mean = top.mean(axis=0)
         unexplained = min(1.0, (self.error / self.spread) ** 2) if self.spread else 1.0
         return np.asarray(within(((1 - unexplained) * mean + unexplained * home)[None], low, high)[0])
 

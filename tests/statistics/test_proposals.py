@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.optimize import check_grad
@@ -32,6 +32,7 @@ def pairs(weights: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 1000))
+@example(1000)  # both pairs are about as good, and half of each is bad
 @settings(max_examples=4, deadline=None)
 def test_sources_that_help_only_together_are_found(seed: int) -> None:
     weights, new = drawn(60, seed=seed), drawn(200, seed=seed + 5000)
