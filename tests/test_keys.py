@@ -302,7 +302,7 @@ def test_every_field_is_looked_at() -> None:
     specs = {value for value in vars(spec).values() if isinstance(value, type) and issubclass(value, Spec)} - {Spec}
     # An operation's and a design's fields are those of the variants: the identity of each holds all of them.
     # What is done to every source last (``Trainable``) is nothing that people write.
-    assert specs - set(FIELDS) - {spec.operations.Trainable} == {*OPERATIONS.values(), *DESIGNS.values()}
+    assert specs - set(FIELDS) - {spec.operations.Trainable} <= {*OPERATIONS.values(), *DESIGNS.values()}
 
 
 def test_an_identity_holds_every_field() -> None:

@@ -13,6 +13,7 @@ from harness.spec.designs import (
     FilterFactorial,
     LeaveOneOut,
     MixtureDirichlet,
+    MixtureSearch,
     SizeLadder,
 )
 from harness.spec.objectives import DRAFTED, OBJECTIVES, Objective
@@ -55,6 +56,7 @@ __all__ = [
     "LeaveOneOut",
     "Lora",
     "MixtureDirichlet",
+    "MixtureSearch",
     "Objective",
     "Operation",
     "Operations",
