@@ -206,6 +206,23 @@ def test_seeds_are_those_of_the_baseline(study: Path) -> None:
     assert {d.verdict for d in decided.decisions} == {"INCONCLUSIVE"}
 
 
+def test_a_study_that_was_stopped_in_the_middle_of_a_seed_is_judged_by_its_whole_seeds(
+    tmp_path: Path, tiny: Path
+) -> None:
+    """The baseline comes first in each seed: its third must not cost the others the two that they have."""
+    study = planted.folder_with(tmp_path, tiny, TINY_STUDY.replace("seeds: 2", "seeds: 3"))
+    made = planted.plant(study)
+    for run in made.runs:
+        if run.seed == 3 and run.variant not in ("baseline", "verified"):
+            planted.forget(made, run.variant, run.seed, "result")
+            planted.forget(made, run.variant, run.seed)
+    found = answer.view(planted.plan(study))
+    assert found.decisions is not None
+    assert {one.seeds for one in found.decisions.decisions} == {2}
+    assert any(one.verdict != "INCONCLUSIVE" for one in found.decisions.decisions)
+    assert not next(one for one in found.decisions.trust if one.check == "runs").ok  # it is said what is missing
+
+
 def test_without_the_baseline_nothing_is_compared(study: Path) -> None:
     for seed in (1, 2):
         planted.forget(planted.plan(study), "baseline", seed)

@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -233,15 +234,21 @@ def test_an_effect_as_large_as_the_smallest_that_counts_is_one_that_noise_may_ma
 
 
 def test_both_ways_to_settle_it_say_how_long_they_take() -> None:
-    """A run takes 20 s, 5 of them for its items: more items cost only those 5 again, more seeds all 20."""
-    timed = evidence(selection=scores(noise=0.3, seed_sd=0.02, items=20), seconds_per_run=20.0, seconds_per_item=5 / 40)
+    """A run takes 20 s, an item an eighth of a second; four runs go on at once."""
+    timed = evidence(
+        selection=scores(noise=0.3, seed_sd=0.02, items=20), seconds_per_run=20.0, seconds_per_item=5 / 40, workers=4
+    )
     found = decide(study(), timed)
     one = by_subject(found)["verify(scraped)"]
-    said = re.fullmatch(r"needs (\d+) more seeds? \(about (.+)\) or (\d+) more items \(about (.+)\)", one.resolve)
+    said = re.fullmatch(
+        r"needs (\d+) more seeds? \(about (.+)\) or (\d+) more items \(about (.+) of scoring\)", one.resolve
+    )
     assert said, one.resolve
     arms = len(scores().arms)
-    assert said[2] == duration(int(said[1]) * arms * 20.0)
-    assert said[4] == duration(int(said[3]) * arms * 3 * 5 / 40)
+    assert said[2] == duration(math.ceil(int(said[1]) * arms / 4) * 20.0)
+    # Every run answers all items of the larger suite, a share of which is kept for confirmation.
+    whole = round(20 / (1 - study().suite.confirmation)) + int(said[3])
+    assert said[4] == duration(math.ceil(arms * 3 / 4) * whole * 5 / 40)
     assert found.advice.startswith("This study sees effects of ")
     assert "To settle " in found.advice
     assert "verify(scraped)" in found.advice
@@ -255,7 +262,7 @@ def test_where_items_are_too_few_no_number_of_seeds_is_promised() -> None:
     unsure = [one for one in found.decisions if one.verdict == "INCONCLUSIVE"]
     assert unsure
     assert not any("more seed" in one.resolve for one in unsure)
-    assert any(one.resolve.startswith("no number of seeds settles it on 12 items: needs ") for one in unsure)
+    assert any(one.resolve.startswith("no practical number of seeds settles it on 12 items: needs ") for one in unsure)
 
 
 def test_a_study_sees_the_effects_that_it_finds_four_times_in_five() -> None:
@@ -310,6 +317,8 @@ def test_one_seed_gives_no_verdict() -> None:
     assert set(verdicts(found).values()) == {"INCONCLUSIVE"}
     assert {one.reason for one in found.decisions} == {"one seed: the noise of training is unknown"}
     assert found.decisions[0].resolve == "needs at least 2 more seeds (about 3 min)"
+    assert found.sees is None
+    assert found.advice == ""
     assert not found.trusted
     assert not check(found, "seeds").ok
     arms = compare(study(), evidence(selection=scores(seeds=1)))

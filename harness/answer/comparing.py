@@ -66,16 +66,16 @@ def evidence_of(
         base_mean=task.metrics.get(metric.split("/")[1]) if task else None,
         seconds_per_run=training + scoring,
         seconds_per_item=scoring / plan.suite.data["items"],
+        workers=max(
+            (int(run.result.record.provenance.get("workers", 1)) for run in usable if run.result is not None), default=1
+        ),
     )
 
 
 def _seconds(runs: Sequence[Run]) -> tuple[float, float]:
-    """Return the wall time that the training, and the evaluation, of one more run add with all workers at work."""
+    """Return how long a training, and an evaluation, takes in the mean."""
     shares = [
-        (
-            run.adapter.record.data["seconds"] / run.adapter.record.provenance.get("workers", 1),
-            run.result.record.data["seconds"] / run.result.record.provenance.get("workers", 1),
-        )
+        (run.adapter.record.data["seconds"], run.result.record.data["seconds"])
         for run in runs
         if run.adapter is not None and run.result is not None
     ]

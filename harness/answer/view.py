@@ -104,7 +104,8 @@ def score_table(
 ) -> Scores | None:
     """Return the scores of one metric on one half, of the arms that have every seed of the baseline.
 
-    In a study with stages, arms may have fewer seeds, those of the first stage at least.
+    Where most arms lack the baseline's last seeds, as when a run was stopped in the middle of a seed, these are left
+    out instead. In a study with stages, arms may have fewer seeds, those of the first stage at least.
 
     Args:
         frames: Variant -> seed -> items of a result.
@@ -127,6 +128,7 @@ def score_table(
         runs = {arm: first_runs(by_seed, seeds) for arm, by_seed in frames.items()}
         runs = {arm: count for arm, count in runs.items() if count >= stages[0]}
     else:
+        seeds = _shared(frames, seeds)
         runs = {arm: len(seeds) for arm, by_seed in frames.items() if set(seeds) <= set(by_seed)}
     arms = list(runs)
     if not seeds or len(arms) < 2 or "baseline" not in arms:
@@ -152,6 +154,15 @@ def score_table(
     counts = None if set(runs.values()) == {len(seeds)} else tuple(runs.values())
     named_seeds = tuple(str(seed) for seed in seeds)
     return Scores(values, tuple(arms), named_seeds, tuple(items), groups, twins, noise, counts, stages)
+
+
+def _shared(frames: Mapping[str, Mapping[int, pl.DataFrame]], seeds: list[int]) -> list[int]:
+    """Return the most of these seeds, counted from the first, that half of the arms have."""
+    arms = [set(by_seed) for by_seed in frames.values() if by_seed]
+    enough = (
+        count for count in range(len(seeds), 0, -1) if 2 * sum(set(seeds[:count]) <= arm for arm in arms) > len(arms)
+    )
+    return seeds[: next(enough, len(seeds))]
 
 
 def first_runs(found: Collection[int], order: Sequence[int]) -> int:

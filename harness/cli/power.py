@@ -85,6 +85,12 @@ def power(
         sds = [known[name] if name in known else float(getattr(noise, name)) for name in given]
         noise = Noise(sds[0], sds[1], sds[2], source)
     if noise is None:
+        others = {"--seeds": seeds, "--items": items, "--arms": arms, "--comparisons": comparisons, "--effect": effect}
+        if asked_for := [name for name, value in others.items() if value is not None]:
+            raise RequestError(
+                f"{asked_for[0]}: nothing can be computed, since the noise of {made.study.decide.metric} has not been "
+                "measured yet; run the study to its first look, or give --seed-sd, --item-sd and --residual-sd"
+            )
         show_or_print(planned, json)
         return
     asked = {"seeds": seeds, "items": items, "arms": arms, "comparisons": comparisons}

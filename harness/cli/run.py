@@ -59,7 +59,7 @@ def run(
 ) -> None:
     """Build, train, evaluate, compare and decide. Finished runs are never repeated; run it again to resume.
 
-    Exit code 0: all runs finished, or the minutes are over, and verdicts computed.
+    Exit code 0: all runs finished and verdicts computed, or the minutes are over.
 
     1: something failed; the rest is done and kept.
 
@@ -92,8 +92,10 @@ def run(
 
         verdicts.show(found.view, tables.console())
         if found.left and not work.failed:
-            yet = "" if found.view.decisions else "No verdicts yet: the first look is not complete. "
-            note(f"\n{yet}{plural(found.left, 'run')} left. Go on: {command(study, store, on, address)}")
+            yet = "" if found.view.decisions else "No verdicts yet. "
+            most = "at most " if opened.study.stages else ""
+            go_on = command(study, store, on, address)
+            note(f"\n{yet}{most.capitalize()}{plural(found.left, 'run')} left. Go on: {go_on}")
         runs, steps, took = len(found.view.runs), work.steps, work.seconds
         note(f"\n{runs} runs, {steps} steps of work done now, {took:.0f} s. {work.tracking}")
         again = shown_store(store)
@@ -114,5 +116,8 @@ def report_failures(found: Answer, go_on: str) -> None:
     left = [event.message for _, event in failed if event.stage == NOT_STARTED]
     if left:
         note(f"{len(left)} more were not started ({left[0]}).")
-    done = len(found.view.runs) - sum(job.job == "run" for job, _ in failed)
-    note(f"The other {done} runs are done. Continue: {go_on}")
+    done = sum(run.state == "done" for run in found.view.runs)
+    if done + sum(job.job == "run" for job, _ in failed) == len(found.view.runs):
+        note(f"The other {done} runs are done. Continue: {go_on}")
+    else:
+        note(f"{plural(done, 'run')} done. Continue: {go_on}")

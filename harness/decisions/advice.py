@@ -27,7 +27,10 @@ def sees(found: Sequence[Finding], alpha: float) -> float | None:
     sizes = [
         _seen(one.estimate, one.estimate.se, one.estimate.df, alpha / one.comparisons)
         for one in found
-        if one.estimate is not None and one.estimate.se is not None and one.estimate.df is not None
+        if one.estimate is not None
+        and one.estimate.p is not None
+        and one.estimate.se is not None
+        and one.estimate.df is not None
     ]
     return statistics.median(sizes) if sizes else None
 
@@ -62,4 +65,4 @@ def advice(seen: float | None, left: Mapping[str, Ways | None], places: Places) 
     if both.in_words():
         return f"{said}To settle {several(list(known))}: {both.in_words()}."
     each = "; ".join(f"{subject} {ways.in_words()}" for subject, ways in known.items())
-    return f"{said}To settle the rest: {each}."
+    return f"{said}To settle: {each}."

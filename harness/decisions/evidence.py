@@ -48,8 +48,9 @@ class Evidence:
         base_mean: Mean score of the model before training.
         states: Subject -> settled, futile or open, in a study with stages.
         seen: Subject -> seeds of the last look at its question.
-        seconds_per_run: Wall time that one more run adds, with all workers at work.
-        seconds_per_item: Wall time that one more item of the suite adds to a run, likewise.
+        seconds_per_run: Seconds that a run takes.
+        seconds_per_item: Seconds that a run takes for an item of the suite.
+        workers: How many runs go on at once.
     """
 
     selection: Scores | None
@@ -74,6 +75,7 @@ class Evidence:
     seen: Mapping[str, int] = field(default_factory=dict)
     seconds_per_run: float | None = None
     seconds_per_item: float | None = None
+    workers: int = 1
 
     def clean_scores(self) -> Scores | None:
         """Return the scores on selection items that no training row overlapped; None when there are no such items."""

@@ -169,7 +169,7 @@ class Ways:
         seeds: More seeds; None: no practical number settles it.
         items: More items, those kept for confirmation included; None likewise.
         seeds_take: Seconds that the seeds take; 0 when unknown.
-        items_take: Seconds in which all runs answer the items.
+        items_take: Seconds in which all runs answer all items of the larger suite.
     """
 
     seeds: int | None
@@ -179,8 +179,9 @@ class Ways:
 
     def in_words(self) -> str:
         """Return both ways in words; empty when there is none."""
-        known = ((self.seeds, "seed", self.seeds_take), (self.items, "item", self.items_take))
-        return " or ".join(plural(n, f"more {kind}") + _about(takes) for n, kind, takes in known if n)
+        seeds = plural(self.seeds, "more seed") + _about(self.seeds_take) if self.seeds else ""
+        items = plural(self.items, "more item") + _about(self.items_take, " of scoring") if self.items else ""
+        return " or ".join(way for way in (seeds, items) if way)
 
 
 def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast) -> Ways:
@@ -191,12 +192,18 @@ def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast)
     arms = len(evidence.selection.arms) if evidence.selection else 2
     alpha, share = study.decide.alpha / found.comparisons, 1 - study.suite.confirmation
     seeds, items = settling(estimate, study.decide.smallest_effect, alpha, arms, share, study.decide.noise)
+    whole = round(estimate.items / share) + (items or 0)  # every run answers all items of the larger suite
     return Ways(
         seeds,
         items,
-        (seeds or 0) * arms * (evidence.seconds_per_run or 0.0),
-        (items or 0) * arms * estimate.seeds * (evidence.seconds_per_item or 0.0),
+        _takes(evidence, (seeds or 0) * arms, evidence.seconds_per_run),
+        _takes(evidence, arms * estimate.seeds, evidence.seconds_per_item) * whole if items else 0.0,
     )
+
+
+def _takes(evidence: Evidence, runs: int, seconds: float | None) -> float:
+    """Return the wall time of runs that take so many seconds each; 0 when unknown."""
+    return math.ceil(runs / evidence.workers) * (seconds or 0.0)
 
 
 def needs(ways: Ways, estimate: Contrast) -> str:
@@ -204,18 +211,19 @@ def needs(ways: Ways, estimate: Contrast) -> str:
     if ways.seeds:
         return f"needs {ways.in_words()}"
     if ways.items:
-        return f"no number of seeds settles it on {plural(estimate.items, 'item')}: needs {ways.in_words()}"
+        return f"no practical number of seeds settles it on {plural(estimate.items, 'item')}: needs {ways.in_words()}"
     return "no practical number of seeds or items settles it"
 
 
 def more_seeds(evidence: Evidence, more: int, least: str = "") -> str:
     """Return in words how many more seeds are needed and how long they take."""
     arms = len(evidence.selection.arms) if evidence.selection else 0
-    return f"needs {least}{plural(more, 'more seed')}{_about(more * arms * (evidence.seconds_per_run or 0.0))}"
+    takes = _takes(evidence, more * arms, evidence.seconds_per_run)
+    return f"needs {least}{plural(more, 'more seed')}{_about(takes)}"
 
 
-def _about(seconds: float) -> str:
-    return f" (about {duration(seconds)})" if seconds else ""
+def _about(seconds: float, of: str = "") -> str:
+    return f" (about {duration(seconds)}{of})" if seconds else ""
 
 
 def grow_next(growth: list[Growth]) -> str:

@@ -59,6 +59,14 @@ def assumed(cluster_size: float) -> Noise:
     return replace(found, item_sd=found.item_sd * math.sqrt(design_effect(cluster_size, PRIOR_CORRELATION)))
 
 
+def measured(plan: Plan) -> Noise | None:
+    """Return the noise of this study's own runs; None where they do not show it."""
+    from harness import answer
+
+    own = _known(answer.measured_noise(plan), 1)
+    return Noise(*own[0], "noise of the runs done so far") if own else None
+
+
 def planning_noise(plan: Plan) -> Noise | None:
     """Return the noise to plan with: of this study, else of earlier studies, else assumed; None: nothing is known.
 

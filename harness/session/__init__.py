@@ -313,7 +313,7 @@ class Session:
         """Return the jobs that come next: all of them, or those that the next look of a study with stages needs."""
         from harness import answer
         from harness.engines.jobs import RunJob
-        from harness.forecast.power import planned_power, planning_noise
+        from harness.forecast.power import measured, planned_power
         from harness.terminal import stages
 
         if not made.study.stages:
@@ -327,7 +327,7 @@ class Session:
         if course is not None and course.looks:
             note(stages.said(made.study, course))
         if course is not None and course.looks == 1 and course.needed:
-            note(stages.promised(planned_power(made, planning_noise(made))))
+            note(stages.promised(planned_power(made, measured(made))))
         return found + [job for job in todo if not isinstance(job, RunJob) and job.id not in gone and found]
 
     def _carry_out(
@@ -370,6 +370,8 @@ class Session:
                     deadline.stopping(engine.stop, first=first),
                 ):
                     failed = engine.run(todo, hear)
+                if deadline.over:  # in the very moment in which all was done
+                    self._engine = None
                 return len(todo), failed
             except KeyboardInterrupt:
                 self._engine = None  # it was told to stop

@@ -49,10 +49,11 @@ class Deadline:
             self.over = True
             stop()
 
-        timer = threading.Timer(self.left + (self._grace if first else 0.0), end)
+        timer = threading.Timer(min(self.left + (self._grace if first else 0.0), threading.TIMEOUT_MAX), end)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+            timer.join()

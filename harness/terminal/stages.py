@@ -24,10 +24,14 @@ def _state(course: Course, subject: str, places: Places) -> str:
     state = course.states[subject]
     if state == "open":
         return f"{subject} open ({places.signed(course.effects[subject])})" if subject in course.effects else subject
-    return f"{subject} {course.verdicts[subject]}" if state == "settled" else f"{subject} {state}"
+    if state == "settled":  # controls, clean items and the confirmation half are looked at in the end
+        return f"{subject} settled ({course.verdicts[subject]} before the checks)"
+    return f"{subject} {state}"
 
 
 def promised(power: Power) -> str:
     """Return which effects the last look will see, from the noise at the first."""
+    if power.seed_sd is None:
+        return "The noise is not known yet"
     seen = f"effects of {power.minimum_effect:.2g} or more" if power.minimum_effect is not None else "next to nothing"
     return f"The last look ({power.seeds} seeds) sees {seen}, four times in five"
