@@ -237,7 +237,9 @@ def test_both_ways_to_settle_it_say_how_long_they_take() -> None:
     timed = evidence(selection=scores(noise=0.3, seed_sd=0.02, items=20), seconds_per_run=20.0, seconds_per_item=5 / 40)
     found = decide(study(), timed)
     one = by_subject(found)["verify(scraped)"]
-    said = re.fullmatch(r"needs (\d+) more seeds? \(about (.+)\) or (\d+) more items \(about (.+)\)", one.resolve)
+    said = re.fullmatch(
+        r"needs (\d+) more seeds? \(about (.+)\) or (\d+) more items \(about (.+) of scoring\)", one.resolve
+    )
     assert said, one.resolve
     arms = len(scores().arms)
     assert said[2] == duration(int(said[1]) * arms * 20.0)

@@ -179,8 +179,9 @@ class Ways:
 
     def in_words(self) -> str:
         """Return both ways in words; empty when there is none."""
-        known = ((self.seeds, "seed", self.seeds_take), (self.items, "item", self.items_take))
-        return " or ".join(plural(n, f"more {kind}") + _about(takes) for n, kind, takes in known if n)
+        seeds = plural(self.seeds, "more seed") + _about(self.seeds_take) if self.seeds else ""
+        items = plural(self.items, "more item") + _about(self.items_take, " of scoring") if self.items else ""
+        return " or ".join(way for way in (seeds, items) if way)
 
 
 def settle(study: Study, evidence: Evidence, found: Finding, estimate: Contrast) -> Ways:
@@ -214,8 +215,8 @@ def more_seeds(evidence: Evidence, more: int, least: str = "") -> str:
     return f"needs {least}{plural(more, 'more seed')}{_about(more * arms * (evidence.seconds_per_run or 0.0))}"
 
 
-def _about(seconds: float) -> str:
-    return f" (about {duration(seconds)})" if seconds else ""
+def _about(seconds: float, of: str = "") -> str:
+    return f" (about {duration(seconds)}{of})" if seconds else ""
 
 
 def grow_next(growth: list[Growth]) -> str:

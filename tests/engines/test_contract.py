@@ -131,7 +131,7 @@ def test_every_job_is_done_once_and_a_failure_stops_nothing(make: Make, tmp_path
 
 @pytest.mark.parametrize("make", ENGINES, indirect=True)
 def test_further_jobs_come_when_all_have_ended_and_their_number_may_grow(make: Make, tmp_path: Path) -> None:
-    """One job first, then five: the worker that is there goes on, another one joins it, and the end is asked for once."""
+    """One job, then five: the worker that is there goes on, another joins it, and the end is asked for once."""
     further = [[cheap(tmp_path, f"later-{i}") for i in range(5)], [broken(tmp_path, "bad")], []]
     heard: list[tuple[int, Job, Event]] = []
     ended: list[int] = []
