@@ -42,12 +42,19 @@ class Engine(Protocol):
             StepError: When the machine cannot be measured.
         """
 
-    def run(self, jobs: Sequence[Job], listen: Callable[[int, Job, Event], None]) -> list[tuple[Job, Event]]:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        listen: Callable[[int, Job, Event], None],
+        more: Callable[[], Sequence[Job]] = tuple,
+    ) -> list[tuple[Job, Event]]:
         """Run all jobs; return the failed ones, each with its last event. A failure does not stop other jobs.
 
         Args:
             jobs: Each is done once. Jobs of one block stay on one kind of hardware where there are several.
             listen: Called with slot, job and event for every event, in this thread.
+            more: Called in this thread when all jobs so far have ended; returns the jobs that come next, none at the
+                end. Workers stay alive meanwhile.
 
         Raises:
             StepError: When a worker cannot even start.

@@ -83,7 +83,9 @@ class LocalEngine:
         tell("Measuring how many workers suit this machine (once, some seconds)")
         self.slots = fastest()
 
-    def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
+    def run(
+        self, jobs: Sequence[Job], listen: Listener, more: Callable[[], Sequence[Job]] = tuple
+    ) -> list[tuple[Job, Event]]:
         """Run all jobs; return the failed ones, each with its last event. A failure does not stop other jobs.
 
         Raises:
@@ -94,10 +96,10 @@ class LocalEngine:
         tries: dict[str, int] = {}
         failed: list[tuple[Job, Event]] = []
         alive: list[_Process] = []
-        stopping, stillborn = False, 0
+        idle: list[_Process] = []
+        stopping, closing, stillborn = False, False, 0
         try:
-            for slot in range(min(self.slots.workers, len(jobs))):
-                alive.append(self._start(slot))
+            self._staff(alive, len(jobs))
             while alive:
                 process, event = self._events.get()
                 if process is None:  # ``stop``
@@ -110,6 +112,7 @@ class LocalEngine:
                     continue
                 if event is None:
                     alive.remove(process)
+                    idle = [one for one in idle if one is not process]
                     code = _end(process)
                     if stopping:
                         continue
@@ -129,28 +132,36 @@ class LocalEngine:
                             listen(process.slot, job, gone)
                     if waiting:
                         alive.append(self._start(process.slot))
-                    continue
-                process.ready = True
-                if event.event in ("stage", "step", "items") and process.job is not None:
-                    process.stage = event.stage or process.stage
-                    listen(process.slot, process.job, event)
-                    continue
-                if event.event in ("done", "failed") and process.job is not None:
-                    job, process.job = process.job, None
-                    if event.event == "failed":
-                        failed.append((job, event))
-                    listen(process.slot, job, event)
-                    if COMMON in event.data:  # the others would train, and fail where this one did
-                        failed += [(job, not_started(job, event)) for job, _ in waiting]
-                        waiting.clear()
-                if waiting:
+                        continue
+                else:
+                    process.ready = True
+                    if event.event in ("stage", "step", "items") and process.job is not None:
+                        process.stage = event.stage or process.stage
+                        listen(process.slot, process.job, event)
+                        continue
+                    if event.event in ("done", "failed") and process.job is not None:
+                        job, process.job = process.job, None
+                        if event.event == "failed":
+                            failed.append((job, event))
+                        listen(process.slot, job, event)
+                        if COMMON in event.data:  # the others would train, and fail where this one did
+                            failed += [(job, not_started(job, event)) for job, _ in waiting]
+                            waiting.clear()
+                    idle.append(process)
+                if not waiting and not stopping and not closing and len(idle) == len(alive):
+                    waiting.extend((job, 1) for job in more())
+                    self._staff(alive, len(waiting))
+                    closing = not waiting
+                    for one in idle if closing else []:
+                        if one.child.stdin is not None:
+                            with contextlib.suppress(BrokenPipeError):
+                                one.child.stdin.close()  # the worker then ends, or has ended
+                while waiting and idle:
+                    process = idle.pop(0)
                     job, number = waiting.popleft()
                     tries[job.id] = number
                     process.job, process.stage = job, "starting"
                     self._send(process, job.model_dump_json() + "\n")
-                elif process.child.stdin is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        process.child.stdin.close()  # the worker then ends, or has ended
         finally:
             for process in alive:
                 process.child.kill()
@@ -158,6 +169,13 @@ class LocalEngine:
         if stopping:
             raise KeyboardInterrupt
         return failed
+
+    def _staff(self, alive: list[_Process], jobs: int) -> None:
+        """Start workers until there are as many as slots, or as jobs."""
+        taken = {process.slot for process in alive}
+        for slot in range(min(self.slots.workers, jobs)):
+            if slot not in taken:
+                alive.append(self._start(slot))
 
     def stop(self) -> None:
         """Make ``run`` start nothing new, let runs in progress leave a checkpoint, and raise KeyboardInterrupt."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,10 +267,9 @@ class Session:
             RequestError: The study or its input is wrong; nothing was started.
             KeyboardInterrupt: The user stopped it; finished runs are kept.
         """
-        from harness.engines.jobs import BaseJob, jobs_to_do
         from harness.session.answer import Work
         from harness.session.deadline import Deadline
-        from harness.study.plan import commit, refreshed
+        from harness.study.plan import commit
         from harness.terminal.stopping import heard
 
         started, deadline = time.perf_counter(), Deadline(minutes)
@@ -281,35 +280,25 @@ class Session:
         made = self._with_model()
         self.write()
         commit(made)
-        failed: list[tuple[Job, Event]] = []
-        steps = 0
         with heard():
-            while todo := self._next(made, failed, jobs_to_do(made, system_metrics=system_metrics)):
-                if steps and minutes is not None and (takes := self._seconds(engine, made, todo)) > deadline.left:
-                    note(f"The next look takes about {duration(takes)}; {duration(deadline.left)} are left")
-                    break
-                first = bool(made.study.stages) and self._looks == 0
-                done, failures = self._carry_out(engine, made, todo, track, deadline, first)
-                steps, failed = steps + done, failed + failures
-                lost = any(isinstance(job, BaseJob) for job, _ in failed)
-                if not made.study.stages or lost or deadline.over:
-                    break
-                made = refreshed(made)
+            steps, failed = self._carry_out(engine, made, deadline, track, system_metrics)
         found = self.answer()  # the file is not read again: the registered rule judges
         logged, tracking = (True, "not logged to MLflow (--no-track)") if not track else found.logged()
         found.work = Work(steps, failed, tracking, logged, time.perf_counter() - started)
         return found
 
     def _seconds(self, engine: Engine, made: Plan, todo: Sequence[Job]) -> float:
-        """Return how long jobs take on an engine, its start included."""
+        """Return how long jobs take on an engine that has started."""
         from harness.engines.placement import pack
-        from harness.forecast.cost import START_SECONDS, expected_seconds
+        from harness.forecast.cost import expected_seconds
 
         seconds = expected_seconds(made, engine.slots.device)
         slots = pack(todo, seconds, engine.nodes, engine.slots.workers)
-        return START_SECONDS + max(slot.seconds for slot in slots)
+        return max(slot.seconds for slot in slots)
 
-    def _next(self, made: Plan, failed: Sequence[tuple[Job, Event]], todo: Sequence[Job]) -> list[Job]:
+    def _next(
+        self, made: Plan, failed: Sequence[tuple[Job, Event]], todo: Sequence[Job], tell: Callable[[str], None] = note
+    ) -> list[Job]:
         """Return the jobs that come next: all of them, or those that the next look of a study with stages needs."""
         from harness import answer
         from harness.engines.jobs import RunJob
@@ -325,35 +314,32 @@ class Session:
         found: list[Job] = [job for job in todo if job.id in needed]
         self._looks = 0 if course is None else course.looks
         if course is not None and course.looks:
-            note(stages.said(made.study, course))
+            tell(stages.said(made.study, course))
         if course is not None and course.looks == 1 and course.needed:
-            note(stages.promised(planned_power(made, measured(made))))
+            tell(stages.promised(planned_power(made, measured(made))))
         return found + [job for job in todo if not isinstance(job, RunJob) and job.id not in gone and found]
 
     def _carry_out(
-        self, engine: Engine, made: Plan, todo: Sequence[Job], track: bool, deadline: Deadline, first: bool
+        self, engine: Engine, made: Plan, deadline: Deadline, track: bool, system_metrics: bool
     ) -> tuple[int, list[tuple[Job, Event]]]:
-        """Run jobs on the engine and show progress, until the deadline.
-
-        Args:
-            engine: The engine.
-            made: The plan.
-            todo: The jobs.
-            track: Whether to log to MLflow.
-            deadline: When to stop.
-            first: Whether the jobs belong to the first look of a study with stages.
+        """Do what is left of a study, look after look, and show progress, until the deadline.
 
         Returns:
             The number of jobs that ended, and the failed ones, each with its last event.
         """
+        from harness.engines.jobs import COMMON, BaseJob, jobs_to_do
         from harness.session.tracker import Tracker
+        from harness.study.plan import refreshed
         from harness.terminal.progress import Progress
         from harness.terminal.stopping import gently, signalled
 
+        failed: list[tuple[Job, Event]] = []
+        todo = self._next(made, failed, jobs_to_do(made, system_metrics=system_metrics))
+        if not todo:
+            return 0, []
         engine.choose_slots(todo, note)
         cached = sum(run.state == "done" for run in made.runs)
         cached += made.store.find("result", made.base.key) is not None
-        failed: list[tuple[Job, Event]] = []
         with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
 
             def hear(slot: int, job: Job, event: Event) -> None:
@@ -363,21 +349,36 @@ class Session:
                 if event.event in ("done", "failed"):
                     tracker.hear()
 
+            def more() -> list[Job]:
+                if not made.study.stages or any(
+                    isinstance(job, BaseJob) or COMMON in gone.data for job, gone in failed
+                ):
+                    return []
+                deadline.go_on()
+                now = refreshed(made)
+                jobs = self._next(now, failed, jobs_to_do(now, system_metrics=system_metrics), progress.tell)
+                if jobs and (takes := self._seconds(engine, now, jobs)) > deadline.left:
+                    progress.tell(f"The next look takes about {duration(takes)}; {duration(deadline.left)} are left")
+                    return []
+                progress.add(len(jobs))
+                return jobs
+
+            first = bool(made.study.stages) and self._looks == 0
             try:
                 with (
                     Tracker(made, enabled=track) as tracker,
                     gently(engine.stop),
                     deadline.stopping(engine.stop, first=first),
                 ):
-                    failed = engine.run(todo, hear)
+                    failed = engine.run(todo, hear, more)
                 if deadline.over:  # in the very moment in which all was done
                     self._engine = None
-                return len(todo), failed
+                return progress.total, failed
             except KeyboardInterrupt:
                 self._engine = None  # it was told to stop
                 if deadline.over and not signalled():
                     return progress.finished, failed
-                kept = f"{progress.finished} of {len(todo)} steps of this call are done and kept"
+                kept = f"{progress.finished} of {progress.total} steps of this call are done and kept"
                 raise KeyboardInterrupt(kept) from None
 
     # ----------------------------------------------------------------------------------------------------- answer

@@ -26,6 +26,8 @@ class Deadline:
         self._end = time.monotonic() + seconds
         self._grace = GRACE * seconds
         self.over = False
+        self._timer: threading.Timer | None = None
+        self._stop: Callable[[], None] = lambda: None
 
     @property
     def left(self) -> float:
@@ -38,22 +40,33 @@ class Deadline:
 
         Args:
             stop: Called in another thread, once at most.
-            first: Whether the block is a study's first look, without which there is no answer at all: it may take a
-                fifth longer.
+            first: Whether the block begins with a study's first look, without which there is no answer at all: it may
+                take a fifth longer, until ``go_on``.
         """
-        if math.isinf(self._end):
-            yield
-            return
-
-        def end() -> None:
-            self.over = True
-            stop()
-
-        timer = threading.Timer(min(self.left + (self._grace if first else 0.0), threading.TIMEOUT_MAX), end)
-        timer.daemon = True
-        timer.start()
+        self._stop = stop
+        self._wait(self.left + (self._grace if first else 0.0))
         try:
             yield
         finally:
-            timer.cancel()
-            timer.join()
+            self._cancel()
+
+    def go_on(self) -> None:
+        """Note that the first look is over: what follows ends with the time."""
+        self._cancel()
+        self._wait(self.left)
+
+    def _wait(self, seconds: float) -> None:
+        if math.isinf(seconds):
+            return
+        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._end_now)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+
+    def _end_now(self) -> None:
+        self.over = True
+        self._stop()

@@ -74,6 +74,18 @@ class Progress:
     ) -> None:
         self.stop()
 
+    def tell(self, text: str) -> None:
+        """Print a line above the live table."""
+        if self._live is not None:
+            self._console.print(markup(text))
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def add(self, jobs: int) -> None:
+        """Count further jobs to do."""
+        self.total += jobs
+        self._bar.update(self._task, total=self.total)
+
     def stop(self) -> None:
         """Remove the live table from the screen."""
         if self._live is not None:

@@ -130,6 +130,26 @@ def test_every_job_is_done_once_and_a_failure_stops_nothing(make: Make, tmp_path
 
 
 @pytest.mark.parametrize("make", ENGINES, indirect=True)
+def test_further_jobs_come_when_all_have_ended_and_their_number_may_grow(make: Make, tmp_path: Path) -> None:
+    """One job, then five: the worker that is there goes on, another joins it, and the end is asked for once."""
+    further = [[cheap(tmp_path, f"later-{i}") for i in range(5)], [broken(tmp_path, "bad")], []]
+    heard: list[tuple[int, Job, Event]] = []
+    ended: list[int] = []
+
+    def more() -> list[Job]:
+        ended.append(sum(event.event in ("done", "failed") for *_, event in heard))
+        return further.pop(0)
+
+    failed = make(tmp_path / "logs").run([cheap(tmp_path, "first")], lambda *event: heard.append(event), more)
+    assert [job.id for job, _ in failed] == ["bad"]
+    assert ended == [1, 6, 7]
+    assert not further
+    done = [event.id for *_, event in heard if event.event == "done"]
+    assert done[0] == "first"
+    assert sorted(done[1:]) == [f"later-{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize("make", ENGINES, indirect=True)
 def test_one_job_gives_its_data_or_its_words_and_none_takes_no_worker(make: Make, tmp_path: Path) -> None:
     engine = make(tmp_path / "logs")
     assert engine.call(cheap(tmp_path, "model")) == {"folder": str(tmp_path / "model")}

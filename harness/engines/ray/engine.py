@@ -111,12 +111,14 @@ class RayEngine:
     def choose_slots(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> None:
         """Leave the slots as they are: the cluster's resources and the engine file say how many there are."""
 
-    def run(self, jobs: Sequence[Job], listen: Listener) -> list[tuple[Job, Event]]:
+    def run(
+        self, jobs: Sequence[Job], listen: Listener, more: Callable[[], Sequence[Job]] = tuple
+    ) -> list[tuple[Job, Event]]:
         """Run all jobs; return the failed ones, each with its last event (see ``harness.engines.Engine``).
 
         A run whose worker or node is lost is tried again; a run that raises an error is not.
         """
-        sweep = Sweep(self, jobs, listen)
+        sweep = Sweep(self, jobs, listen, more)
         try:
             return sweep.go()
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,10 +63,16 @@ class Cluster(Protocol):
 class Sweep:
     """One call of ``run``: which worker does which job, which answers are awaited, which workers are lost."""
 
-    def __init__(self, engine: Cluster, jobs: Sequence[Job], listen: Listener) -> None:
-        self.engine, self.listen = engine, listen
+    def __init__(
+        self,
+        engine: Cluster,
+        jobs: Sequence[Job],
+        listen: Listener,
+        more: Callable[[], Sequence[Job]] = tuple,
+    ) -> None:
+        self.engine, self.listen, self.more = engine, listen, more
         self.blocks = Blocks(jobs)
-        self.wanted = min(engine.slots.workers, len(jobs))
+        self.jobs = len(jobs)
         self.token = uuid.uuid4().hex
         self.seats: list[_Seat] = []
         self.answers: dict[Any, _Seat] = {}  # awaited answer -> the worker's seat
@@ -77,11 +83,13 @@ class Sweep:
 
     def go(self) -> list[tuple[Job, Event]]:
         """Run all jobs; return the failed ones, each with its last event."""
-        for slot in range(self.wanted):
-            self._start(slot)
+        self._staff()
         while True:
             if self.engine.stopping:
                 self._leave()
+            if self._ended() and (jobs := self.more()):
+                self.blocks, self.jobs = Blocks(jobs), len(jobs)
+                self._staff()
             self._hand_out()
             if not self.answers:
                 return self.failed
@@ -105,6 +113,17 @@ class Sweep:
             ray.wait(busy, num_returns=len(busy), timeout=GRACE)
         raise KeyboardInterrupt
 
+    def _ended(self) -> bool:
+        """Return whether all jobs so far have ended."""
+        return not len(self.blocks) and not any(seat.job for seat in self.seats)
+
+    def _staff(self) -> None:
+        """Request workers until there are as many as slots, or as jobs."""
+        taken = {seat.slot for seat in self.seats}
+        for slot in range(min(self.engine.slots.workers, self.jobs)):
+            if slot not in taken:
+                self._start(slot)
+
     def _start(self, slot: int) -> None:
         self.joined = time.monotonic()
         seat = _Seat(slot, self.engine.place(slot, self.token))
@@ -120,7 +139,7 @@ class Sweep:
             there = {seat.hardware for seat in self.seats if seat.hardware is not None}
             if self.blocks.move(there):
                 self._feed([seat for seat in idle if seat.job is None])  # their records say that the block was moved
-        if not len(self.blocks) and not any(seat.job for seat in self.seats):
+        if self._ended():
             self.answers.clear()  # workers that have not started yet are no longer needed
 
     def _feed(self, idle: list[_Seat]) -> None:
