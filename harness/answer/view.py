@@ -157,7 +157,7 @@ def score_table(
 
 
 def _shared(frames: Mapping[str, Mapping[int, pl.DataFrame]], seeds: list[int]) -> list[int]:
-    """Return the most of these seeds, counted from the first, that half of the arms have."""
+    """Return the most of these seeds, counted from the first, that more than half of the arms have."""
     arms = [set(by_seed) for by_seed in frames.values() if by_seed]
     enough = (
         count for count in range(len(seeds), 0, -1) if 2 * sum(set(seeds[:count]) <= arm for arm in arms) > len(arms)
