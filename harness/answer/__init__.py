@@ -11,13 +11,15 @@ from harness import decisions
 from harness.answer.comparing import compare, evidence_of
 from harness.answer.stages import course_of, due, marked, seen, wanted
 from harness.answer.view import Run, read, score_table, scores_of, task_scores
+from harness.decisions.mixtures import MixturePrediction, predicted_mixtures
 from harness.records import Allocation, RunView, StudyView, Unit, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
 from harness.study.plan import Plan, State
 
 __all__ = [
-    "allocation", "complete", "course_of", "marked", "measured_noise", "progress", "score_table", "view", "wanted",
+    "allocation", "complete", "course_of", "marked", "measured_noise", "predicted", "progress", "score_table", "view",
+    "wanted",
 ]  # fmt: skip
 
 STATES: tuple[State, ...] = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
@@ -92,6 +94,17 @@ def allocation(plan: Plan, budget: float, unit: Unit, supply: Mapping[str, int] 
         return None
     found = decisions.buy(plan.study, evidence, decisions.decide(plan.study, evidence), budget, unit, supply)
     return found.model_copy(update={"complete": complete(plan), "progress": progress(plan)})
+
+
+def predicted(plan: Plan) -> list[MixturePrediction]:
+    """Return what the study's designs of mixtures propose, by the results in the store.
+
+    Raises:
+        RequestError: As ``view``.
+        StepError: As ``view``.
+    """
+    plan, _, _, evidence = _judged(plan)
+    return [] if evidence is None else predicted_mixtures(plan.study, evidence.rows, evidence.selection)
 
 
 def _judged(plan: Plan) -> tuple[Plan, list[Run], list[Run], decisions.Evidence | None]:

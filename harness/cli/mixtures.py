@@ -1,13 +1,14 @@
-"""``harness mixtures``: the harness's model of mixtures for tables of any other tool."""
+"""``harness mixtures``: the harness's model of mixtures, for a study and for tables of any other tool."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.arguments import AsJson, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, note, print_json, shown_store
 from harness.cli.schemas import json_schema
 from harness.terminal.working import working
 
@@ -57,3 +58,38 @@ def fit(
         print_json(found.model_dump(mode="json"))
     else:
         shown.show(found, tables.console())
+
+
+@app.command("confirm")
+def confirm(
+    study: StudyFile,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="the most seeds; looks from 2 on end it where they can (default: 5)")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="the study to write, in the same folder (default: STUDY-confirm.yaml)")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace the file if it is there")] = False,
+    store: StorePlace = DEFAULT_STORE,
+    json: AsJson = False,
+    json_schema: Annotated[bool, json_schema("Confirmation")] = False,
+) -> None:
+    """Write the study that tests the mixture which a study's trained mixtures propose.
+
+    The proposal becomes an ordinary arm against the same baseline, with seeds that nothing has used: the best of many
+    predictions is optimistic, and only a run can confirm it.
+
+    Exit code 1 when runs are missing, or the mixtures tell too little to propose one.
+    """
+    from harness.session import open_study
+    from harness.terminal import mixtures as shown
+    from harness.terminal import tables
+
+    found = open_study(study, store=store).confirm(out, seeds=seeds, force=force)
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        shown.show_confirmation(found, tables.console(), shown_store(store))
+    if not found.complete:
+        note(found.progress)
+        sys.exit(1)

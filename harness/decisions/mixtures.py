@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.designs import arms
 from harness.spec import Study
+from harness.spec.designs.base import rounded
 from harness.statistics.mixtures import FEWEST
 from harness.statistics.proposals import MixtureFit, fit_mixtures
 from harness.statistics.scores import Scores
@@ -28,6 +29,8 @@ class MixturePrediction:
         best_tried: The mixture with the highest mean score; that score is flattered by having been picked.
         best_tried_score: Its mean score.
         mixtures: Number of mixtures that the prediction is made from.
+        mix: Source -> rows of it, in as many rows as the design's mixtures have.
+        doubt: Why nothing is predicted, as the end of a sentence; empty where something is.
         text: The prediction in a sentence.
     """
 
@@ -39,6 +42,8 @@ class MixturePrediction:
     best_tried: str
     best_tried_score: float
     mixtures: int
+    mix: dict[str, int]
+    doubt: str = ""
     text: str = ""
 
 
@@ -72,6 +77,7 @@ def predicted_mixtures(
         prior = np.array([home.get(source) or 0.0 for source in sources])
         best, top = fit.proposal(prior if prior.any() else None), int(means.argmax())
         low, high = fit.interval(best[None])
+        total = max(sum(count or 0 for count in mix.values()) for mix in made.values())
         prediction = MixturePrediction(
             weights=dict(zip(sources, map(float, best), strict=True)),
             score=float(fit.predict(best[None])[0]),
@@ -81,6 +87,8 @@ def predicted_mixtures(
             best_tried=list(held)[top],
             best_tried_score=float(means[top]),
             mixtures=len(held),
+            mix={name: count or 0 for name, count in rounded(sources, best, total).items()},
+            doubt=fit.doubt,
         )
         found.append(replace(prediction, text=_said(prediction, fit)))
     return found
@@ -94,5 +102,6 @@ def _said(one: MixturePrediction, fit: MixtureFit) -> str:
     low, high = one.interval
     return (
         f"best predicted mixture: {mix} ({one.score:.2f}, 90% interval {low:.2f} to {high:.2f}; of the {one.mixtures} "
-        f"tried {one.best_tried} did best, {one.best_tried_score:.2f}); exploratory: to be tried before it is believed"
+        f"tried {one.best_tried} did best, {one.best_tried_score:.2f}); exploratory: `harness mixtures confirm` writes "
+        "the study that tests it"
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.engines import Engine
     from harness.engines.jobs import Event, Job
     from harness.loading import Loaded
-    from harness.records import Allocation, Unit
+    from harness.records import Allocation, Confirmation, Unit
     from harness.session.answer import Answer
     from harness.session.deadline import Deadline
     from harness.session.planned import Planned
@@ -430,3 +430,47 @@ class Session:
         if found is None:
             raise StepError(f"nothing to decide yet: {progress(made)}. Run: {self.command('run')}")
         return found
+
+    def confirm(self, out: str | Path | None = None, *, seeds: int | None = None, force: bool = False) -> Confirmation:
+        """Write the study that tests the mixtures which the trained ones propose. Nothing is trained.
+
+        The proposals become ordinary arms against the same baseline, with seeds that this study has not used.
+
+        Args:
+            out: The file to write, in the folder of the study; default: ``STUDY-confirm.yaml``.
+            seeds: The most seeds, default 5; the new study has stages, and ends where a look settles it.
+            force: Replace the file if it is there.
+
+        Returns:
+            What was written as a record, as ``harness mixtures confirm --json`` prints it.
+
+        Raises:
+            RequestError: Anything about the study is wrong; it has no design of mixtures; the file cannot be written.
+            StepError: Fewer than four mixtures are trained, or their weights tell next to nothing about their scores.
+        """
+        from harness.answer import complete, predicted, progress
+        from harness.errors import RequestError, StepError
+        from harness.records import Confirmation
+        from harness.session.answer import write
+        from harness.session.confirming import arms, fresh, target, text
+
+        file = target(self.loaded, None if out is None else Path(out), force=force)
+        new, stages = fresh(self.study, seeds)
+        if not any(one.mixtures(self.study, {}) for one in self.study.designs):
+            raise RequestError(f"{self.loaded.file}: no design of mixtures (mixture_search, mixture_dirichlet)")
+        with working("Comparing"):
+            made = self.staged()
+            found = predicted(made)
+        proposed, doubts = arms(found, self.study), [one.doubt for one in found if one.doubt]
+        if not proposed:
+            raise StepError(
+                f"INCONCLUSIVE: {doubts[0]}. Nothing was written"
+                if doubts
+                else f"nothing to confirm yet: a proposal takes four mixtures or more; {progress(made)}. "
+                f"Run: {self.command('run')}"
+            )
+        write(file, text(self.loaded, proposed, new, stages), "--out: ")
+        return Confirmation(
+            study=self.study.study, file=str(file), arms=proposed, seeds=new, stages=stages, doubts=doubts,
+            complete=complete(made), progress=progress(made),
+        )  # fmt: skip

@@ -31,7 +31,7 @@ from harness.spec.operations import (
     Use,
     Verify,
 )
-from harness.spec.study import Control, Decide, Decontaminate, Study, Track
+from harness.spec.study import MOST_SEEDS, Control, Decide, Decontaminate, Study, Track, spread
 from harness.spec.training import DATE, Lora, Recipe, Suite, Task
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "DATE",
     "DESIGNS",
     "DRAFTED",
+    "MOST_SEEDS",
     "NAME",
     "OBJECTIVES",
     "OPERATIONS",
@@ -75,4 +76,5 @@ __all__ = [
     "Use",
     "Variant",
     "Verify",
+    "spread",
 ]

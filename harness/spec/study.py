@@ -38,16 +38,21 @@ PARAPHRASE = 0.7  # cosine from which a row that gives an item's answer is a par
 FEW = 2000  # items; in a smaller suite, looking for paraphrases costs little
 
 
-def _spread(seeds: dict[str, Any]) -> tuple[int, ...]:
-    """Return the stages of ``{from, to}``: each has about half as many seeds again as the one before."""
+def spread(first: int, last: int) -> tuple[int, ...]:
+    """Return stages from ``first`` to ``last`` seeds: each has about half as many seeds again as the one before."""
+    looks = [first]
+    while looks[-1] < last:
+        looks.append(min(last, math.ceil(STEP * looks[-1])))
+    return tuple(looks)
+
+
+def _from_to(seeds: dict[str, Any]) -> tuple[int, ...]:
+    """Return the stages of ``{from, to}``."""
     first, last = seeds.get("from"), seeds.get("to")
     whole = isinstance(first, int) and isinstance(last, int) and not isinstance(first, bool)
     if set(seeds) != {"from", "to"} or not whole or not 2 <= first < last <= MOST_SEEDS:  # type: ignore[operator]
         raise ValueError("seeds: expected {from: 2, to: 8}, two whole numbers from 2 to 100, the second larger")
-    looks = [int(first)]  # type: ignore[arg-type]
-    while looks[-1] < last:  # type: ignore[operator]
-        looks.append(min(int(last), math.ceil(STEP * looks[-1])))  # type: ignore[arg-type]
-    return tuple(looks)
+    return spread(int(first), int(last))  # type: ignore[arg-type]
 
 
 class Decide(Spec):
@@ -167,7 +172,7 @@ class Study(Spec):
         if isinstance(seeds, dict):
             if stages:
                 raise ValueError("stages: seeds: {from, to} makes the stages; give one of the two")
-            looks = _spread(seeds)
+            looks = _from_to(seeds)
             return values | {"seeds": looks[-1], "stages": looks}
         if seeds is None and isinstance(stages, list | tuple) and stages and isinstance(stages[-1], int):
             return values | {"seeds": stages[-1]}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,24 +225,15 @@ class _Table:
         return cls(shown, columns, rows)
 
     def number(self, at: int, column: str, what: str) -> float:
-        """Return a finite number.
+        """Return a finite number of a row.
 
         Raises:
             RequestError: It is none; the message names the line and the column.
         """
-        from harness.statistics.scores import LARGEST
+        from harness.stats.table import number
 
         place, row = self.rows[at]
-        value = row[column]
-        if value is None or value == "":
-            raise RequestError(f'{place}: {what} "{column}" is empty')
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise RequestError(f'{place}: {what} "{column}" is "{value}", not a number') from None
-        if not math.isfinite(number) or abs(number) > LARGEST:
-            raise RequestError(f'{place}: {what} "{column}" is {value}; expected a number up to {LARGEST:g}')
-        return number
+        return number(row[column], place, f'{what} "{column}"')
 
     def is_number(self, column: str) -> bool:
         """Whether a column holds a number in its first row; an empty cell is a number that is missing."""

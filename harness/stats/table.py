@@ -183,7 +183,7 @@ def _collect(read: Iterable[tuple[str, Mapping[str, Any]]]) -> _Rows:
                 f'{place}: arm "{arm}", seed "{seed}", item "{item}" has a second score; the first is at '
                 f"{known[item].place}"
             )
-        known[item] = _Cell(_score(row.get("score"), place), place)
+        known[item] = _Cell(number(row.get("score"), place, "score"), place)
         for name in OPTIONAL:
             value = row.get(name)
             label = None if value is None or value == "" else str(value)
@@ -199,20 +199,25 @@ def _name(value: Any, column: str, place: str) -> str:
     return str(value)
 
 
-def _score(value: Any, place: str) -> float:
-    if value is None or value == "":
-        raise RequestError(f"{place}: score is empty; a run without a score for every item cannot be compared")
-    try:
-        score = float(value)
-    except (TypeError, ValueError):
-        raise RequestError(f'{place}: score "{value}" is not a number') from None
-    if not math.isfinite(score):
-        raise RequestError(f"{place}: score is {value}, not a number that can be averaged")
+def number(value: Any, place: str, what: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        RequestError: It is none; the message begins with the place and says what the cell holds.
+    """
     from harness.statistics.scores import LARGEST
 
-    if abs(score) > LARGEST:
-        raise RequestError(f"{place}: score is {value}, too large to be averaged (at most {LARGEST:g} either way)")
-    return score
+    if value is None or value == "":
+        raise RequestError(f"{place}: {what} is empty; a table that lacks a number cannot be judged")
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise RequestError(f'{place}: {what} is "{value}", not a number') from None
+    if not math.isfinite(found):
+        raise RequestError(f"{place}: {what} is {value}, not a number that can be averaged")
+    if abs(found) > LARGEST:
+        raise RequestError(f"{place}: {what} is {value}, too large to be averaged (at most {LARGEST:g} either way)")
+    return found
 
 
 def _held(given: Any, place: str, expected: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from harness import formats
-from harness.records import MixtureFits, MixtureTarget
+from harness.records import Confirmation, MixtureFits, MixtureTarget
 from harness.terminal import tables
 
 COVERED = " Covered: share of held-out scores within their 90% interval."
@@ -82,6 +82,31 @@ def show(found: MixtureFits, out: Console) -> None:
         out.print(tables.markup(said))
     if any(one.proposal for one in found.targets):
         out.print("A proposal is a prediction: train it, on fresh seeds, before you believe it.")
+
+
+def show_confirmation(found: Confirmation, out: Console, store: str) -> None:
+    """Print what is proposed, and the study that tests it.
+
+    Args:
+        found: The study that was written.
+        out: Where to print.
+        store: The option that names the store; empty for the usual one.
+    """
+    for one in found.arms:
+        low, high = one.interval
+        rows = ", ".join(f"{count:,} {name}" for name, count in sorted(one.mix.items(), key=lambda item: -item[1]))
+        out.print(
+            tables.markup(
+                f"{one.arm}: {shares(one.weights)} (rows: {rows}). Predicted {score(one.score)}, 90% interval "
+                f"{score(low)} to {score(high)}, from {formats.plural(one.mixtures, 'mixture')}; best tried "
+                f"{one.best_tried}, {score(one.best_tried_score)}."
+            )
+        )
+    for doubt in found.doubts:
+        out.print(tables.markup(f"INCONCLUSIVE: {doubt}."))
+    seeds, looks = ", ".join(map(str, found.seeds)), ", ".join(map(str, found.stages))
+    out.print(tables.markup(f"Wrote {found.file}: against the baseline, with fresh seeds ({seeds}), looks at {looks}."))
+    out.print(tables.markup(f"Next: harness run {found.file}{store}"))
 
 
 def shares(weights: Mapping[str, float]) -> str:

@@ -263,7 +263,7 @@ HEADER = "arm,seed,item,score"
         (5, "base,0,i3,nan", ":5: score is nan, not a number that can be averaged"),
         (5, "base,0,i3,inf", ":5: score is inf"),
         (5, "base,0,i3,", ":5: score is empty"),
-        (5, "base,0,i3,yes", ':5: score "yes" is not a number'),
+        (5, "base,0,i3,yes", ':5: score is "yes", not a number'),
         (5, "base,0,i3,0,5", ":5: 5 fields where the header has 4"),
         (5, "base,0,,0.5", ":5: item is empty"),
         (5, " ,0,i3,0.5", ":5: arm is empty"),

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
+from pydantic import Field
+
 from harness.errors import RequestError, did_you_mean
 from harness.spec.base import Spec
 from harness.spec.data import Variant
@@ -159,6 +161,20 @@ def mixed(study: Study, counts: Mapping[str, int | None], tests: str) -> Variant
 
 
 # --------------------------------------------------------------------------------------------------- random mixtures
+
+
+class MixtureDesign(BaseDesign):
+    """A design whose arms are mixtures of one size, from which the next mixture is proposed."""
+
+    draws: int = Field(ge=1, le=512, description="mixtures to train, each an arm")
+    rows: int = Field(ge=1, description="total rows of every mixture")
+    prior: dict[str, float] | None = Field(None, description="weights of the sources; default: equal weights")
+    seed: int = Field(0, description="seed of the random mixtures")
+
+    def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
+        """Return its mixtures and the prior, under the name of the baseline if that has the prior's mix."""
+        found: dict[str, Counts] = {name: arm.counts() for name, arm in arms.items()}
+        return found if "mix-prior" in found else {"baseline": baseline_counts(study), **found}
 
 
 def prior_of(study: Study, given: Mapping[str, float] | None, place: str) -> dict[str, float]:

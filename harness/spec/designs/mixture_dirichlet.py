@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from harness.errors import RequestError
-from harness.spec.data import Variant
-from harness.spec.designs.base import Arm, BaseDesign, Counts, baseline_counts, mixed, prior_of, refuse_tokens, rounded
+from harness.spec.designs.base import Arm, MixtureDesign, baseline_counts, mixed, prior_of, refuse_tokens, rounded
 
 if TYPE_CHECKING:
     from harness.spec.study import Study
 
 
-class MixtureDirichlet(BaseDesign):
+class MixtureDirichlet(MixtureDesign):
     """Random mixtures around a prior (Dirichlet), and the prior itself; all of the same size.
 
     Example::
@@ -26,11 +25,7 @@ class MixtureDirichlet(BaseDesign):
     """
 
     design: Literal["mixture_dirichlet"] = "mixture_dirichlet"
-    draws: int = Field(ge=1, le=512, description="random mixtures, each an arm")
-    rows: int = Field(ge=1, description="total rows of every mixture")
-    prior: dict[str, float] | None = Field(None, description="weights of the sources; default: equal weights")
     concentration: float = Field(5.0, gt=0, description="large: draws stay near the prior")
-    seed: int = Field(0, description="seed of the random mixtures")
 
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
         """Yield the prior and ``draws`` different mixtures from Dirichlet(concentration x prior), all of ``rows`` rows.
@@ -62,8 +57,3 @@ class MixtureDirichlet(BaseDesign):
                 f"{place}.draws: {self.draws:,} different mixtures are asked for, and these rows and this "
                 f"concentration give {len(tried) - 1:,}; lower draws, or take more rows"
             )
-
-    def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
-        """Return its mixtures and the prior, under the name of the baseline if that has the prior's mix."""
-        found: dict[str, Counts] = {name: arm.counts() for name, arm in arms.items()}
-        return found if "mix-prior" in found else {"baseline": baseline_counts(study), **found}

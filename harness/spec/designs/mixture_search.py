@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from harness.errors import RequestError
-from harness.spec.data import Variant
 from harness.spec.designs.base import (
     Arm,
-    BaseDesign,
     Counts,
+    MixtureDesign,
     baseline_counts,
     mixed,
     prior_of,
@@ -27,7 +26,7 @@ FEWEST = 200  # candidates, at least; else 4 for each mixture that is trained
 LEAST, MOST = 0.01, 500.0  # concentrations; beyond them, candidates are one source alone, or the prior
 
 
-class MixtureSearch(BaseDesign):
+class MixtureSearch(MixtureDesign):
     """A few mixtures that tell most about all sources, chosen from many random ones; and the prior. All of one size.
 
     Candidates are drawn around the prior at several temperatures, from nearly one source alone to nearly the prior.
@@ -42,13 +41,9 @@ class MixtureSearch(BaseDesign):
     """
 
     design: Literal["mixture_search"] = "mixture_search"
-    draws: int = Field(ge=1, le=512, description="mixtures to train, each an arm")
-    rows: int = Field(ge=1, description="total rows of every mixture")
-    prior: dict[str, float] | None = Field(None, description="weights of the sources; default: equal weights")
     concentrations: tuple[float, ...] = Field(
         (1.0, 5.0, 25.0), min_length=1, description="temperatures of the candidates; large: they stay near the prior"
     )
-    seed: int = Field(0, description="seed of the candidates")
 
     def arms(self, study: Study, index: int) -> Iterator[Arm]:
         """Yield the prior and ``draws`` mixtures.
@@ -75,11 +70,6 @@ class MixtureSearch(BaseDesign):
         for number, chosen in enumerate(d_optimal(table, self.draws, self.seed), 1):
             name = f"mix-{number:02d}"
             yield name, mixed(study, candidates[chosen], name)
-
-    def mixtures(self, study: Study, arms: Mapping[str, Variant]) -> Mapping[str, Counts]:
-        """Return its mixtures and the prior, under the name of the baseline if that has the prior's mix."""
-        found: dict[str, Counts] = {name: arm.counts() for name, arm in arms.items()}
-        return found if "mix-prior" in found else {"baseline": baseline_counts(study), **found}
 
     def _candidates(self, study: Study, prior: dict[str, float], place: str) -> tuple[Counts, list[Counts]]:
         """Return the prior and different random mixtures, in rows, none over the supply."""
