@@ -12,14 +12,14 @@ from harness.answer.comparing import compare, evidence_of
 from harness.answer.stages import course_of, due, marked, seen, wanted
 from harness.answer.view import Run, read, score_table, scores_of, task_scores
 from harness.decisions.mixtures import MixturePrediction, predicted_mixtures
-from harness.records import Allocation, RunView, StudyView, Unit, VariantView
+from harness.records import Allocation, Decisions, RunView, StudyView, Unit, VariantView
 from harness.statistics.paired import noise
 from harness.store import Artifact
 from harness.study.plan import Plan, State
 
 __all__ = [
-    "allocation", "complete", "course_of", "marked", "measured_noise", "predicted", "progress", "score_table", "view",
-    "wanted",
+    "allocation", "complete", "course_of", "marked", "measured_noise", "predicted", "progress", "score_table",
+    "standing", "view", "wanted",
 ]  # fmt: skip
 
 STATES: tuple[State, ...] = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
@@ -94,6 +94,21 @@ def allocation(plan: Plan, budget: float, unit: Unit, supply: Mapping[str, int] 
         return None
     found = decisions.buy(plan.study, evidence, decisions.decide(plan.study, evidence), budget, unit, supply)
     return found.model_copy(update={"complete": complete(plan), "progress": progress(plan)})
+
+
+def standing(plan: Plan) -> tuple[Plan, Decisions | None]:
+    """Return a plan with the runs marked that no look needs, and its decisions where they are due.
+
+    They are due after each look in a study with stages, and else when every run is done.
+
+    Raises:
+        RequestError: As ``view``.
+        StepError: As ``view``.
+    """
+    if not plan.study.stages and not complete(plan):
+        return plan, None
+    plan, _, _, evidence = _judged(plan)
+    return plan, None if evidence is None else decisions.decide(plan.study, evidence)
 
 
 def predicted(plan: Plan) -> list[MixturePrediction]:

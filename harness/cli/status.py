@@ -6,10 +6,13 @@ from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, 
 
 
 def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
-    """Show every run of a study: done, trained (not yet evaluated), failed (and why) or to do."""
+    """Show every run of a study: done, trained (not yet evaluated), failed (and why), to do or not needed.
+
+    After a look of a study with stages, or when all is done: which questions ended, and what would settle the others.
+    """
     from harness.session import open_study
 
-    made = open_study(study, store=store).staged()
+    made, decided = open_study(study, store=store).standing()
     failures = {run.key: made.store.failure(run.key) for run in made.runs if run.state == "failed"}
     if json:
         print_json(
@@ -20,6 +23,8 @@ def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = F
                     | ({"stage": f.stage, "message": f.message} if (f := failures.get(r.key)) else {})
                     for r in made.runs
                 ],
+                "verdicts": {} if decided is None else {one.subject: one.verdict for one in decided.decisions},
+                "advice": "" if decided is None else decided.advice,
             }
         )
         return
@@ -38,3 +43,6 @@ def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = F
             out.print(f"{run.variant}/seed {run.seed} failed while {failure.stage}: {tables.markup(failure.message)}")
     done = sum(r.state == "done" for r in made.runs)
     out.print(f"\n{done} of {len(made.runs)} runs done")
+    if decided is not None:
+        for text in filter(None, (decided.stages_in_words(), decided.advice)):
+            out.print(tables.markup(text))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.engines import Engine
     from harness.engines.jobs import Event, Job
     from harness.loading import Loaded
-    from harness.records import Allocation, Confirmation, Unit
+    from harness.records import Allocation, Confirmation, Decisions, Unit
     from harness.session.answer import Answer
     from harness.session.deadline import Deadline
     from harness.session.planned import Planned
@@ -134,6 +134,18 @@ class Session:
 
         made = self.resolved()
         return marked(made, course_of(made))
+
+    def standing(self) -> tuple[Plan, Decisions | None]:
+        """Resolve the study as ``staged`` does, and decide where that is due: after a look, or when all is done.
+
+        Raises:
+            RequestError: Anything about the study, its data or its suite is wrong.
+        """
+        from harness.answer import standing
+
+        made = self.resolved()
+        with working("Comparing"):
+            return standing(made)
 
     def plan(self) -> Planned:
         """Build the datasets and return the plan: variants, rows, tokens, power and cost. Nothing is trained.

@@ -158,7 +158,20 @@ def test_tables_say_what_matters(cli: Any) -> None:
     assert "sums/exact_match · the study's declared metric · baseline" in compared
     assert "untrained model 0.000, majority answer 0.050" in compared
     assert "aa (control)" in compared
-    assert "12 of 12 runs done" in cli("status", "study.yaml").out
+    status = cli("status", "study.yaml")
+    assert "12 of 12 runs done" in status.out
+    assert "This study sees effects of" in status.out
+    told = cli("status", "study.yaml", "--json").json
+    assert told["verdicts"] == {"verify(scraped)": "ADOPT", "sums": "GROW", "scraped": "CUT"}
+    assert told["advice"] == cli("decide", "study.yaml", "--json").json["advice"]
+
+
+def test_a_study_that_is_not_done_is_not_decided_by_its_status(cli: Any, tmp_path: Path, tiny: Path) -> None:
+    """Who looks before all is done, where the study declares no looks, must not find a verdict."""
+    made = planted.plant(planted.folder_with(tmp_path, tiny))
+    planted.forget(made, "sums-8", 2)
+    status = cli("status", "study.yaml", "--json", cwd=tmp_path)
+    assert (status.code, status.json["verdicts"], status.json["advice"]) == (0, {}, "")
 
 
 def test_waived_rules_are_in_every_table(cli: Any, tmp_path: Path, tiny: Path) -> None:
