@@ -200,6 +200,16 @@ def test_lines_differ_in_colour_and_in_dashes() -> None:
     assert parse(svg).findtext("desc") == "a: 0% at 0, 20% at 4, 100% at 8; b: 0% at 0, 60% at 4, 100% at 8"
 
 
+def test_a_line_of_one_point_is_a_dot() -> None:
+    drawn = [charts.Line("line", [(0.2, 0.5), (1.0, 1.0)]), charts.Line("dot", [(0.6, 0.9)])]
+    svg = parse(charts.lines(drawn, title="saved", across="cost"))
+    dots = [(float(str(one.get("cx"))), float(str(one.get("cy")))) for one in svg.iter("circle")]
+    assert len(dots) == 2  # on the chart, and in the key
+    assert len(list(svg.iter("path"))) == 2
+    assert 40 < dots[0][0] < charts.WIDTH
+    assert "dot: 90% at 0.6" in str(svg.findtext("desc"))
+
+
 @given(st.floats(0, 1))
 def test_a_stack_fills_its_bar(part: float) -> None:
     svg = parse(charts.stack({"seeds": part, "items": 1 - part}, title="noise"))

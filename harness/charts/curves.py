@@ -105,7 +105,7 @@ def lines(drawn: Sequence[Line], *, title: str, across: str, height: int = 200) 
     """Draw up to three lines of shares (0 to 1), which differ by colour and by dashes.
 
     Args:
-        drawn: The lines; all have the same range.
+        drawn: The lines; one of a single point is drawn as a dot.
         title: Title of the chart.
         across: Name of the horizontal axis.
         height: Height of the drawing, in pixels, without the key below.
@@ -122,9 +122,14 @@ def lines(drawn: Sequence[Line], *, title: str, across: str, height: int = 200) 
     parts.append(text((side.start + side.end) / 2, height - 5.0, across, "middle", "opacity:.75"))
     for index, one in enumerate(drawn):
         style = f"fill:none;stroke:{COLOURS[index]};stroke-width:2{DASHES[index]}"
-        parts.append(path([(side.at(x), up.at(y)) for x, y in one.points], style))
         y = height + 10.0 + 16 * index
-        parts.append(path([(8, y - 4), (34, y - 4)], style))
+        if len(one.points) == 1:
+            full = f"fill:{COLOURS[index]}"
+            parts.append(dot(side.at(one.points[0][0]), up.at(one.points[0][1]), 5.0, full))
+            parts.append(dot(21, y - 4, 5.0, full))
+        else:
+            parts.append(path([(side.at(x), up.at(y)) for x, y in one.points], style))
+            parts.append(path([(8, y - 4), (34, y - 4)], style))
         parts.append(text(40, y, one.label))
     described = "; ".join(
         f"{one.label}: {', '.join(f'{y:.0%} at {number(x)}' for x, y in one.points[:: max(1, len(one.points) // 5)])}"

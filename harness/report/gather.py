@@ -66,6 +66,7 @@ def gather(plan: Plan, view: StudyView) -> Report:
         ],
         items_touched=len(touched),
         reliability=reliability.nearest(view),
+        savings=reliability.savings(view),
         reproduce=provenance.reproduce(plan, view),
     )
 

@@ -9,7 +9,7 @@ from harness import charts, formats
 from harness.data.card.html import STAGES
 from harness.escaping import policed, visible
 from harness.records import Growth, SliceArm
-from harness.report.model import PowerCurve, Report
+from harness.report.model import PowerCurve, Report, Savings
 from harness.report.phrases import MARKS, PATTERNS, Say, expected
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _with_report(environment: Environment, report: Report) -> Environment:
         "stack": _chart(charts.stack),
         "findings": _chart(lambda: _findings(report)),
         "power": _chart(_power),
+        "saved": _chart(_saved),
         "wash": _wash(report),
         "tone": lambda verdict: TONES.get(verdict, "open"),
         "mark": lambda verdict: MARKS.get(verdict, "!"),
@@ -176,6 +177,17 @@ def _power(curve: PowerCurve) -> str:
         [charts.Line(name, list(zip(curve.effects, values, strict=True))) for name, values in drawn],
         title="How often an arm is said to differ, by its true effect",
         across="true effect, in standard errors",
+    )
+
+
+def _saved(found: Savings) -> str:
+    """Draw which share of the exhaustive design's verdicts is reached at which share of its cost."""
+    fixed = [(one.cost, one.equal) for one in found.designs if one.design.endswith(" seeds")]
+    staged = next(one for one in found.designs if one.design == "staged")
+    return charts.lines(
+        [charts.Line("a fixed number of seeds", sorted(fixed)), charts.Line("stages", [(staged.cost, staged.equal)])],
+        title="Verdicts equal to those of every arm at every seed, by cost",
+        across="cost, as a share",
     )
 
 

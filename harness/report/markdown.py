@@ -164,6 +164,7 @@ def _noise(report: Report, say: Say) -> str:
         _table(("Task", "Metric", "Items", "Signal to noise", ""), tasks) if tasks else "",
         _table(("Metric", "Signal to noise", "Goes with the declared one", ""), metrics) if len(metrics) > 1 else "",
         escaped(say.reliability()),
+        "\n".join(f"- {escaped(text)}" for text in say.savings()),
     )
 
 

@@ -125,6 +125,26 @@ class Reliability(Data):
     power: PowerCurve | None = None
 
 
+class DesignCost(Data):
+    """What a way to spend runs costs and decides, beside every arm at every seed."""
+
+    design: str = Field(description="staged, exhaustive, or a fixed number of seeds")
+    cost: float = Field(description="share of the exhaustive design's seconds")
+    equal: float = Field(description="subjects with the exhaustive design's verdict, INCONCLUSIVE included")
+    kept: float = Field(description="the same, of the subjects that the exhaustive design decides")
+    contradicted: float = Field(description="subjects with another verdict, neither being INCONCLUSIVE")
+    decided: float = Field(description="subjects with a verdict other than INCONCLUSIVE")
+
+
+class Savings(Data):
+    """What stages saved, and which verdicts they changed, by ``scripts/bench_stages``."""
+
+    number: int = Field(description="orders of the seeds of a real study, or simulated studies")
+    subjects: int
+    share: float = Field(description="share of the items in the exhaustive design")
+    designs: list[DesignCost]
+
+
 class Reproduce(Data):
     """Everything needed to get the same numbers again."""
 
@@ -169,4 +189,7 @@ class Report(Data):
     pools: list[PoolReport]
     items_touched: int = Field(description="items of the suite that a row of a pool overlapped")
     reliability: Reliability | None
+    savings: dict[str, Savings] = Field(
+        default={}, description="replayed and simulated -> what stages saved there; of a study with stages"
+    )
     reproduce: Reproduce

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness import formats
 from harness.formats import Places, count, several
 from harness.records import ArmEffect, Comparison, Decision, Growth
-from harness.report.model import Rates, Reliability, Report, VariantReport
+from harness.report.model import Rates, Reliability, Report, Savings, VariantReport
 
 Ends = Sequence[float | None]
 SAID = ("aa", "random_subset", "runs", "clusters", "comparability")
@@ -162,6 +162,21 @@ class Say:
             f"({likely.false_findings_worst:.1%} in the worst case), an unpaired z-test in {likely.naive_z:.0%} and a "
             f"paired t-test over items in {likely.naive_t:.0%}. {known.alpha:.0%} is allowed."
         )
+
+    def savings(self) -> list[str]:
+        """Return a sentence for each kind of study on which stages were tried."""
+        return [_saved(kind, one) for kind, one in self.report.savings.items()]
+
+
+def _saved(kind: str, found: Savings) -> str:
+    staged, every = (next(one for one in found.designs if one.design == name) for name in ("staged", "exhaustive"))
+    tried = f"{found.number} orders of a real study" if kind == "replayed" else f"{found.number} simulated studies"
+    items = "" if found.share == 1 else f" on {found.share:.0%} of the items"
+    return (
+        f"In {tried} of {found.subjects} subjects, stages took {staged.cost:.2f} of the time of every arm at every "
+        f"seed{items}, gave the same verdict in {staged.equal:.0%}, a contrary one in "
+        f"{staged.contradicted:.1%}, and decided {staged.decided:.0%} instead of {every.decided:.0%}."
+    )
 
 
 def expected(report: Report, known: Reliability) -> Rates:

@@ -1,7 +1,7 @@
-"""How far the intervals of a study can be trusted: results of ``scripts/bench_decisions`` for similar studies.
+"""How far the intervals of a study can be trusted, and what its stages save: results of simulations and replays.
 
-``scripts/bench_decisions --condensed`` writes a file for each way in which seed noise is judged; this module only reads
-them.
+``scripts/bench_decisions --condensed`` writes a file for each way in which seed noise is judged, and
+``scripts/bench_stages --condensed`` one on stages; this module only reads them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from importlib.resources import files
 from typing import Any
 
 from harness.records import StudyView
-from harness.report.model import PowerCurve, Rates, Reliability
+from harness.report.model import PowerCurve, Rates, Reliability, Savings
 
 FILE = "reliability-{noise}.json"
+STAGES = "stages.json"
 
 
 def nearest(view: StudyView) -> Reliability | None:
@@ -47,3 +48,11 @@ def nearest(view: StudyView) -> Reliability | None:
         patterns=[Rates.model_validate(one) for one in size["patterns"]],
         power=PowerCurve.model_validate(curve) if curve else None,
     )
+
+
+def savings(view: StudyView) -> dict[str, Savings]:
+    """Return ``replayed`` and ``simulated`` -> what stages saved there; empty for a study without stages."""
+    if not view.resolved.get("stages"):
+        return {}
+    known = json.loads(files(__package__).joinpath(STAGES).read_text(encoding="utf-8"))
+    return {name: Savings.model_validate(one) for name, one in known.items()}

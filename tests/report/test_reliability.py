@@ -7,12 +7,16 @@ import sys
 from importlib.machinery import SourceFileLoader
 from importlib.resources import files
 from importlib.util import module_from_spec, spec_from_loader
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.report import reliability
-from harness.report.model import PowerCurve, Rates
+from harness.report.html import html
+from harness.report.markdown import markdown
+from harness.report.model import PowerCurve, Rates, Savings
+from harness.report.phrases import Say
 from tests.command import ROOT
 from tests.report.conftest import Reports
 
@@ -52,6 +56,33 @@ def test_the_nearest_size_by_ratio(
     assert known is not None
     assert (known.seeds, known.items, known.arms) == found
     assert known.exact == (found == (seeds, items, arms))
+
+
+def test_what_stages_save_is_shipped_and_plausible() -> None:
+    known = json.loads(files("harness.report").joinpath(reliability.STAGES).read_text())
+    assert set(known) == {"replayed", "simulated"}
+    for one in map(Savings.model_validate, known.values()):
+        found = {design.design: design for design in one.designs}
+        assert set(found) == {"staged", "2 seeds", "3 seeds", "5 seeds", "8 seeds", "exhaustive"}
+        assert (found["exhaustive"].cost, found["exhaustive"].equal) == (1, 1)
+        assert found["staged"].cost < found["8 seeds"].cost
+        assert found["2 seeds"].decided < found["8 seeds"].decided
+        assert all(design.contradicted < 0.05 for design in one.designs)
+
+
+def test_only_a_study_with_stages_says_what_they_save(reports: Reports) -> None:
+    plain = reports("full")
+    assert plain.savings == {}
+    assert Say(plain).savings() == []
+    staged = plain.model_copy(update={"savings": reliability.savings(SimpleNamespace(resolved={"stages": [2, 3]}))})  # type: ignore[arg-type]
+    said = Say(staged).savings()
+    assert len(said) == 2
+    assert said[0].startswith("In 200 orders of a real study of 13 subjects, stages took 0.")
+    page = html(staged)
+    for text in said:
+        assert text in page
+    assert page.count("Verdicts equal to those of every arm at every seed, by cost") >= 2
+    assert markdown(staged).count("stages took") == 2
 
 
 def view(reports: Reports, seeds: int, items: int, arms: int) -> Any:
