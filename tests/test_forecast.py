@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+import harness
 from harness import answer, forecast
+from harness.forecast.earlier import items_of, metric_advice
 from harness.forecast.power import PRIOR_CORRELATION, Noise, deciding, planned_power, planning_noise, power, prior
 from harness.formats import duration
 from harness.records import Power
@@ -226,6 +229,25 @@ def test_noise_comes_from_earlier_studies_of_the_same_suite_metric_and_model(fin
     assert planning_noise(planted.plan(study)) is None
     study.write_text(text.replace("items: 24, seed: 3", "items: 24, seed: 4"))
     assert planning_noise(planted.plan(study)) == prior()
+
+
+def test_a_metric_that_told_an_earlier_study_apart_better_is_named(finished: Path, tmp_path: Path) -> None:
+    """Exact match is planted with much noise of its own, the log-likelihood beside it without: the plan says so."""
+    assert metric_advice(planted.plan(finished)) == ""  # its own results are for `decide`
+    text = TINY_STUDY.replace("study: tiny", "study: second").replace("seeds: 2", "seeds: [11, 12, 13]")
+    second = other(finished, tmp_path, text)
+    store = planted.plan(second).store
+    assert metric_advice(planted.plan(second)) == ""  # both metrics are the same but for a constant
+    rng = np.random.default_rng(0)
+    for artifact in list(store.artifacts("result")):
+        items = items_of(artifact)
+        noise = rng.normal(0, 0.1) + rng.normal(0, 0.2, items.height)
+        planted.rewrite(store, artifact, items.with_columns(pl.col("exact_match") + pl.Series(noise)))
+    said = metric_advice(planted.plan(second))
+    assert said.startswith("in tiny, sums/gold_logprob_per_token tells the arms apart better (signal to noise ")
+    assert "and goes with sums/exact_match (correlation 0." in said
+    shown = str(harness.open_study(second, store=second.parent / ".harness").plan())
+    assert "sums/exact_match is declared, and decides" in " ".join(shown.split())
 
 
 def test_the_base_model_says_how_much_items_vary(finished: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from harness import decisions
 from harness.answer.comparing import compare, evidence_of
 from harness.answer.stages import course_of, due, marked, seen, wanted
-from harness.answer.view import Run, read, score_table, scores_of, task_scores
+from harness.answer.view import Run, metrics, read, score_table, scores_of, task_scores
 from harness.decisions.mixtures import MixturePrediction, predicted_mixtures
 from harness.records import Allocation, Decisions, RunView, StudyView, Unit, VariantView
 from harness.statistics.paired import noise
@@ -18,8 +18,8 @@ from harness.store import Artifact
 from harness.study.plan import Plan, State
 
 __all__ = [
-    "allocation", "complete", "course_of", "marked", "measured_noise", "predicted", "progress", "score_table",
-    "standing", "view", "wanted",
+    "allocation", "complete", "course_of", "marked", "measured_noise", "metrics", "predicted", "progress",
+    "score_table", "standing", "view", "wanted",
 ]  # fmt: skip
 
 STATES: tuple[State, ...] = ("trained", "failed", "to do", "not needed")  # in the order in which they are told

@@ -35,7 +35,7 @@ def evidence_of(
         StepError: An item lacks it.
     """
     metric = plan.study.decide.metric
-    known = metrics(usable, plan.study.decide.metric)
+    known = metrics(usable[0].items, plan.study.decide.metric)
     if metric not in known:
         raise RequestError(f'decide.metric: results have no "{metric}".{did_you_mean(metric, known)}')
     _check_whole(usable, metric)
@@ -167,7 +167,7 @@ def compare(plan: Plan, usable: list[Run], base: Artifact | None, evidence: deci
         return None
     study = plan.study
     found, others = [], []
-    for metric in metrics(usable, study.decide.metric):
+    for metric in metrics(usable[0].items, study.decide.metric):
         if metric == study.decide.metric:
             continue
         table = scores_of(plan, usable, metric, "selection")

@@ -183,9 +183,13 @@ def _column(frame: pl.DataFrame, arm: str, seed: int, part: tuple[str, str, str]
     return [float("nan") if value is None else float(value) for value in chosen[name]]
 
 
-def metrics(runs: list[Run], declared: str) -> list[str]:
-    """Return the ``task/metric`` names of results that people compare, with the declared one."""
-    frame = runs[0].items
+def metrics(frame: pl.DataFrame, declared: str) -> list[str]:
+    """Return the ``task/metric`` names that people compare, with the declared one.
+
+    Args:
+        frame: The items of a result.
+        declared: The metric that decides.
+    """
     found = []
     for task in frame["task"].unique(maintain_order=True):
         part = frame.filter(frame["task"] == task)

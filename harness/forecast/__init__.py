@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.forecast.cost import Cost, cost
+from harness.forecast.earlier import metric_advice
 from harness.forecast.power import planned_power, planning_noise
 from harness.records import Power
 from harness.spec.study import FEW, PARAPHRASE
@@ -55,6 +56,7 @@ class Forecast:
         power: Which effects the study can detect.
         cost: Time and money.
         unused: Sources that no variant draws from.
+        metric: Which metric told the arms of an earlier study apart better than the declared one; empty if none did.
         unchanged: Arms whose training sets are the baseline's at every seed.
     """
 
@@ -63,6 +65,7 @@ class Forecast:
     cost: Cost
     unused: list[str]
     unchanged: list[str]
+    metric: str = ""
 
 
 def forecast(plan: Plan, workers: int, device: str) -> Forecast:
@@ -71,7 +74,7 @@ def forecast(plan: Plan, workers: int, device: str) -> Forecast:
     unused = [name for name in plan.study.sources if name not in used]
     expected = cost(plan, workers, device)
     seen = planned_power(plan, planning_noise(plan), expected.seconds_per_seed)
-    return Forecast(_contamination(plan), seen, expected, unused, _unchanged(plan))
+    return Forecast(_contamination(plan), seen, expected, unused, _unchanged(plan), metric_advice(plan))
 
 
 def _unchanged(plan: Plan) -> list[str]:

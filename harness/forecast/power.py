@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
+from harness.forecast.earlier import items_of, studies
 from harness.formats import duration, plural
 from harness.records import Power, PowerAtSeeds
-from harness.study.steps import run_key
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from harness.spec import Study
-    from harness.store import Artifact
     from harness.study.plan import Plan
 
 # Exact match of short answers, 135M parameters: three arrangements of the quickstart had seed SD .008-.040, item SD
@@ -343,47 +340,13 @@ def _earlier(plan: Plan) -> Iterable[Measured]:
     from harness import answer
     from harness.statistics.paired import noise
 
-    metric = plan.study.decide.metric
-    runs = _finished_runs(plan)
-    for study in plan.store.artifacts("study"):
-        if study.record.key == plan.study_step.key or study.record.spec["decide"]["metric"] != metric:
-            continue
-        frames: dict[str, dict[int, pl.DataFrame]] = {}
-        for role, key in study.record.inputs.items():
-            if role.startswith("runs/") and key in runs:
-                _, variant, seed = role.split("/")
-                frames.setdefault(variant, {})[int(seed)] = runs[key]()
-        scores = answer.score_table(frames, metric, "selection")
+    for study in studies(plan):
+        scores = answer.score_table(study.items(), plan.study.decide.metric, "selection")
         if scores is None or len(scores.seeds) < 2:
             continue
         df = (len(scores.arms) - 1) * (len(scores.seeds) - 1)
         if (found := _known(noise(scores, "baseline"), df)) is not None:
             yield found
-
-
-def _finished_runs(plan: Plan) -> dict[str, Callable[[], pl.DataFrame]]:
-    """Return run key -> function that reads the items, for every finished run of this model on this suite.
-
-    The keys are those in study records, made from the adapter's key and the suite; no artifact has them.
-    """
-    found: dict[str, Callable[[], pl.DataFrame]] = {}
-    by_adapter = {
-        artifact.record.inputs["adapter"]: artifact
-        for artifact in plan.store.artifacts("result")
-        if artifact.record.inputs["suite"] == plan.suite.digest and artifact.record.inputs["model"] == plan.model.digest
-    }
-    for adapter in plan.store.artifacts("adapter"):
-        result = by_adapter.get(adapter.record.digest)
-        if result is not None:
-            key = run_key(adapter.record.key, plan.suite.digest)
-            found[key] = partial(_items, result)
-    return found
-
-
-def _items(result: Artifact) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.read_parquet(result.checked("items.parquet") / "items.parquet", glob=False)
 
 
 def _base_scale(plan: Plan) -> float | None:
@@ -392,7 +355,7 @@ def _base_scale(plan: Plan) -> float | None:
     task, name = plan.study.decide.metric.split("/")
     if base is None:
         return None
-    items = _items(base)
+    items = items_of(base)
     items = items.filter(items["task"] == task)
     if name not in items.columns or items.height < 2:
         return None

@@ -92,6 +92,7 @@ class Planned:
             },
             "decontamination": self.forecast.contamination.as_json(),
             "power": self.forecast.power.model_dump(mode="json"),
+            "metric": self.forecast.metric,
             "cost": self.forecast.cost.as_json(),
             "match": plan.study.match,
             "left_out": left_out(plan),

@@ -63,6 +63,8 @@ def facts(plan: Plan, expected: Forecast) -> list[tuple[str, str]]:
         ("Power", expected.power.text),
         ("Cost", expected.cost.text),
     ]
+    if expected.metric:
+        found.append(("Metric", f"{expected.metric}; {study.decide.metric} is declared, and decides"))
     if study.waive:
         found.append(("Waived", "; ".join(study.waive)))
     if idle := expected.unchanged:
