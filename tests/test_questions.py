@@ -253,6 +253,27 @@ def test_a_search_proposes_the_planted_mixture_next() -> None:
     assert one.text.startswith("best predicted mixture: ")
 
 
+def test_a_proposal_asks_for_rows_that_operations_will_drop() -> None:
+    """Half of what is asked of `a` is dropped: twice as much is asked for, and never more than was asked before."""
+    whole, scores = mixed({"a": 0.5, "b": 0.45, "c": 0.1}, {"h": 9})
+    kept = {"a": 0.5, "b": 1.0, "c": 1.0, "h": 1.0}
+    rows = {
+        name: {source: kept[source] * (count or 0) for source, count in arm.counts().items()}
+        for name, arm in whole.arms.items()
+    }
+    (one,) = predicted_mixtures(whole, rows, scores)
+    left = {source: kept[source] * count for source, count in one.mix.items()}
+    total = sum(left.values())
+    assert sum(one.mix.values()) == 400
+    for source, share in one.weights.items():
+        assert left.get(source, 0) / total == pytest.approx(share, abs=0.02)
+    (plain,) = predicted_mixtures(whole, {}, scores)
+    assert sum(plain.mix.values()) == 400
+    most = {source: max(arm.counts().get(source) or 0 for arm in whole.arms.values()) for source in "abc"}
+    for found in (one, plain):
+        assert all(count <= most[source] for source, count in found.mix.items())
+
+
 def test_a_baseline_that_is_the_prior_counts_as_a_mixture() -> None:
     even = {"a": 134, "b": 133, "c": 133}
     whole, scores = mixed({"a": 0.6, "b": 0.3}, even)

@@ -18,8 +18,8 @@ from harness.store import Artifact
 from harness.study.plan import Plan, State
 
 __all__ = [
-    "allocation", "complete", "course_of", "marked", "measured_noise", "metrics", "predicted", "progress",
-    "score_table", "standing", "view", "wanted",
+    "allocation", "complete", "course_of", "decided", "marked", "measured_noise", "metrics", "predicted", "progress",
+    "score_table", "view", "wanted",
 ]  # fmt: skip
 
 STATES: tuple[State, ...] = ("trained", "failed", "to do", "not needed")  # in the order in which they are told
@@ -48,12 +48,12 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
     """
     plan, runs, usable, evidence = _judged(plan) if judged else (plan, read(plan), [], None)
     base = plan.store.find("result", plan.base.key)
-    comparison, decided = None, None
+    comparison, judgement = None, None
     if evidence is not None:
-        decided = decisions.decide(plan.study, evidence)
+        judgement = decisions.decide(plan.study, evidence)
         comparison = compare(plan, usable, base, evidence)
         if comparison is not None:
-            comparison.slices = decided.slices
+            comparison.slices = judgement.slices
     study = plan.store.find("study", plan.study_step.key)
     tokens = {o.step.key: int(o.data["tokens"]) for o in plan.outputs if o.step.kind == "tokens"}
     return StudyView(
@@ -72,7 +72,7 @@ def view(plan: Plan, judged: bool = True) -> StudyView:
         runs=[_run_view(plan, run, tokens) for run in runs],
         base=task_scores(base),
         comparison=comparison,
-        decisions=decided,
+        decisions=judgement,
     )
 
 
@@ -96,30 +96,31 @@ def allocation(plan: Plan, budget: float, unit: Unit, supply: Mapping[str, int] 
     return found.model_copy(update={"complete": complete(plan), "progress": progress(plan)})
 
 
-def standing(plan: Plan) -> tuple[Plan, Decisions | None]:
-    """Return a plan with the runs marked that no look needs, and its decisions where they are due.
-
-    They are due after each look in a study with stages, and else when every run is done.
+def decided(plan: Plan) -> Decisions | None:
+    """Return the decisions of a study where they are due: after a look if it has stages, else when every run is done.
 
     Raises:
         RequestError: As ``view``.
         StepError: As ``view``.
     """
     if not plan.study.stages and not complete(plan):
-        return plan, None
+        return None
     plan, _, _, evidence = _judged(plan)
-    return plan, None if evidence is None else decisions.decide(plan.study, evidence)
+    return None if evidence is None else decisions.decide(plan.study, evidence)
 
 
-def predicted(plan: Plan) -> list[MixturePrediction]:
-    """Return what the study's designs of mixtures propose, by the results in the store.
+def predicted(plan: Plan) -> tuple[MixturePrediction | None, str]:
+    """Return what the study's design of mixtures proposes by the results in the store, and why verdicts are withheld.
 
     Raises:
         RequestError: As ``view``.
         StepError: As ``view``.
     """
     plan, _, _, evidence = _judged(plan)
-    return [] if evidence is None else predicted_mixtures(plan.study, evidence.rows, evidence.selection)
+    if evidence is None:
+        return None, ""
+    found = predicted_mixtures(plan.study, evidence.rows, evidence.selection)
+    return found[0] if found else None, decisions.decide(plan.study, evidence).why_withheld()
 
 
 def _judged(plan: Plan) -> tuple[Plan, list[Run], list[Run], decisions.Evidence | None]:

@@ -8,11 +8,17 @@ from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, StudyFile, 
 def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = False) -> None:
     """Show every run of a study: done, trained (not yet evaluated), failed (and why), to do or not needed.
 
-    After a look of a study with stages, or when all is done: which questions ended, and what would settle the others.
+    After a look of a study with stages, or when all is done: the verdicts, and what would settle the open ones.
     """
+    from harness.errors import HarnessError
     from harness.session import open_study
 
-    made, decided = open_study(study, store=store).standing()
+    session = open_study(study, store=store)
+    made, decided, problem = session.staged(), None, ""
+    try:
+        decided = session.decided()
+    except HarnessError as error:  # the states are known nevertheless
+        problem = str(error)
     failures = {run.key: made.store.failure(run.key) for run in made.runs if run.state == "failed"}
     if json:
         print_json(
@@ -24,7 +30,9 @@ def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = F
                     for r in made.runs
                 ],
                 "verdicts": {} if decided is None else {one.subject: one.verdict for one in decided.decisions},
+                "withheld": "" if decided is None else decided.why_withheld(),
                 "advice": "" if decided is None else decided.advice,
+                "problem": problem,
             }
         )
         return
@@ -43,6 +51,10 @@ def status(study: StudyFile, store: StorePlace = DEFAULT_STORE, json: AsJson = F
             out.print(f"{run.variant}/seed {run.seed} failed while {failure.stage}: {tables.markup(failure.message)}")
     done = sum(r.state == "done" for r in made.runs)
     out.print(f"\n{done} of {len(made.runs)} runs done")
-    if decided is not None:
-        for text in filter(None, (decided.stages_in_words(), decided.advice)):
-            out.print(tables.markup(text))
+    if problem:
+        out.print(tables.markup(f"Not decided: {problem}"))
+    if decided is None:
+        return
+    verdicts = "; ".join(f"{one.subject} {one.verdict}" for one in decided.decisions)
+    for text in filter(None, (decided.why_withheld() or verdicts, decided.stages_in_words(), decided.advice)):
+        out.print(tables.markup(text))

@@ -116,7 +116,7 @@ def buy(
         for name, line in lines.items()
         if (found := _known(study, evidence, asked[name], line, unit, (supply or {}).get(name)))
     ]
-    withheld = "; ".join(one.text for one in decided.trust if "verdicts are withheld" in one.text)
+    withheld = decided.why_withheld()
     counts = [0] * len(known) if withheld else allocate([one.offer for one in known], budget)
     shares = [_share(one, rows, bool(withheld)) for one, rows in zip(known, counts, strict=True)]
     shares.sort(key=lambda one: (-one.gain, -one.spent, one.source))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from harness.designs import arms
 from harness.spec import Study
-from harness.spec.designs.base import rounded
+from harness.spec.designs.base import Counts, capped
 from harness.statistics.mixtures import FEWEST
 from harness.statistics.proposals import MixtureFit, fit_mixtures
 from harness.statistics.scores import Scores
@@ -29,7 +30,8 @@ class MixturePrediction:
         best_tried: The mixture with the highest mean score; that score is flattered by having been picked.
         best_tried_score: Its mean score.
         mixtures: Number of mixtures that the prediction is made from.
-        mix: Source -> rows of it, in as many rows as the design's mixtures have.
+        mix: Source -> rows to ask for, in all as many as the design's mixtures ask for, so that what operations leave
+            has the ``weights``; of no source more than was asked for before.
         doubt: Why nothing is predicted, as the end of a sentence; empty where something is.
         text: The prediction in a sentence.
     """
@@ -77,7 +79,6 @@ def predicted_mixtures(
         prior = np.array([home.get(source) or 0.0 for source in sources])
         best, top = fit.proposal(prior if prior.any() else None), int(means.argmax())
         low, high = fit.interval(best[None])
-        total = max(sum(count or 0 for count in mix.values()) for mix in made.values())
         prediction = MixturePrediction(
             weights=dict(zip(sources, map(float, best), strict=True)),
             score=float(fit.predict(best[None])[0]),
@@ -87,11 +88,26 @@ def predicted_mixtures(
             best_tried=list(held)[top],
             best_tried_score=float(means[top]),
             mixtures=len(held),
-            mix={name: count or 0 for name, count in rounded(sources, best, total).items()},
+            mix=_asked(dict(zip(sources, map(float, best), strict=True)), {name: made[name] for name in held}, held),
             doubt=fit.doubt,
         )
         found.append(replace(prediction, text=_said(prediction, fit)))
     return found
+
+
+def _asked(
+    weights: dict[str, float], asked: Mapping[str, Counts], built: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """Return the rows to ask for, so that the shares of what operations leave are ``weights``."""
+    total = max(sum(count or 0 for count in mix.values()) for mix in asked.values())
+    wanted, most = [], []
+    for source, share in weights.items():
+        before = sum(mix.get(source) or 0 for mix in asked.values())
+        after = sum(mix.get(source) or 0 for mix in built.values())
+        wanted.append(share * before / after if after else 0.0)
+        most.append(max(mix.get(source) or 0 for mix in asked.values()))
+    wanted = [share / sum(wanted) for share in wanted]
+    return {name: count or 0 for name, count in capped(dict.fromkeys(weights, 1.0), wanted, most, total).items()}
 
 
 def _said(one: MixturePrediction, fit: MixtureFit) -> str:

@@ -61,8 +61,10 @@ def metric_advice(plan: Plan) -> str:
     from harness.decisions.tasks import metric_noise, sharper
 
     declared, alpha = plan.study.decide.metric, plan.study.decide.alpha
-    newest = max((one for one in studies(plan) if one.runs), key=lambda one: one.created, default=None)
-    if newest is None:
+    # An earlier form of this study, with fewer seeds perhaps, holds this one's own results.
+    others = (one for one in studies(plan) if one.runs and one.name != plan.study.study)
+    newest = max(others, key=lambda one: one.created, default=None)
+    if newest is None or answer.complete(plan):
         return ""
     items = newest.items()
     some = next(iter(next(iter(items.values())).values()))

@@ -7,9 +7,10 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 from pydantic import BaseModel, ValidationError
@@ -25,8 +26,8 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass
 class Loaded:
-    """A study with the arms of its designs, the folder that each part's relative paths start from, and where each
-    field is written (an arm of a design: where the design is).
+    """A study with the arms of its designs, the folder that each part's relative paths start from, where each field is
+    written (an arm of a design: where the design is), and its YAML as written; None of a study in Python.
     """
 
     study: Study
@@ -35,6 +36,7 @@ class Loaded:
     suite_folder: Path = Path()
     model_folder: Path = Path()
     lines: Lines = field(default_factory=dict)
+    document: dict[str, Any] | None = None
 
     def placed(self, message: str) -> str:
         """Put file and line before a message that starts with a field of the study (``sources.sums.task: ...``).
@@ -137,6 +139,7 @@ def _load(path: Path) -> Loaded:
     document = parse(path)
     if not isinstance(document.value, dict):
         raise RequestError(f"{path}:{document.lines[()][1]}: expected a mapping that starts with `study: <name>`")
+    written = deepcopy(document.value)
     folder = path.resolve().parent
     folders = {
         "recipe": _reference(document, ("recipe",), folder),
@@ -148,7 +151,7 @@ def _load(path: Path) -> Loaded:
         for name in (sources if isinstance(sources, dict) else {})
     }
     study = _validate(document, Study)
-    return Loaded(study, path, source_folders, folders["suite"], folder, document.lines)
+    return Loaded(study, path, source_folders, folders["suite"], folder, document.lines, written)
 
 
 def _expanded(loaded: Loaded) -> Loaded:

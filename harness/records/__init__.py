@@ -17,7 +17,7 @@ from harness.records.columns import (
     ROW_COLUMNS,
 )
 from harness.records.decisions import CurvePoint, Decision, Decisions, Growth, Rung, Stage, TrustCheck, Verdict
-from harness.records.mixtures import Confirmation, HeldOut, MixtureFits, MixtureTarget, ProposedArm, ProposedMixture
+from harness.records.mixtures import Confirmation, HeldOut, MixtureFits, MixtureTarget, ProposedMixture
 from harness.records.power import Power, PowerAtSeeds
 from harness.records.scores import (
     ArmEffect,
@@ -58,7 +58,6 @@ __all__ = [
     "MixtureTarget",
     "Power",
     "PowerAtSeeds",
-    "ProposedArm",
     "ProposedMixture",
     "RunView",
     "Rung",

@@ -122,6 +122,10 @@ class Decisions(Data):
     )
     mixtures: list[str] = Field(default=[], description="best mixture predicted from random ones; exploratory")
 
+    def why_withheld(self) -> str:
+        """Return which failed controls withhold the verdicts; empty when they are not withheld."""
+        return "; ".join(one.text for one in self.trust if "verdicts are withheld" in one.text)
+
     def stages_in_words(self) -> str:
         """Return where questions ended, and how many runs were not needed; empty for a study without stages."""
         if not self.stages:

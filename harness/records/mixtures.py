@@ -56,25 +56,19 @@ class MixtureFits(Data):
     notes: list[str] = Field(default=[], description="what the reader must know before believing the table")
 
 
-class ProposedArm(ProposedMixture):
-    """A proposed mixture as an arm of the study that tests it."""
-
-    arm: str
-    mix: dict[str, int] = Field(description="source -> rows")
-    mixtures: int = Field(description="number of trained mixtures that it is predicted from")
-    best_tried: str
-    best_tried_score: float = Field(description="its mean score, flattered by having been picked")
-
-
 class Confirmation(Data):
     """``harness mixtures confirm --json``."""
 
     schema_version: int = SCHEMA_VERSION
     study: str = Field(description="the study whose mixtures were trained")
-    file: str = Field(description="the study that tests the proposals")
-    arms: list[ProposedArm]
+    file: str = Field(description="the study that tests the proposal")
+    arm: str = Field(description="the proposal in the new study")
+    proposal: ProposedMixture
+    mix: dict[str, int] = Field(description="source -> rows that the arm asks for")
+    mixtures: int = Field(description="number of trained mixtures that it is predicted from")
+    best_tried: str
+    best_tried_score: float = Field(description="its mean score, flattered by having been picked")
     seeds: list[int] = Field(description="those of the new study: none was used by the mixtures")
     stages: list[int] = Field(description="numbers of seeds at which the new study is looked at")
-    doubts: list[str] = Field(default=[], description="designs that propose nothing, and why")
     complete: bool = Field(True, description="no run of the study is missing")
     progress: str = Field("", description="how many runs are done, in words")

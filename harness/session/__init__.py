@@ -135,18 +135,6 @@ class Session:
         made = self.resolved()
         return marked(made, course_of(made))
 
-    def standing(self) -> tuple[Plan, Decisions | None]:
-        """Resolve the study as ``staged`` does, and decide where that is due: after a look, or when all is done.
-
-        Raises:
-            RequestError: Anything about the study, its data or its suite is wrong.
-        """
-        from harness.answer import standing
-
-        made = self.resolved()
-        with working("Comparing"):
-            return standing(made)
-
     def plan(self) -> Planned:
         """Build the datasets and return the plan: variants, rows, tokens, power and cost. Nothing is trained.
 
@@ -443,10 +431,22 @@ class Session:
             raise StepError(f"nothing to decide yet: {progress(made)}. Run: {self.command('run')}")
         return found
 
-    def confirm(self, out: str | Path | None = None, *, seeds: int | None = None, force: bool = False) -> Confirmation:
-        """Write the study that tests the mixtures which the trained ones propose. Nothing is trained.
+    def decided(self) -> Decisions | None:
+        """Return the decisions where they are due: after a look in a study with stages, else when every run is done.
 
-        The proposals become ordinary arms against the same baseline, with seeds that this study has not used.
+        Raises:
+            RequestError: Anything about the study, its data or its suite is wrong.
+            StepError: A result is damaged, or an item has no score on the declared metric.
+        """
+        from harness.answer import decided
+
+        with working("Comparing"):
+            return decided(self.resolved())
+
+    def confirm(self, out: str | Path | None = None, *, seeds: int | None = None, force: bool = False) -> Confirmation:
+        """Write the study that tests the mixture which the trained ones propose. Nothing is trained.
+
+        The proposal becomes an ordinary arm against the same baseline, with seeds that this study has not used.
 
         Args:
             out: The file to write, in the folder of the study; default: ``STUDY-confirm.yaml``.
@@ -458,31 +458,31 @@ class Session:
 
         Raises:
             RequestError: Anything about the study is wrong; it has no design of mixtures; the file cannot be written.
-            StepError: Fewer than four mixtures are trained, or their weights tell next to nothing about their scores.
+            StepError: Fewer than four mixtures are trained, their weights tell next to nothing about their scores, or a
+                failed control withholds the verdicts.
         """
         from harness.answer import complete, predicted, progress
         from harness.errors import RequestError, StepError
-        from harness.records import Confirmation
         from harness.session.answer import write
-        from harness.session.confirming import arms, fresh, target, text
+        from harness.session.confirming import checked, confirmation, fresh, target, text
 
         file = target(self.loaded, None if out is None else Path(out), force=force)
-        new, stages = fresh(self.study, seeds)
+        new = fresh(self.study, seeds)
         if not any(one.mixtures(self.study, {}) for one in self.study.designs):
             raise RequestError(f"{self.loaded.file}: no design of mixtures (mixture_search, mixture_dirichlet)")
         with working("Comparing"):
             made = self.staged()
-            found = predicted(made)
-        proposed, doubts = arms(found, self.study), [one.doubt for one in found if one.doubt]
-        if not proposed:
-            raise StepError(
-                f"INCONCLUSIVE: {doubts[0]}. Nothing was written"
-                if doubts
-                else f"nothing to confirm yet: a proposal takes four mixtures or more; {progress(made)}. "
-                f"Run: {self.command('run')}"
-            )
-        write(file, text(self.loaded, proposed, new, stages), "--out: ")
-        return Confirmation(
-            study=self.study.study, file=str(file), arms=proposed, seeds=new, stages=stages, doubts=doubts,
-            complete=complete(made), progress=progress(made),
-        )  # fmt: skip
+            found, withheld = predicted(made)
+        more = "" if complete(made) else f"; {progress(made)}. Run: {self.command('run')}"
+        if withheld:
+            raise StepError(f"{withheld}. Nothing was written{more}")
+        if found is None:
+            few = "a proposal takes four mixtures or more"
+            raise StepError(f"nothing to confirm yet: {few}{more or '; raise draws'}")
+        if found.doubt:
+            raise StepError(f"INCONCLUSIVE: {found.doubt}. Nothing was written{more}")
+        record = confirmation(self.study, file, found, *new)
+        written = text(self.loaded, record)
+        checked(file, written)
+        write(file, written, "--out: ")
+        return record.model_copy(update={"complete": complete(made), "progress": progress(made)})

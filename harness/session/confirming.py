@@ -1,11 +1,10 @@
-"""Writes the study that tests proposed mixtures: they become ordinary arms, trained with seeds that nothing has used.
+"""Writes the study that tests a proposed mixture: it becomes an ordinary arm, trained with seeds that nothing has used.
 
 A prediction is optimistic, since the best of many was picked. The new study judges it as it judges any arm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,17 @@ import yaml
 from harness.decisions.mixtures import MixturePrediction
 from harness.errors import RequestError
 from harness.escaping import visible
-from harness.loading import Loaded
-from harness.loading.documents import parse
-from harness.records import ProposedArm
+from harness.loading import Loaded, load_study
+from harness.records import Confirmation, ProposedMixture
 from harness.spec import MOST_SEEDS, Study, spread
 
+ARM = "proposed"
 SEEDS = 5
-# Fields that the new study does not take over: what was asked and found, and all that was trained.
-OWN = ("study", "question", "hypothesis", "outcome", "arms", "designs", "seeds", "stages")
+# Fields that the new study does not take over: what was asked and found, all that was trained, and the controls, so
+# that it has those which every study has.
+OWN = ("study", "question", "hypothesis", "outcome", "arms", "designs", "controls", "waive", "seeds", "stages")
+COPIED = ("operations", "max_repeats")  # fields of the baseline that the mixtures had, too
+LONGEST = 64 - len("-confirm")  # characters of a study's name
 WIDTH = 110
 
 
@@ -37,12 +39,14 @@ def target(loaded: Loaded, out: Path | None, *, force: bool) -> Path:
     Raises:
         RequestError: The study is no YAML file, or the new one cannot stand there.
     """
-    if loaded.file.suffix not in (".yaml", ".yml"):
+    if loaded.document is None:
         raise RequestError(f"{loaded.file}: only a study in YAML can be written anew; this one is Python")
-    file = out or loaded.file.with_name(f"{loaded.file.stem}-confirm.yaml")
+    home = loaded.file.resolve().parent  # relative paths of a study start there
+    beside = loaded.file.parent if loaded.file.absolute().parent.resolve() == home else home
+    file = out or beside / f"{loaded.file.stem}-confirm.yaml"
     if file.suffix not in (".yaml", ".yml"):
         raise RequestError(f"--out: {file}: a study is a .yaml file")
-    if file.absolute().parent.resolve() != loaded.file.absolute().parent.resolve():
+    if file.absolute().parent.resolve() != home:
         raise RequestError(
             f"--out: {file}: the new study names the same files as {loaded.file}, so it stands in the same folder"
         )
@@ -61,38 +65,55 @@ def fresh(study: Study, seeds: int | None) -> tuple[list[int], list[int]]:
     return list(islice((seed for seed in count(1) if seed not in used), seeds)), list(spread(2, seeds))
 
 
-def arms(found: Sequence[MixturePrediction], study: Study) -> list[ProposedArm]:
-    """Return the proposals as arms: ``proposed``, and ``proposed-2`` of a second design."""
-    sure = [one for one in found if not one.doubt]
-    names = (name for number in count(1) if (name := "proposed" + (f"-{number}" if number > 1 else "")))
-    return [
-        ProposedArm(
-            arm=name, weights=one.weights, score=one.score, interval=one.interval, mix=one.mix, mixtures=one.mixtures,
-            best_tried=one.best_tried, best_tried_score=one.best_tried_score,
-        )
-        for name, one in zip(names, sure, strict=False)
-    ]  # fmt: skip
+def confirmation(
+    study: Study, file: Path, found: MixturePrediction, seeds: list[int], stages: list[int]
+) -> Confirmation:
+    """Return what is to be written, as a record."""
+    return Confirmation(
+        study=study.study, file=str(file), arm=ARM, mix=found.mix, mixtures=found.mixtures, seeds=seeds, stages=stages,
+        proposal=ProposedMixture(weights=found.weights, score=found.score, interval=found.interval),
+        best_tried=found.best_tried, best_tried_score=found.best_tried_score,
+    )  # fmt: skip
 
 
-def text(loaded: Loaded, arms: Sequence[ProposedArm], seeds: list[int], stages: list[int]) -> str:
-    """Return the new study: the one whose mixtures were trained, with the proposals instead of its arms."""
-    before = parse(loaded.file).value
+def text(loaded: Loaded, record: Confirmation) -> str:
+    """Return the new study: the one whose mixtures were trained, with the proposal instead of its arms."""
+    before = loaded.document or {}
+    copied = {name: before["baseline"][name] for name in COPIED if name in before["baseline"]}
+    waived = [rule for rule in before.get("waive", []) if not str(rule).startswith("controls")]
     new: dict[str, Any] = {
-        "study": f"{loaded.study.study}-confirm",
+        "study": f"{loaded.study.study[:LONGEST]}-confirm",
         "question": "Is the mixture that the model of mixtures proposes better than the baseline?",
-        "hypothesis": " ".join(map(_predicted, arms)),
+        "hypothesis": _predicted(record),
         **{name: value for name, value in before.items() if name not in OWN},
-        "arms": {one.arm: {"tests": one.arm, "mix": one.mix} for one in arms},
-        "seeds": seeds,
-        **({"stages": stages} if len(stages) > 1 else {}),
+        "arms": {record.arm: {"tests": record.arm, "mix": record.mix, **copied}},
+        **({"waive": waived} if waived else {}),
+        "seeds": record.seeds,
+        **({"stages": record.stages} if len(record.stages) > 1 else {}),
     }
     head = f"# Written by `harness mixtures confirm {visible(loaded.file.name)}`: fresh seeds, the same test items.\n"
     return head + yaml.safe_dump(new, sort_keys=False, allow_unicode=True, width=WIDTH, default_flow_style=None)
 
 
-def _predicted(arm: ProposedArm) -> str:
-    low, high = arm.interval
+def checked(file: Path, written: str) -> None:
+    """Make sure that a study can be loaded before it is put in its place.
+
+    Raises:
+        RequestError: It cannot.
+    """
+    scratch = file.with_name(f".{file.stem}.partial.yaml")
+    try:
+        scratch.write_text(written, encoding="utf-8")
+        load_study(scratch)
+    except OSError as error:
+        raise RequestError(f"--out: {file} cannot be written ({error.strerror})") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _predicted(record: Confirmation) -> str:
+    low, high = record.proposal.interval
     return (
-        f"{arm.arm} is predicted to score {arm.score:.3g} (90% interval {low:.3g} to {high:.3g}) from "
-        f"{arm.mixtures} mixtures; the best of these, {arm.best_tried}, scored {arm.best_tried_score:.3g}."
+        f"It is predicted to score {record.proposal.score:.3g} (90% interval {low:.3g} to {high:.3g}) from "
+        f"{record.mixtures} mixtures; the best of these, {record.best_tried}, scored {record.best_tried_score:.3g}."
     )

@@ -208,15 +208,15 @@ def number(value: Any, place: str, what: str) -> float:
     from harness.statistics.scores import LARGEST
 
     if value is None or value == "":
-        raise RequestError(f"{place}: {what} is empty; a table that lacks a number cannot be judged")
+        raise RequestError(f"{place}: {what} is empty; a number was expected")
     try:
         found = float(value)
     except (TypeError, ValueError):
         raise RequestError(f'{place}: {what} is "{value}", not a number') from None
     if not math.isfinite(found):
-        raise RequestError(f"{place}: {what} is {value}, not a number that can be averaged")
+        raise RequestError(f"{place}: {what} is {value}, not a finite number")
     if abs(found) > LARGEST:
-        raise RequestError(f"{place}: {what} is {value}, too large to be averaged (at most {LARGEST:g} either way)")
+        raise RequestError(f"{place}: {what} is {value}, too large (at most {LARGEST:g} either way)")
     return found
 
 

@@ -92,18 +92,15 @@ def show_confirmation(found: Confirmation, out: Console, store: str) -> None:
         out: Where to print.
         store: The option that names the store; empty for the usual one.
     """
-    for one in found.arms:
-        low, high = one.interval
-        rows = ", ".join(f"{count:,} {name}" for name, count in sorted(one.mix.items(), key=lambda item: -item[1]))
-        out.print(
-            tables.markup(
-                f"{one.arm}: {shares(one.weights)} (rows: {rows}). Predicted {score(one.score)}, 90% interval "
-                f"{score(low)} to {score(high)}, from {formats.plural(one.mixtures, 'mixture')}; best tried "
-                f"{one.best_tried}, {score(one.best_tried_score)}."
-            )
+    low, high = found.proposal.interval
+    rows = ", ".join(f"{count:,} {name}" for name, count in sorted(found.mix.items(), key=lambda item: -item[1]))
+    out.print(
+        tables.markup(
+            f"{found.arm}: {shares(found.proposal.weights)} (rows: {rows}). Predicted {score(found.proposal.score)}, "
+            f"90% interval {score(low)} to {score(high)}, from {formats.plural(found.mixtures, 'mixture')}; best tried "
+            f"{found.best_tried}, {score(found.best_tried_score)}."
         )
-    for doubt in found.doubts:
-        out.print(tables.markup(f"INCONCLUSIVE: {doubt}."))
+    )
     seeds, looks = ", ".join(map(str, found.seeds)), ", ".join(map(str, found.stages))
     out.print(tables.markup(f"Wrote {found.file}: against the baseline, with fresh seeds ({seeds}), looks at {looks}."))
     out.print(tables.markup(f"Next: harness run {found.file}{store}"))

@@ -163,6 +163,8 @@ def test_tables_say_what_matters(cli: Any) -> None:
     assert "This study sees effects of" in status.out
     told = cli("status", "study.yaml", "--json").json
     assert told["verdicts"] == {"verify(scraped)": "ADOPT", "sums": "GROW", "scraped": "CUT"}
+    assert "verify(scraped) ADOPT; sums GROW; scraped CUT" in " ".join(status.out.split())
+    assert (told["withheld"], told["problem"]) == ("", "")
     assert told["advice"] == cli("decide", "study.yaml", "--json").json["advice"]
 
 
@@ -172,6 +174,19 @@ def test_a_study_that_is_not_done_is_not_decided_by_its_status(cli: Any, tmp_pat
     planted.forget(made, "sums-8", 2)
     status = cli("status", "study.yaml", "--json", cwd=tmp_path)
     assert (status.code, status.json["verdicts"], status.json["advice"]) == (0, {}, "")
+
+
+def test_a_damaged_result_does_not_hide_the_states(cli: Any, tmp_path: Path, tiny: Path) -> None:
+    made = planted.plant(planted.folder_with(tmp_path, tiny))
+    for artifact in made.store.artifacts("result"):
+        (artifact.folder / "items.parquet").write_bytes(b"damaged")
+    shown = cli("status", "study.yaml", cwd=tmp_path)
+    assert shown.code == 0
+    assert "12 of 12 runs done" in shown.out
+    assert "Not decided: " in shown.out
+    told = cli("status", "study.yaml", "--json", cwd=tmp_path).json
+    assert (told["verdicts"], {run["state"] for run in told["runs"]}) == ({}, {"done"})
+    assert told["problem"] in " ".join(shown.out.split())
 
 
 def test_waived_rules_are_in_every_table(cli: Any, tmp_path: Path, tiny: Path) -> None:

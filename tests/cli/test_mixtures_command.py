@@ -224,7 +224,7 @@ def edited(folder: Path, name: str, line: int, text: str | None) -> None:
         ("x.csv", 3, "r0-1,1,0", "x.csv:3: 3 fields where the header has 4"),
         ("x.csv", 3, "r0-0,1,0,0", 'x.csv:3: "run" "r0-0" stands here again; rows are matched by it'),
         ("x.csv", 3, ",1,0,0", 'x.csv:3: "run" is empty; rows are matched by it'),
-        ("y.csv", 3, "r0-1,nan,2", 'y.csv:3: the score "acc" is nan, not a number that can be averaged'),
+        ("y.csv", 3, "r0-1,nan,2", 'y.csv:3: the score "acc" is nan, not a finite number'),
         ("y.csv", 3, "r0-1,1,high", 'y.csv:3: the score "loss" is "high", not a number'),
         ("y.csv", 3, "zz,1,2", 'x.csv:3: y.csv has no row with "run" = "r0-1"; rows are matched by this column'),
         ("y.csv", 3, None, 'x.csv:3: y.csv has no row with "run" = "r0-1"; rows are matched by this column'),

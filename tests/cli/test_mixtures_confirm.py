@@ -19,9 +19,10 @@ from tests.conftest import TINY_STUDY
 
 SEARCH = (
     TINY_STUDY[: TINY_STUDY.index("baseline:")]
-    + """baseline: {mix: {scraped: 10, sums: 10}, operations: [dedupe]}
+    + """baseline: {mix: {scraped: 10, sums: 10}, operations: [dedupe], max_repeats: 2}
 designs: [{mixture_search: {draws: 9, rows: 20}}]
-controls: [aa]
+controls: []
+waive: ["controls: a test", "device: a test"]
 seeds: 2
 match: steps
 decide: {metric: sums/exact_match, smallest_effect: 0.05}
@@ -77,9 +78,14 @@ def test_the_proposal_becomes_an_arm_with_fresh_seeds(cli: Any, searched: Path) 
     assert not set(new.seed_list()) & set(old.seed_list())
     assert "is predicted to score" in new.hypothesis
     # All else is as it was: the same model, recipe, items, sources, baseline and rule.
-    same = ("model", "recipe", "suite", "sources", "baseline", "controls", "match", "decide", "track")
+    same = ("model", "recipe", "suite", "sources", "baseline", "match", "decide", "track")
     assert {name: getattr(new, name) for name in same} == {name: getattr(old, name) for name in same}
+    assert new.controls == ("aa", "random_subset")  # what a study has that says nothing of controls
+    assert new.waive == ("device: a test",)
     (arm,) = new.arms.values()
+    # What the baseline does with its rows, the mixtures did with theirs.
+    assert (arm.operations, arm.max_repeats) == (new.baseline.operations, new.baseline.max_repeats)
+    assert len(arm.operations) == 1
     assert sum(count or 0 for count in arm.counts().values()) == 20
     assert (arm.counts().get("sums") or 0) > 15  # the planted optimum: clean rows alone
     assert cli("plan", "study-confirm.yaml", "--json", cwd=searched).code == 0
@@ -91,8 +97,9 @@ def test_the_proposal_is_judged_as_any_arm(cli: Any, searched: Path, tmp_path: P
     assert cli("mixtures", "confirm", "study.yaml", "--seeds", "3", "--out", "next.yaml", cwd=searched).code == 0
     written = (searched / "next.yaml").read_text()
     planted.plant(searched / "next.yaml", scores_of(written, tmp_path, 0.4))
-    (verdict,) = cli("decide", "next.yaml", "--json", cwd=searched).json["decisions"]
-    assert (verdict["subject"], verdict["verdict"]) == ("proposed", "ADOPT")
+    decided = cli("decide", "next.yaml", "--json", cwd=searched).json
+    assert decided["trusted"]
+    assert {one["subject"]: one["verdict"] for one in decided["decisions"]}["proposed"] == "ADOPT"
     (searched / "next.yaml").unlink()
 
 
@@ -102,7 +109,7 @@ def test_json_is_described_and_is_what_python_returns(cli: Any, searched: Path) 
     assert Confirmation.model_validate(document).model_dump(mode="json") == document
     same = harness.open_study(searched / "study.yaml", store=searched / ".harness").confirm(force=True)
     assert same.model_dump(mode="json") == document | {"file": str(searched / "study-confirm.yaml")}
-    assert document["arms"][0]["mix"] == yaml.safe_load(Path(same.file).read_text())["arms"]["proposed"]["mix"]
+    assert document["mix"] == yaml.safe_load(Path(same.file).read_text())["arms"]["proposed"]["mix"]
     Path(same.file).unlink()
 
 
@@ -150,14 +157,65 @@ def test_mixtures_that_tell_nothing_propose_nothing(cli: Any, tmp_path: Path, ti
     assert not (nothing / "study-confirm.yaml").exists()
 
 
+def test_few_mixtures_want_more_draws(cli: Any, tmp_path: Path, tiny: Path) -> None:
+    text = SEARCH.replace("draws: 9", "draws: 2")
+    planted.plant(planted.folder_with(tmp_path, tiny, text), scores_of(text, tmp_path, 0.4))
+    few = cli("mixtures", "confirm", "study.yaml", cwd=tmp_path)
+    assert few.code == 1
+    assert few.err == "nothing to confirm yet: a proposal takes four mixtures or more; raise draws\n"
+
+
+def test_withheld_verdicts_propose_nothing(cli: Any, tmp_path: Path, tiny: Path) -> None:
+    """An A/A arm that differs from the baseline: the scores are not to be trusted, and neither is a model of them."""
+    text = SEARCH.replace("controls: []", "controls: [aa]").replace('"controls: a test", ', "")
+    plain = scores_of(text, tmp_path, 0.4)
+    planted.plant(
+        planted.folder_with(tmp_path, tiny, text),
+        lambda variant, seed, items: plain(variant, seed, items) + 0.3 * (variant == "aa"),
+    )
+    refused = cli("mixtures", "confirm", "study.yaml", cwd=tmp_path)
+    assert (refused.code, refused.out) == (1, "")
+    assert "verdicts are withheld. Nothing was written" in refused.err
+    assert not (tmp_path / "study-confirm.yaml").exists()
+
+
+def test_a_linked_study_is_confirmed_where_its_paths_start(cli: Any, searched: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.yaml"
+    link.symlink_to(searched / "study.yaml")
+    options = ("--store", searched / ".harness", "--json")
+    written = Path(cli("mixtures", "confirm", link, *options, cwd=tmp_path).json["file"])
+    assert written == searched / "link-confirm.yaml"
+    assert cli("plan", written, "--store", searched / ".harness", "--json", cwd=tmp_path).code == 0
+    written.unlink()
+
+
+def test_a_study_that_was_edited_since_is_confirmed_as_it_was_opened(searched: Path) -> None:
+    opened = harness.open_study(searched / "study.yaml", store=searched / ".harness")
+    before = (searched / "study.yaml").read_text()
+    (searched / "study.yaml").write_text("- no study")
+    try:
+        opened.confirm(searched / "kept.yaml")
+    finally:
+        (searched / "study.yaml").write_text(before)
+    assert load_study(searched / "kept.yaml").study.baseline == opened.study.baseline
+    (searched / "kept.yaml").unlink()
+
+
+def test_a_long_name_is_shortened(cli: Any, tmp_path: Path, tiny: Path) -> None:
+    text = SEARCH.replace("study: tiny", f"study: {'y' * 64}")
+    planted.plant(planted.folder_with(tmp_path, tiny, text), scores_of(text, tmp_path, 0.4))
+    assert cli("mixtures", "confirm", "study.yaml", cwd=tmp_path).code == 0
+    assert load_study(tmp_path / "study-confirm.yaml").study.study == "y" * 56 + "-confirm"
+
+
 def test_missing_runs_are_said(cli: Any, tmp_path: Path, tiny: Path) -> None:
     study = planted.folder_with(tmp_path, tiny, SEARCH)
     before = cli("mixtures", "confirm", "study.yaml", cwd=tmp_path)
     assert (before.code, before.out) == (1, "")
-    assert before.err.startswith("nothing to confirm yet: a proposal takes four mixtures or more; 0 of 22 runs are ")
+    assert before.err.startswith("nothing to confirm yet: a proposal takes four mixtures or more; 0 of 20 runs are ")
     made = planted.plant(study, scores_of(SEARCH, tmp_path, 0.4))
     planted.forget(made, "mix-03", 1)
     some = cli("mixtures", "confirm", "study.yaml", cwd=tmp_path)
     assert some.code == 1
     assert "from 9 mixtures" in " ".join(some.out.split())
-    assert "21 of 22 runs are done" in some.err
+    assert "19 of 20 runs are done" in some.err

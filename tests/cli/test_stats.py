@@ -260,7 +260,7 @@ HEADER = "arm,seed,item,score"
         (1, "arm,seed,itm,score", ':2: there is no column "item". Did you mean "itm"?'),
         (1, "arm;seed;item;score", ":1: columns are separated by ';', expected commas"),
         (1, "arm,seed,item,item", ':1: two columns are named "item"'),
-        (5, "base,0,i3,nan", ":5: score is nan, not a number that can be averaged"),
+        (5, "base,0,i3,nan", ":5: score is nan, not a finite number"),
         (5, "base,0,i3,inf", ":5: score is inf"),
         (5, "base,0,i3,", ":5: score is empty"),
         (5, "base,0,i3,yes", ':5: score is "yes", not a number'),

@@ -206,3 +206,16 @@ def rounded(names: Iterable[str], weights: Iterable[float], rows: int) -> dict[s
     """Return the mixture in rows, without sources that get none."""
     shares = {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
     return {name: count for name, count in Variant(mix=shares, rows=rows, operations=()).counts().items() if count}
+
+
+def capped(names: Mapping[str, float], weights: Iterable[float], supply: list[int], rows: int) -> Counts:
+    """Return the mixture in rows; what a source cannot supply is made up by those that can, in proportion."""
+    mix = {name: count or 0 for name, count in rounded(names, weights, rows).items()}
+    limit = dict(zip(names, supply, strict=True))
+    while over := sum(max(0, count - limit[name]) for name, count in mix.items()):
+        mix = {name: min(count, limit[name]) for name, count in mix.items()}
+        room = {name: limit[name] - mix.get(name, 0) for name in names}
+        free = {name: share for name, share in names.items() if room[name]}
+        more = rounded(free, [max(mix.get(name, 0) / rows, share / rows) for name, share in free.items()], over)
+        mix = {name: mix.get(name, 0) + (more.get(name) or 0) for name in names}
+    return {name: count for name, count in mix.items() if count}

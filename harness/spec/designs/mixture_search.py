@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -13,10 +13,10 @@ from harness.spec.designs.base import (
     Counts,
     MixtureDesign,
     baseline_counts,
+    capped,
     mixed,
     prior_of,
     refuse_tokens,
-    rounded,
 )
 
 if TYPE_CHECKING:
@@ -80,25 +80,12 @@ class MixtureSearch(MixtureDesign):
         if sum(supply) < self.rows:
             raise RequestError(f"{place}.rows: {self.rows:,} rows are asked for, and the sources have {sum(supply):,}")
         generator = np.random.default_rng(self.seed)
-        first = _capped(prior, prior.values(), supply, self.rows)
+        first = capped(prior, prior.values(), supply, self.rows)
         found: list[Counts] = []
         for draw in range(max(FEWEST, 4 * self.draws)):
             heat = self.concentrations[draw % len(self.concentrations)]
             weights = generator.dirichlet([max(heat * share, 1e-3) for share in prior.values()])
-            mix = _capped(prior, weights, supply, self.rows)
+            mix = capped(prior, weights, supply, self.rows)
             if mix not in found and mix not in (first, baseline_counts(study)):
                 found.append(mix)
         return first, found
-
-
-def _capped(names: Mapping[str, float], weights: Iterable[float], supply: list[int], rows: int) -> Counts:
-    """Return the mixture in rows; what a source cannot supply is made up by those that can, in proportion."""
-    mix = {name: count or 0 for name, count in rounded(names, weights, rows).items()}
-    limit = dict(zip(names, supply, strict=True))
-    while over := sum(max(0, count - limit[name]) for name, count in mix.items()):
-        mix = {name: min(count, limit[name]) for name, count in mix.items()}
-        room = {name: limit[name] - mix.get(name, 0) for name in names}
-        free = {name: share for name, share in names.items() if room[name]}
-        more = rounded(free, [max(mix.get(name, 0) / rows, share / rows) for name, share in free.items()], over)
-        mix = {name: mix.get(name, 0) + (more.get(name) or 0) for name in names}
-    return {name: count for name, count in mix.items() if count}
