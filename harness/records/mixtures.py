@@ -70,5 +70,5 @@ class Confirmation(Data):
     best_tried_score: float = Field(description="its mean score, flattered by having been picked")
     seeds: list[int] = Field(description="those of the new study: none was used by the mixtures")
     stages: list[int] = Field(description="numbers of seeds at which the new study is looked at")
-    complete: bool = Field(True, description="no run of the study is missing")
-    progress: str = Field("", description="how many runs are done, in words")
+    complete: bool = Field(description="no run of the study is missing")
+    progress: str = Field(description="how many runs are done, in words")

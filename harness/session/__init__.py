@@ -6,39 +6,24 @@ opened and never again: the rule that judges after training is the rule that was
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.formats import duration
 from harness.session.opening import DEFAULT_STORE, Choice, open_engine, open_store, prepared, shown_store
-from harness.terminal.working import note, working
+from harness.terminal.working import working
 
 if TYPE_CHECKING:
-    from harness import models
     from harness.engines import Engine
-    from harness.engines.jobs import Event, Job
     from harness.loading import Loaded
     from harness.records import Allocation, Confirmation, Decisions, Unit
     from harness.session.answer import Answer
-    from harness.session.deadline import Deadline
     from harness.session.planned import Planned
-    from harness.spec import Study, Suite
-    from harness.store import Step
+    from harness.spec import Study
     from harness.study.plan import Plan
-    from harness.tokens import Encoded
 
 __all__ = ["DEFAULT_STORE", "Choice", "Session", "open_engine", "open_store", "open_study", "prepared", "shown_store"]
-
-# Kind of artifact -> the work that makes it, in words for people.
-BUILDING = {
-    "suite": "Making suite", "source": "Reading source", "pool": "Decontaminating", "variant": "Drawing variant",
-    "tokens": "Encoding",
-}  # fmt: skip
-SLOTS_SHOWN = 16  # slots of a cluster that are shown: more do not fit a terminal
 
 
 def open_study(
@@ -87,7 +72,6 @@ class Session:
         self.store = open_store(place)
         self._engine: Engine | None = None
         self._plan: Plan | None = None
-        self._looks = 0  # of a study with stages, so far
 
     def __repr__(self) -> str:
         return f"<study {self.study.study} ({self.loaded.file}), store {self.place}>"
@@ -178,73 +162,9 @@ class Session:
         return made
 
     def _resolve(self) -> Plan:
-        """Resolve the study against the store.
+        from harness.session.resolving import resolve
 
-        A worker process does the work that needs torch (reading a suite of lm-eval tasks that the store does not hold
-        yet, perplexities for a filter): this process never imports it.
-        """
-        from harness import models
-        from harness.engines.jobs import ModelJob, PerplexityJob, SuiteJob
-        from harness.errors import RequestError, StepError
-        from harness.study.build import reads_model
-        from harness.study.plan import make_plan
-
-        loaded, store = self.loaded, self.store
-        engine = self._engine  # None when no engine was opened: data are then made in memory
-        at = "Resolving the study"
-
-        def materialize(suite: Suite, target: Path) -> list[dict[str, Any]]:
-            note(f"Reading the tasks of suite {suite.suite} (once per suite)")
-            label = f"suite {suite.suite}"
-            job = SuiteJob(id="suite", label=label, store=store.location, suite=suite, folder=target)
-            try:
-                file = Path(self._ask(job)["file"])
-            except StepError as error:  # a suite that cannot be read is a wrong request: nothing was started
-                raise RequestError(str(error)) from error
-            items: list[dict[str, Any]] = json.loads(file.read_text())
-            file.unlink()
-            return items
-
-        def perplexities(model: models.Model, sequences: list[Encoded]) -> list[float]:
-            note(f"Measuring the perplexity of {len(sequences):,} rows (once per row)")
-            with tempfile.TemporaryDirectory(prefix="harness-perplexity-") as scratch:
-                (Path(scratch) / "sequences.json").write_text(json.dumps([[s.input_ids, s.labels] for s in sequences]))
-                job = PerplexityJob(
-                    id="perplexity", label="perplexity", store=store.location, model=model, folder=Path(scratch)
-                )
-                self._ask(job)
-                values: list[float] = json.loads((Path(scratch) / "perplexities.json").read_text())
-            return values
-
-        def building(step: Step) -> None:
-            nonlocal at
-            at = f"{BUILDING.get(step.kind, 'Making ' + step.kind)} {step.name}"
-            show(at)
-
-        def part(text: str) -> None:
-            show(f"{at}: {text}")
-
-        with working(at) as show, loaded.placing():
-            trusted = loaded.study.trust_remote_code
-            model = models.resolve(loaded.study.model, loaded.model_folder, store, trust_remote_code=trusted)
-            if model.folder is None and reads_model(loaded.study):
-                note(f"Preparing {model.name} (once): the study needs its tokens or its perplexity")
-                self._ask(ModelJob(id="model", label=model.name, store=store.location, model=model))
-            pools = engine.pools(store, part) if engine else None
-            return make_plan(loaded, store, materialize, perplexities, pools, building)
-
-    def _ask(self, job: Job) -> dict[str, Any]:
-        """Run a job in a worker on this machine, whatever the engine, since its files are in folders of this machine.
-
-        Its logs are not in the store: nothing is written there before the whole study has been found valid.
-        """
-        from harness.engines.local import LocalEngine
-        from harness.engines.slots import find_slots
-
-        engine = self._engine
-        slots = engine.slots if isinstance(engine, LocalEngine) else find_slots()
-        with tempfile.TemporaryDirectory(prefix="harness-logs-") as logs:
-            return LocalEngine(slots, Path(logs), engine.commit if engine else "").call(job)
+        return resolve(self.loaded, self.store, self._engine)
 
     # -------------------------------------------------------------------------------------------------------- run
 
@@ -269,6 +189,7 @@ class Session:
         """
         from harness.session.answer import Work
         from harness.session.deadline import Deadline
+        from harness.session.looking import carry_out
         from harness.study.plan import commit
         from harness.terminal.stopping import heard
 
@@ -280,106 +201,18 @@ class Session:
         made = self._with_model()
         self.write()
         commit(made)
-        with heard():
-            steps, failed = self._carry_out(engine, made, deadline, track, system_metrics)
+        try:
+            with heard():
+                done = carry_out(engine, made, deadline, track=track, system_metrics=system_metrics)
+        except KeyboardInterrupt:
+            self._engine = None  # it was told to stop
+            raise
+        if deadline.over:  # even in the very moment in which all was done
+            self._engine = None
         found = self.answer()  # the file is not read again: the registered rule judges
         logged, tracking = (True, "not logged to MLflow (--no-track)") if not track else found.logged()
-        found.work = Work(steps, failed, tracking, logged, time.perf_counter() - started)
+        found.work = Work(done.steps, done.failed, tracking, logged, time.perf_counter() - started)
         return found
-
-    def _seconds(self, engine: Engine, made: Plan, todo: Sequence[Job]) -> float:
-        """Return how long jobs take on an engine that has started."""
-        from harness.engines.placement import pack
-        from harness.forecast.cost import expected_seconds
-
-        seconds = expected_seconds(made, engine.slots.device)
-        slots = pack(todo, seconds, engine.nodes, engine.slots.workers)
-        return max(slot.seconds for slot in slots)
-
-    def _next(
-        self, made: Plan, failed: Sequence[tuple[Job, Event]], todo: Sequence[Job], tell: Callable[[str], None] = note
-    ) -> list[Job]:
-        """Return the jobs that come next: all of them, or those that the next look of a study with stages needs."""
-        from harness import answer
-        from harness.engines.jobs import RunJob
-        from harness.forecast.power import measured, planned_power
-        from harness.terminal import stages
-
-        if not made.study.stages:
-            return list(todo)
-        gone = {job.id for job, _ in failed}
-        lost = {run.variant for run in made.runs if run.key in gone}
-        course = answer.course_of(made, lost=lost)
-        needed = {run.key for run in answer.wanted(made, course)} - gone
-        found: list[Job] = [job for job in todo if job.id in needed]
-        self._looks = 0 if course is None else course.looks
-        if course is not None and course.looks:
-            tell(stages.said(made.study, course))
-        if course is not None and course.looks == 1 and course.needed:
-            tell(stages.promised(planned_power(made, measured(made))))
-        return found + [job for job in todo if not isinstance(job, RunJob) and job.id not in gone and found]
-
-    def _carry_out(
-        self, engine: Engine, made: Plan, deadline: Deadline, track: bool, system_metrics: bool
-    ) -> tuple[int, list[tuple[Job, Event]]]:
-        """Do what is left of a study, look after look, and show progress, until the deadline.
-
-        Returns:
-            The number of jobs that ended, and the failed ones, each with its last event.
-        """
-        from harness.engines.jobs import COMMON, BaseJob, jobs_to_do
-        from harness.session.tracker import Tracker
-        from harness.study.plan import refreshed
-        from harness.terminal.progress import Progress
-        from harness.terminal.stopping import gently, signalled
-
-        failed: list[tuple[Job, Event]] = []
-        todo = self._next(made, failed, jobs_to_do(made, system_metrics=system_metrics))
-        if not todo:
-            return 0, []
-        engine.choose_slots(todo, note)
-        cached = sum(run.state == "done" for run in made.runs)
-        cached += made.store.find("result", made.base.key) is not None
-        with Progress(total=len(todo), cached=cached, slots=min(engine.slots.workers, SLOTS_SHOWN)) as progress:
-
-            def hear(slot: int, job: Job, event: Event) -> None:
-                progress.hear(slot, job, event)
-                if event.event == "failed":
-                    failed.append((job, event))
-                if event.event in ("done", "failed"):
-                    tracker.hear()
-
-            def more() -> list[Job]:
-                if not made.study.stages or any(
-                    isinstance(job, BaseJob) or COMMON in gone.data for job, gone in failed
-                ):
-                    return []
-                deadline.go_on()
-                now = refreshed(made)
-                jobs = self._next(now, failed, jobs_to_do(now, system_metrics=system_metrics), progress.tell)
-                if jobs and (takes := self._seconds(engine, now, jobs)) > deadline.left:
-                    progress.tell(f"The next look takes about {duration(takes)}; {duration(deadline.left)} are left")
-                    return []
-                progress.add(len(jobs))
-                return jobs
-
-            first = bool(made.study.stages) and self._looks == 0
-            try:
-                with (
-                    Tracker(made, enabled=track) as tracker,
-                    gently(engine.stop),
-                    deadline.stopping(engine.stop, first=first),
-                ):
-                    failed = engine.run(todo, hear, more)
-                if deadline.over:  # in the very moment in which all was done
-                    self._engine = None
-                return progress.total, failed
-            except KeyboardInterrupt:
-                self._engine = None  # it was told to stop
-                if deadline.over and not signalled():
-                    return progress.finished, failed
-                kept = f"{progress.finished} of {progress.total} steps of this call are done and kept"
-                raise KeyboardInterrupt(kept) from None
 
     # ----------------------------------------------------------------------------------------------------- answer
 
@@ -461,28 +294,6 @@ class Session:
             StepError: Fewer than four mixtures are trained, their weights tell next to nothing about their scores, or a
                 failed control withholds the verdicts.
         """
-        from harness.answer import complete, predicted, progress
-        from harness.errors import RequestError, StepError
-        from harness.session.answer import write
-        from harness.session.confirming import checked, confirmation, fresh, target, text
+        from harness.session.confirming import confirm
 
-        file = target(self.loaded, None if out is None else Path(out), force=force)
-        new = fresh(self.study, seeds)
-        if not any(one.mixtures(self.study, {}) for one in self.study.designs):
-            raise RequestError(f"{self.loaded.file}: no design of mixtures (mixture_search, mixture_dirichlet)")
-        with working("Comparing"):
-            made = self.staged()
-            found, withheld = predicted(made)
-        more = "" if complete(made) else f"; {progress(made)}. Run: {self.command('run')}"
-        if withheld:
-            raise StepError(f"{withheld}. Nothing was written{more}")
-        if found is None:
-            few = "a proposal takes four mixtures or more"
-            raise StepError(f"nothing to confirm yet: {few}{more or '; raise draws'}")
-        if found.doubt:
-            raise StepError(f"INCONCLUSIVE: {found.doubt}. Nothing was written{more}")
-        record = confirmation(self.study, file, found, *new)
-        written = text(self.loaded, record)
-        checked(file, written)
-        write(file, written, "--out: ")
-        return record.model_copy(update={"complete": complete(made), "progress": progress(made)})
+        return confirm(self.loaded, self.staged, self.command("run"), out, seeds=seeds, force=force)

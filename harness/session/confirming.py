@@ -5,18 +5,23 @@ A prediction is optimistic, since the best of many was picked. The new study jud
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.answer import complete, predicted, progress
 from harness.decisions.mixtures import MixturePrediction
-from harness.errors import RequestError
+from harness.errors import RequestError, StepError
 from harness.escaping import visible
 from harness.loading import Loaded, load_study
 from harness.records import Confirmation, ProposedMixture
+from harness.session.answer import write
 from harness.spec import MOST_SEEDS, Study, spread
+from harness.study.plan import Plan
+from harness.terminal.working import working
 
 ARM = "proposed"
 SEEDS = 5
@@ -28,7 +33,46 @@ LONGEST = 64 - len("-confirm")  # characters of a study's name
 WIDTH = 110
 
 
-def target(loaded: Loaded, out: Path | None, *, force: bool) -> Path:
+def confirm(
+    loaded: Loaded, staged: Callable[[], Plan], again: str, out: str | Path | None, *, seeds: int | None, force: bool
+) -> Confirmation:
+    """Write the study that tests the mixture which the trained ones propose, as ``Session.confirm`` describes.
+
+    Args:
+        loaded: The study whose mixtures were trained.
+        staged: Resolves it against the store; called when everything else is known to be right.
+        again: The command that does the runs which are missing.
+        out: The file to write; default: beside the study.
+        seeds: The most seeds; default 5.
+        force: Whether a file that is there is replaced.
+
+    Raises:
+        RequestError: The study or the file is wrong.
+        StepError: The results allow no proposal.
+    """
+    file = _target(loaded, None if out is None else Path(out), force=force)
+    new = _fresh(loaded.study, seeds)
+    if not any(one.mixtures(loaded.study, {}) for one in loaded.study.designs):
+        raise RequestError(f"{loaded.file}: no design of mixtures (mixture_search, mixture_dirichlet)")
+    with working("Comparing"):
+        made = staged()
+        found, withheld = predicted(made)
+    more = "" if complete(made) else f"; {progress(made)}. Run: {again}"
+    if withheld:
+        raise StepError(f"{withheld}. Nothing was written{more}")
+    if found is None:
+        few = "a proposal takes four mixtures or more"
+        raise StepError(f"nothing to confirm yet: {few}{more or '; raise draws'}")
+    if found.doubt:
+        raise StepError(f"INCONCLUSIVE: {found.doubt}. Nothing was written{more}")
+    record = _confirmation(made, file, found, *new)
+    written = _text(loaded, record)
+    _check(file, written)
+    write(file, written, "--out: ")
+    return record
+
+
+def _target(loaded: Loaded, out: Path | None, *, force: bool) -> Path:
     """Return the file of the new study.
 
     Args:
@@ -56,7 +100,7 @@ def target(loaded: Loaded, out: Path | None, *, force: bool) -> Path:
     return file
 
 
-def fresh(study: Study, seeds: int | None) -> tuple[list[int], list[int]]:
+def _fresh(study: Study, seeds: int | None) -> tuple[list[int], list[int]]:
     """Return the first seeds that a study does not use, and the stages at which they are looked at."""
     seeds = SEEDS if seeds is None else seeds
     if not 2 <= seeds <= MOST_SEEDS:
@@ -65,18 +109,27 @@ def fresh(study: Study, seeds: int | None) -> tuple[list[int], list[int]]:
     return list(islice((seed for seed in count(1) if seed not in used), seeds)), list(spread(2, seeds))
 
 
-def confirmation(
-    study: Study, file: Path, found: MixturePrediction, seeds: list[int], stages: list[int]
+def _confirmation(
+    made: Plan, file: Path, found: MixturePrediction, seeds: list[int], stages: list[int]
 ) -> Confirmation:
     """Return what is to be written, as a record."""
     return Confirmation(
-        study=study.study, file=str(file), arm=ARM, mix=found.mix, mixtures=found.mixtures, seeds=seeds, stages=stages,
+        study=made.study.study,
+        complete=complete(made),
+        progress=progress(made),
+        file=str(file),
+        arm=ARM,
+        mix=found.mix,
+        mixtures=found.mixtures,
+        seeds=seeds,
+        stages=stages,
         proposal=ProposedMixture(weights=found.weights, score=found.score, interval=found.interval),
-        best_tried=found.best_tried, best_tried_score=found.best_tried_score,
-    )  # fmt: skip
+        best_tried=found.best_tried,
+        best_tried_score=found.best_tried_score,
+    )
 
 
-def text(loaded: Loaded, record: Confirmation) -> str:
+def _text(loaded: Loaded, record: Confirmation) -> str:
     """Return the new study: the one whose mixtures were trained, with the proposal instead of its arms."""
     before = loaded.document or {}
     copied = {name: before["baseline"][name] for name in COPIED if name in before["baseline"]}
@@ -95,7 +148,7 @@ def text(loaded: Loaded, record: Confirmation) -> str:
     return head + yaml.safe_dump(new, sort_keys=False, allow_unicode=True, width=WIDTH, default_flow_style=None)
 
 
-def checked(file: Path, written: str) -> None:
+def _check(file: Path, written: str) -> None:
     """Make sure that a study can be loaded before it is put in its place.
 
     Raises:
