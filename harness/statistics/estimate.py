@@ -19,7 +19,8 @@ Floats = npt.NDArray[np.float64]
 
 RATIOS = (2.0, 4.0, 8.0)  # how many times as noisy an arm may be, if it differs from the others
 CAREFUL, ALONE, TWINNED = 1.0, 0.5, 0.2  # odds that an arm is noisier: careful; balanced without and with a twin
-LOOKED = 0.7  # balanced, in a study that is looked at several times: each look may take noise for an effect
+# At least these odds in a study that is looked at several times: each look may take noise for an effect.
+LOOKED: dict[Noise, float] = {"balanced": 0.7, "careful": 2.0}
 PAIRED = 0.5  # share of a run's seed noise that all arms have in common, above which the twin is left out
 OUTLIER = 0.1  # family-wise level at which the noisiest arm leaves the pool, and is flagged
 TWO_ARMS = 0.75  # exponent of the seeds' share of the variance when there are only two arms
@@ -144,9 +145,9 @@ def estimate(
         known: The parts of the table, where they are known already.
     """
     known = known or parts(values, member)
+    least = LOOKED[noise] if looks > 1 else 0.0
     if noise == "careful":
-        return _estimate(values, known, plus, minus, member, pool, CAREFUL)
-    least = LOOKED if looks > 1 else 0.0
+        return _estimate(values, known, plus, minus, member, pool, max(CAREFUL, least))
     alone = _estimate(values, known, plus, minus, member, [arm for arm in pool if arm != twin], max(ALONE, least))
     if twin is None or values.shape[2] == 1:
         return alone

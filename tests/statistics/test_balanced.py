@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +68,21 @@ def test_it_finds_what_the_careful_rule_misses(seeds: int, least: float, times: 
     )
     assert balanced >= least
     assert balanced >= times * careful
+
+
+@pytest.mark.parametrize("noise", ["balanced", "careful"])
+@given(seed=st.integers(0, 2**32 - 1), seeds=st.integers(2, 5), times=st.floats(1, 8))
+@settings(max_examples=20, deadline=None)
+def test_a_study_that_is_looked_at_often_believes_sooner_in_a_noisier_arm(
+    noise: Literal["balanced", "careful"], seed: int, seeds: int, times: float
+) -> None:
+    """Each look has its own chance to take noise for an effect."""
+    values = studies(np.random.default_rng(seed), 20, seeds, {5: times})
+    once, often = (estimate(values, range(2, ARMS), 0, None, range(ARMS), None, noise, looks).noise for looks in (1, 4))
+    assert once is not None
+    assert often is not None
+    assert np.all(often.weight >= once.weight)
+    assert np.any(often.weight > once.weight)
 
 
 def test_where_seeds_move_all_arms_alike_the_twin_is_left_out() -> None:
