@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import pty
@@ -29,7 +28,6 @@ from tests.nursery import Child, Nursery, alive
 pytestmark = pytest.mark.slow
 RUN = ("run", "study.yaml", "--workers", "2")
 RUNS = 6
-CLONE_NEWNS = 0x20000  # linux/sched.h
 STUDY = faults.SMALL  # every test ends one
 
 
@@ -240,15 +238,7 @@ def _own_terminal() -> None:
 
 
 @pytest.fixture
-def own_mounts() -> None:
-    """What this process mounts is seen by it and its children only, and is gone with them, even after a kill -9."""
-    unshare = ctypes.CDLL(None, use_errno=True).unshare
-    if unshare(CLONE_NEWNS) or subprocess.run(["mount", "--make-rprivate", "/"], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-
-
-@pytest.fixture
-def small_disk(own_mounts: None, folder: Path) -> Iterator[Callable[[str], None]]:
+def small_disk(folder: Path) -> Iterator[Callable[[str], None]]:
     """A file system of a few MB under the store; calling it with a size makes it larger."""
     store = folder / ".harness"
     store.mkdir()
@@ -298,9 +288,7 @@ def test_files_may_not_grow(nursery: Nursery, reference: dict[str, Any], folder:
     finish(nursery, folder, reference, tracked=False)
 
 
-def test_a_store_that_cannot_be_written(
-    nursery: Nursery, reference: dict[str, Any], folder: Path, own_mounts: None
-) -> None:
+def test_a_store_that_cannot_be_written(nursery: Nursery, reference: dict[str, Any], folder: Path) -> None:
     """Read-only: a run is refused before anything is built; what is finished can still be read."""
     store = folder / ".harness"
     finish(nursery, folder, reference)
