@@ -44,10 +44,11 @@ def _arm(
     name: str, baseline: Mapping[int, pl.DataFrame], arm: Mapping[int, pl.DataFrame], items: pl.DataFrame,
     touched: Set[str],
 ) -> ArmExamples:  # fmt: skip
-    """Compare an arm with the baseline item by item, by means over the baseline's seeds (the arm has all of them)."""
+    """Compare an arm with the baseline item by item, by means over the seeds that both have."""
     import polars as pl
 
-    base, mine = (np.mean([side[seed]["score"].to_numpy() for seed in baseline], axis=0) for side in (baseline, arm))
+    seeds = [seed for seed in baseline if seed in arm]
+    base, mine = (np.mean([side[seed]["score"].to_numpy() for seed in seeds], axis=0) for side in (baseline, arm))
     first = next(iter(baseline.values()))
     # Means of the same scores in another order may differ in the last bit: that does not count as a difference.
     both = first.select(
@@ -56,7 +57,7 @@ def _arm(
     gained, lost = both.filter(pl.col("difference") > 0), both.filter(pl.col("difference") < 0)
     return ArmExamples(
         variant=name,
-        seeds=len(baseline),
+        seeds=len(seeds),
         items=both.height,
         gained=gained.height,
         lost=lost.height,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,11 @@ from harness.loading import load_study
 from harness.report import Report, html, markdown
 from harness.report.examples import SHOWN
 from harness.report.model import ArmExamples
+from harness.session import Session, open_study
 from harness.study.plan import Plan
+from harness.tracking.projection import project
 from tests import planted
+from tests.conftest import SMALL_STUDY, TINY_STUDY
 from tests.report import studies
 from tests.report.conftest import Plans, Reports
 
@@ -225,3 +230,36 @@ def test_failed_and_missing_runs_are_told(reports: Reports) -> None:
         ("sums-8/seed 1", "training: out of memory at step 3; 22.9 of 24.0 GiB in use")
     ]
     assert [one.variant for one in reports("partial").examples] == ["verified"]  # the others lack a run
+
+
+def shown(study: Session) -> None:
+    """Make all that a study is shown as."""
+    found = study.answer()
+    assert found.view.study in found.text("html") + found.text("md") + str(found)
+    assert Report.model_validate_json(found.text("json")).progress.text == found.progress
+    assert list(project(found.view))
+
+
+def test_whatever_is_missing_the_rest_is_shown(tmp_path: Path, tiny: Path) -> None:
+    """Every subset of the results: a study may be stopped, or lose a run, anywhere."""
+    file = planted.folder_with(tmp_path, tiny, SMALL_STUDY)
+    made = planted.plant(file)
+    study, store = open_study(file, store=tmp_path / ".harness"), made.store
+    places = [artifact.folder for artifact in store.artifacts("result") if artifact.record.key != made.base.key]
+    assert len(places) == len(made.runs) == 6
+    for there in product((True, False), repeat=len(places)):
+        for place, wanted in zip(places, there, strict=True):
+            aside = tmp_path / place.name
+            if place.exists() != wanted:
+                (aside if wanted else place).rename(place if wanted else aside)
+        shown(study)
+
+
+def test_a_study_with_stages_that_lost_runs_is_shown(tmp_path: Path, tiny: Path) -> None:
+    file = planted.folder_with(tmp_path, tiny, TINY_STUDY.replace("seeds: 2", "seeds: {from: 2, to: 4}"))
+    made = planted.plant(file)
+    study = open_study(file, store=tmp_path / ".harness")
+    for number, run in enumerate(random.Random(7).sample(made.runs, len(made.runs))):
+        planted.forget(made, run.variant, run.seed, "result")
+        if number % 4 == 0:
+            shown(study)
