@@ -66,7 +66,7 @@ class Decide(Spec):
     noise: Literal["balanced", "careful"] = Field(
         "balanced",
         description="how seed noise is judged. balanced: the A/A arm's runs count as runs of the baseline, and false "
-        "findings stay within alpha up to twice the noise in one arm; careful: up to seven times, for half the power",
+        "findings stay within alpha up to twice the noise in one arm; careful: up to three times, for half the power",
     )
 
     @field_validator("metric")
