@@ -92,8 +92,8 @@ def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
     scale, unit = (100.0, "points") if bounded else (1.0, "gain")
     rows = []
     for line in growth:
-        tokens = "-" if line.gain_per_10k_tokens is None else f"{scale * line.gain_per_10k_tokens:+.3g}"
-        step = "-"
+        tokens = formats.NONE if line.gain_per_10k_tokens is None else f"{scale * line.gain_per_10k_tokens:+.3g}"
+        step = formats.NONE
         if line.next_rows is not None and line.next_gain is not None:
             ends = [f"{scale * end:+.1f}" for end in line.next_ci if end is not None]
             step = f"{line.next_rows:,} rows: {scale * line.next_gain:+.1f} [{', '.join(ends)}]"
@@ -106,8 +106,8 @@ def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
                 formats.gain(line.gain_per_1000_rows, line.ci_per_1000_rows, scale),
                 tokens,
                 step,
-                "-" if line.supply_left is None else f"{line.supply_left:,}",
-                "-" if line.cost_per_point is None else f"{line.cost_per_point * (1 if bounded else 100):.2g}",
+                formats.NONE if line.supply_left is None else f"{line.supply_left:,}",
+                formats.NONE if line.cost_per_point is None else f"{line.cost_per_point * (1 if bounded else 100):.2g}",
             ]
         )
     columns = [
@@ -115,10 +115,8 @@ def show_growth(out: Console, growth: Sequence[Growth], bounded: bool) -> None:
         (f"{unit} per 1,000 rows", "left"), ("per 10k tokens", "right"), (f"Next step ({unit})", "left"),
         ("Rows left", "right"), (f"Cost per {'point' if bounded else 'unit'}", "right"),
     ]  # fmt: skip
-    made = table(columns, rows)
-    for column in made.columns:
-        column.no_wrap = True
-    out.print(made)
+    known = [place for place in range(len(columns)) if any(row[place] != formats.NONE for row in rows)]
+    out.print(table([columns[place] for place in known], [[row[place] for place in known] for row in rows]))
     for line in growth:
         out.print(markup(f"{line.source}: {line.note}."))
     out.print()
