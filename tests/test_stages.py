@@ -226,6 +226,7 @@ def test_between_two_looks_nothing_is_missing(tmp_path: Path, tiny: Path) -> Non
     assert not answer.verdicts.complete
     assert answer.left > 0
     assert answer.verdicts.stages_in_words() == "Stages: 2 seeds: nothing settled."
+    assert answer.verdicts.advice.startswith("With 2 of 5 seeds this study sees effects of ")
     assert harness.open_study(file, store=file.parent / ".harness").decided() == answer.verdicts
 
 

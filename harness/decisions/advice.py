@@ -40,15 +40,17 @@ def _seen(estimate: Contrast, se: float, df: float, alpha: float) -> float:
     return se * float(special.stdtrit(df, 1 - level / 2) + special.stdtrit(df, OFTEN))
 
 
-def advice(seen: float | None, left: Mapping[str, Ways | None], places: Places) -> str:
+def advice(seen: float | None, left: Mapping[str, Ways | None], places: Places, looked: str = "") -> str:
     """Return in words which effects a study could see, and what would settle the questions it left open.
 
     Args:
         seen: The smallest effect it can see.
         left: Open subject -> what would settle it; None when more of the same would not.
         places: How effects are written.
+        looked: What a study with stages was judged by, when not by all of its seeds: ``2 of 4 seeds``.
     """
-    said = f"This study sees effects of {places.plain(seen)} or more, four times in five. " if seen is not None else ""
+    this = f"With {looked} this study" if looked else "This study"
+    said = f"{this} sees effects of {places.plain(seen)} or more, four times in five. " if seen is not None else ""
     known = {subject: ways for subject, ways in left.items() if ways is not None and (ways.seeds or ways.items)}
     if not known:
         return said.strip()

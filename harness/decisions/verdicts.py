@@ -58,7 +58,8 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     decisions = [_decision(study, evidence, one, withheld, blind, places, ways) for one in found]
     left = {d.subject: ways[d.subject] for d in decisions if d.verdict == "INCONCLUSIVE"}
     seen, metrics = sees(found, alpha), metric_noise(evidence.metrics, study.decide.metric, alpha)
-    settled = " ".join(part for part in (advice(seen, left, places), sharper(metrics) if left else "") if part)
+    said = advice(seen, left, places, _looked(study, evidence))
+    settled = " ".join(part for part in (said, sharper(metrics) if left else "") if part)
     grown = growth(study, evidence, [(one.question, d.verdict) for one, d in zip(found, decisions, strict=True)])
     by_slice = slices(selection, evidence.slices, tuple(study.arms), "baseline", alpha)
     fixed = rule(study)
@@ -87,9 +88,19 @@ def decide(study: Study, evidence: Evidence) -> Decisions:
     )
 
 
+def _looked(study: Study, evidence: Evidence) -> str:
+    """Return how many of its seeds a study with stages was judged by; nothing when by all."""
+    last = _seeds(evidence)
+    return f"{last} of {study.stages[-1]} seeds" if study.stages and last < study.stages[-1] else ""
+
+
+def _seeds(evidence: Evidence) -> int:
+    return len(evidence.selection.seeds) if evidence.selection else 0
+
+
 def _stages(study: Study, evidence: Evidence) -> list[Stage]:
     """Return the looks so far, each with the questions that ended there."""
-    last = len(evidence.selection.seeds) if evidence.selection else 0
+    last = _seeds(evidence)
 
     def ended(state: str, seeds: int) -> list[str]:
         return [name for name, one in evidence.states.items() if one == state and evidence.seen[name] == seeds]
