@@ -51,9 +51,9 @@ def watch(folder: Path, tiny: Path, seeds: int, workers: int = 2) -> list[dict[s
 def _sample(folder: Path, driver: psutil.Process) -> dict[str, float]:
     results = list((folder / ".harness" / "result").glob("*/record.json"))
     seen: dict[str, float] = {"runs": len(results), "store": _bytes(folder / ".harness")}
-    for process in (driver, *driver.children()):
+    for process in (driver, *driver.children(recursive=True)):
         words = process.cmdline()
-        if process is driver or "harness.engines.worker" in words:
+        if process is driver or ("harness.engines.forkserver" in words and process.ppid() != driver.pid):
             name = "driver" if process is driver else f"worker {process.pid}"
             seen[name] = process.memory_info().rss
             seen[f"files {name}"] = process.num_fds()

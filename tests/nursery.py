@@ -32,7 +32,7 @@ WIDTH = 40  # bytes of a mark: "<who> <stage>"
 
 
 class Child:
-    """A process of the nursery: what ``subprocess.Popen`` is to the engine, as far as it uses one."""
+    """A process of the nursery: what a forked worker is to the engine."""
 
     def __init__(
         self, place: str, command: list[str], streams: tuple[int, int, int], cwd: str, environment: dict[str, str],
@@ -65,8 +65,11 @@ class Child:
         self._line.close()
 
     def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
 
 
 class Nursery:
@@ -264,7 +267,7 @@ def _bend(mark: _Marks, place: str, who: str) -> None:
         during(harness.answer, "view", "report")
         during(harness.tracking, "sync", "sync")
         during(harness.engines.local.LocalEngine, "run", "wait")
-        harness.engines.local.subprocess = _Subprocess(place)  # type: ignore[attr-defined]
+        harness.engines.local.ForkServer = lambda *_: _ForkServer(place)  # type: ignore[assignment,misc]
     enter = Worker._enter
 
     def entered(self: Worker, job: Any, stage: str) -> None:
@@ -325,28 +328,31 @@ def _shift_clock(seconds: float) -> None:
     harness.store.datetime = Shifted  # type: ignore[attr-defined]
 
 
-class _Subprocess:
-    """Stands for the module ``subprocess`` in the local engine: workers are forked from the nursery."""
+class _ForkServer:
+    """Stands for the local engine's fork server: workers are forked from the nursery."""
 
-    PIPE = subprocess.PIPE
+    forks = True
 
     def __init__(self, place: str) -> None:
         self._place = place
 
-    def Popen(self, command: list[str], *, stderr: IO[str], env: dict[str, str], **_: Any) -> Child:
-        wanted = {name: value for name, value in env.items() if os.environ.get(name) != value}
+    def start(self, environment: dict[str, str], log: IO[str]) -> Child:
+        wanted = {name: value for name, value in environment.items() if os.environ.get(name) != value}
         below, down = os.pipe()
         up, above = os.pipe()
         try:
             return Child(
-                self._place, ["worker"], (below, above, stderr.fileno()), str(Path.cwd()),
-                {**{n: v for n, v in env.items() if n.startswith(("NURSERY", "HARNESS", "AWS"))}, **wanted,
+                self._place, ["worker"], (below, above, log.fileno()), str(Path.cwd()),
+                {**{n: v for n, v in environment.items() if n.startswith(("NURSERY", "HARNESS", "AWS"))}, **wanted,
                  "NURSERY_PARENT": str(os.getpid())},
                 os.fdopen(down, "w", encoding="utf-8"), os.fdopen(up, encoding="utf-8", errors="replace"),
             )  # fmt: skip
         finally:
             os.close(below)
             os.close(above)
+
+    def close(self) -> None:
+        """The nursery goes on for others."""
 
 
 if __name__ == "__main__":

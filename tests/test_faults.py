@@ -220,7 +220,7 @@ def test_a_terminal_that_closes(folder: Path) -> None:
             os.read(main, 1 << 16)
         except BlockingIOError:
             time.sleep(0.02)
-    workers = psutil.Process(child.pid).children()
+    workers = psutil.Process(child.pid).children(recursive=True)  # and what forks them
     os.close(main)  # the kernel sends SIGHUP
     assert child.wait(60) == 129
     psutil.wait_procs(workers, timeout=20)

@@ -156,10 +156,10 @@ def _count(folder: Path, kind: str) -> int:
 
 
 def _workers(folder: Path) -> Iterator[int]:
-    """Return the process ids of workers whose working folder is this one."""
+    """Return the process ids of workers, and what forks them, whose working folder is this one."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if b"harness.engines.worker" in (entry / "cmdline").read_bytes() and (entry / "cwd").readlink() == folder:
+            if b"harness.engines." in (entry / "cmdline").read_bytes() and (entry / "cwd").readlink() == folder:
                 yield int(entry.name)
         except OSError:
             continue

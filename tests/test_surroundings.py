@@ -124,6 +124,7 @@ def test_a_worker_that_is_held_does_not_hold_up_who_asks_it_to_stop(
 ) -> None:
     monkeypatch.setattr(processes, "python", lambda module: [sys.executable, "-c", HELD])
     engine = LocalEngine(Slots(1, 1, "cpu"), tmp_path)
+    engine._forks = False  # a process of its own, as where workers are no forks
     held: list[int] = []
     start = engine._start
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import queue
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness import processes
-from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, keep_failure
+from harness.engines.forkserver import Forked, ForkServer
+from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, SuiteJob, keep_failure
 from harness.engines.placement import Node
 from harness.engines.slots import Slots, fastest, gpus, is_known, processor
 from harness.errors import StepError
@@ -29,6 +30,7 @@ ATTEMPTS = 2  # a worker that dies (killed, out of memory) is replaced, and its 
 MEASURE_FROM = 4  # jobs: fewer do not earn back a measurement of the machine
 NOT_STARTED = "waiting"  # the stage of runs that were not begun because they would fail as another one did
 Listener = Callable[[int, Job, Event], None]
+Failed = list[tuple[Job, Event]]
 
 # Large tensors come and go every step: without these two settings glibc returns their pages to the kernel each time,
 # and a third of the CPU time goes into page faults (measured: 30% -> 5-10%).
@@ -41,7 +43,7 @@ REPRODUCIBLE = {"MKL_CBWR": "AUTO,STRICT"}
 @dataclass
 class _Process:
     slot: int
-    child: subprocess.Popen[str]
+    child: subprocess.Popen[str] | Forked
     job: Job | None = None
     stage: str = ""
     ready: bool = False
@@ -63,7 +65,13 @@ class LocalEngine:
     logs: Path
     commit: str = ""
     chosen: bool = True
+    _forks: bool = field(init=False)
+    _server: ForkServer | None = None
     _events: queue.SimpleQueue[tuple[_Process | None, Event | None]] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        # Elsewhere libraries start threads that do not survive a fork.
+        self._forks = sys.platform == "linux" and self.slots.device == "cpu"
 
     def pools(self, store: Store, tell: Callable[[str], None] = lambda text: None) -> Pools:
         """Return the object that makes pools in memory; ``store`` and ``tell`` are not used."""
@@ -83,18 +91,24 @@ class LocalEngine:
         tell("Measuring how many workers suit this machine (once, some seconds)")
         self.slots = fastest()
 
-    def run(
-        self, jobs: Sequence[Job], listen: Listener, more: Callable[[], Sequence[Job]] = tuple
-    ) -> list[tuple[Job, Event]]:
+    def run(self, jobs: Sequence[Job], listen: Listener, more: Callable[[], Sequence[Job]] = tuple) -> Failed:
         """Run all jobs; return the failed ones, each with its last event. A failure does not stop other jobs.
 
         Raises:
             StepError: When a worker cannot even start.
             KeyboardInterrupt: After the workers have ended; finished runs are kept.
         """
+        try:
+            return self._run(jobs, listen, more)
+        finally:
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+
+    def _run(self, jobs: Sequence[Job], listen: Listener, more: Callable[[], Sequence[Job]] = tuple) -> Failed:
         waiting = deque((job, 1) for job in jobs)
         tries: dict[str, int] = {}
-        failed: list[tuple[Job, Event]] = []
+        failed: Failed = []
         alive: list[_Process] = []
         idle: list[_Process] = []
         stopping, closing, stillborn = False, False, 0
@@ -105,10 +119,11 @@ class LocalEngine:
                 if process is None:  # ``stop``
                     stopping = True
                     waiting.clear()
+                    if self._server is not None and not self._server.forks:
+                        self._server.close()  # nobody waits for its imports
                     for one in alive:
                         self._send(one, STOP)
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(one.child.pid, signal.SIGCONT)  # a suspended process (Ctrl-Z) handles no signal
+                        one.child.send_signal(signal.SIGCONT)  # a suspended process (Ctrl-Z) handles no signal
                     continue
                 if event is None:
                     alive.remove(process)
@@ -189,7 +204,14 @@ class LocalEngine:
         """
         results: list[Event] = []
         one = LocalEngine(Slots(1, self.slots.threads * self.slots.workers, self.slots.device), self.logs, self.commit)
-        failed = one.run([job], lambda _, __, event: results.append(event))
+        one._server = self._server
+        one._forks &= self._server is not None or not isinstance(
+            job, SuiteJob
+        )  # which needs little of what is imported
+        try:
+            failed = one._run([job], lambda _, __, event: results.append(event))
+        finally:
+            self._server = one._server  # for further workers
         if failed:
             raise StepError(failed[0][1].message)
         return next(event.data for event in results if event.event == "done")
@@ -215,20 +237,18 @@ class LocalEngine:
             environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, gpus())))
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"worker-{slot}.log").open("a") as log:
-            child = subprocess.Popen(
-                processes.python("harness.engines.worker"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                encoding="utf-8",
-                errors="replace",  # a worker that is killed may leave half a character
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the driver, which then ends its workers
-            )
+            child = self._forked(environment, log) if self._forks else _new(environment, log)
         process = _Process(slot, child)
         process.reader = threading.Thread(target=self._read, args=(process, child.stdout), daemon=True)
         process.reader.start()
         return process
+
+    def _forked(self, environment: dict[str, str], log: IO[str]) -> Forked:
+        if self._server is not None:
+            with contextlib.suppress(ConnectionError):  # it was killed
+                return self._server.start(environment, log)
+        self._server = ForkServer(environment, log)
+        return self._server.start(environment, log)
 
     def _read(self, process: _Process, stream: IO[str]) -> None:
         for line in stream:
@@ -236,6 +256,19 @@ class LocalEngine:
             if line.startswith("{") and line.endswith("\n"):
                 self._events.put((process, Event.model_validate_json(line)))
         self._events.put((process, None))
+
+
+def _new(environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        processes.python("harness.engines.worker"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        encoding="utf-8",
+        errors="replace",  # a worker that is killed may leave half a character
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the driver, which then ends its workers
+    )
 
 
 def settings(slots: Slots, commit: str) -> dict[str, str]:

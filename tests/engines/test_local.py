@@ -47,11 +47,11 @@ def engine(tmp_path: Path) -> LocalEngine:
 
 
 def children() -> list[psutil.Process]:
-    """Return this process's workers that are alive."""
-    found = []
-    for child in psutil.Process().children():
+    """Return this process's workers that are alive: children of its fork server."""
+    found, me = [], os.getpid()
+    for child in psutil.Process().children(recursive=True):
         try:
-            found += [child] if "harness.engines.worker" in child.cmdline() else []
+            found += [child] if "harness.engines.forkserver" in child.cmdline() and child.ppid() != me else []
         except psutil.Error:
             continue
     return found
