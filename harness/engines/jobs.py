@@ -18,6 +18,7 @@ from harness.study.plan import Plan
 
 STOP = "stop\n"  # sent to a worker in place of a job: write a checkpoint, then end
 UNKEPT = (OSError, StepError)  # errors that keep a failure from being recorded: of the disk, or of the object store
+LOST = "lost"  # in the data of a failed event: the worker's device fails at everything from now on, and the worker ends
 COMMON = "common"  # in the data of a failed event: other runs would fail alike (a full disk, the suite itself)
 
 

@@ -17,9 +17,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness import processes
 from harness.engines.forkserver import Forked, ForkServer
-from harness.engines.jobs import COMMON, STOP, UNKEPT, Event, Job, SuiteJob, keep_failure
+from harness.engines.gpus import VISIBLE, gpus
+from harness.engines.jobs import COMMON, LOST, STOP, UNKEPT, Event, Job, SuiteJob, keep_failure
 from harness.engines.placement import Node
-from harness.engines.slots import Slots, fastest, gpus, is_known, processor
+from harness.engines.slots import Slots, fastest, is_known, processor
 from harness.errors import StepError
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ class LocalEngine:
                         if COMMON in event.data:  # the others would train, and fail where this one did
                             failed += [(job, not_started(job, event)) for job, _ in waiting]
                             waiting.clear()
+                        if LOST in event.data:
+                            continue  # it ends
                     idle.append(process)
                 if not waiting and not stopping and not closing and len(idle) == len(alive):
                     waiting.extend((job, 1) for job in more())
@@ -233,8 +236,8 @@ class LocalEngine:
 
     def _start(self, slot: int) -> _Process:
         environment = {**ALLOCATOR, **REPRODUCIBLE, **processes.environment(**settings(self.slots, self.commit))}
-        if self.slots.device == "cuda":
-            environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % max(1, gpus())))
+        cards = gpus() if self.slots.device == "cuda" else []
+        environment[VISIBLE] = cards[slot % len(cards)] if cards else ""  # without a GPU no library looks for one
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"worker-{slot}.log").open("a") as log:
             child = self._forked(environment, log) if self._forks else _new(environment, log)

@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import processes
-from harness.errors import StepError
+from harness.engines.gpus import VISIBLE, cpu_only, gpus, listed
+from harness.errors import RequestError, StepError
 from harness.store.atomic import write_json
 
 WORKER_GIB = 3  # memory a worker may need on a CPU: the base model, an optimizer step, libraries
@@ -41,15 +41,29 @@ def find_slots(workers: int | None = None, device: str | None = None) -> Slots:
     Args:
         workers: The user's choice of the number of workers. More workers than GPUs share them.
         device: The user's choice of the device.
+
+    Raises:
+        RequestError: The device is ``cuda``, and torch has no GPU here; or ``nvidia-smi`` does not answer.
     """
-    cards = 0 if device == "cpu" else gpus()
-    if cards:
-        count = workers or cards
+    cards = [] if device == "cpu" else gpus()
+    built = cpu_only()
+    if device == "cuda" and (built or not cards):
+        why = f"torch {built} is built without CUDA" if built else _none_seen()
+        raise RequestError(f"--device cuda: {why}")
+    if cards and not built:
+        count = workers or len(cards)
         return Slots(count, max(1, cores() // count), "cuda")
     if workers is None and (known := _known()):
         return known
     count = workers or layouts()[0][0]
     return Slots(count, max(1, cores() // count), "cpu")
+
+
+def _none_seen() -> str:
+    wanted = os.environ.get(VISIBLE)
+    if wanted is not None and listed():
+        return f'{VISIBLE} is "{wanted}", which names no GPU of this machine'
+    return "no GPU is seen here (nvidia-smi lists none)"
 
 
 def layouts() -> list[tuple[int, int]]:
@@ -149,14 +163,6 @@ def processor() -> str:
         )
         model = next(names, model)
     return model
-
-
-def gpus() -> int:
-    """Return the number of CUDA devices that the driver shows."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
 def cores() -> int:

@@ -25,6 +25,7 @@ from typing import Any, TextIO
 from harness import models, outside, trusted
 from harness.engines.jobs import (
     COMMON,
+    LOST,
     STOP,
     UNKEPT,
     BaseJob,
@@ -50,6 +51,7 @@ from harness.tokens import Encoded, from_table
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
 REHEARSING = "rehearsing the evaluation"
+BROKEN = 4  # exit code of a worker whose device is lost; the engine starts another
 NO_ROOM = tuple(STORAGE[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
@@ -64,6 +66,7 @@ class Worker:
         self.place: dict[str, Any] = {}  # where the engine started this worker; goes into the provenance
         self.stage = ""
         self._rehearsed: set[str] = set()  # keys of base-model results whose evaluation was tried before training
+        self.broken = False  # whether the device fails at everything from now on: the process must end
         self.stopping = threading.Event()  # set to end the worker: training writes a checkpoint after its current step
         self.keeping = threading.Lock()  # held while a result is written; code that ends the process acquires it first
 
@@ -85,6 +88,8 @@ class Worker:
                 event="failed", id=job.id, stage=self.stage, message=message, detail=redacted(traceback.format_exc()),
                 data={COMMON: True} if message.startswith(NO_ROOM) or self.stage == REHEARSING else {},
             )  # fmt: skip
+            self.broken = _device_lost()
+            failed.data |= {LOST: True} if self.broken else {}
             try:
                 keep_failure(job, failed)
             except UNKEPT as second:  # usually the same full disk: reported to the driver anyway
@@ -291,6 +296,18 @@ class Worker:
         }
 
 
+def _device_lost() -> bool:
+    """Return whether CUDA fails at everything from now on, as after a device-side assert or an illegal access."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except Exception:  # a RuntimeError of one class or another, by version
+        return True
+    return False
+
+
 def _can_be_averaged(suite: Suite, items: Any) -> None:
     """Refuse scores of a task's own code that cannot be averaged.
 
@@ -342,7 +359,9 @@ def _words(error: BaseException) -> str:
 
 
 def _memory(message: str) -> str:
-    """Add how much memory is in use to an out-of-memory message."""
+    """Add how much memory is in use to an out-of-memory message; a GPU's message says so itself."""
+    if "CUDA" in message:
+        return message
     message = message.removesuffix(": ") + ("" if "out of memory" in message.lower() else " (out of memory)")
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -386,6 +405,8 @@ def main() -> None:
         while (line := jobs.get()) is not None:
             busy.set()
             worker.do(read_job(line))
+            if worker.broken:
+                os._exit(BROKEN)
             busy.clear()
 
 

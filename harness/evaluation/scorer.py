@@ -233,6 +233,8 @@ class Scorer(HFLM):  # type: ignore[misc]
             pair = sorted((sequence, other))
             together = scores([tokens[len(start) :] for tokens in pair], self._cache(start))
             apart = [value for tokens in pair for value in scores([tokens])]
+        except torch.OutOfMemoryError:
+            raise  # it says nothing about masks
         except Exception:  # a model's own code may raise anything for positions, masks or caches like these
             return False
         finally:

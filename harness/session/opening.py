@@ -68,6 +68,7 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
         RequestError: There is no such engine or device, or Ray is not installed.
     """
     from harness.engines.config import LocalConfig, load_engine
+    from harness.engines.gpus import cpu_only, gpus
     from harness.engines.local import LocalEngine
     from harness.engines.slots import find_slots
     from harness.engines.worker import git_commit
@@ -84,6 +85,8 @@ def open_engine(store: Store, choice: Choice = Choice()) -> Engine:
             raise RequestError("--address: the local engine has none; did you mean --engine ray?")
         config = config.model_copy(update=chosen)
         slots = find_slots(config.workers, config.device)
+        if config.device is None and (built := cpu_only()) and gpus():
+            note(f"A GPU is here, but torch {built} is built without CUDA: runs are on the CPU. https://pytorch.org")
         return LocalEngine(slots, logs, git_commit(), chosen=config.workers is not None)
     try:
         from harness.engines.ray import RayEngine

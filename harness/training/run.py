@@ -16,6 +16,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import Linear
@@ -104,7 +105,7 @@ def train(
     before = 0.0
     if resumed is not None:
         curve.entries[:], before = resumed.entries, resumed.seconds
-    settings = arguments(recipe, seed, len(batches), micro, checkpoints or folder, device)
+    settings = arguments(recipe, seed, len(batches), micro, checkpoints or folder, base)
     callbacks = [curve] if checkpoints is None else [curve, Checkpoints(curve.entries, before, device, stop)]
     try:
         settings |= {"max_length": recipe.max_length, **objective.settings(recipe)}
@@ -229,9 +230,9 @@ def _no_targets(base: PreTrainedModel) -> list[str] | None:
     return names or None
 
 
-def arguments(recipe: Recipe, seed: int, steps: int, micro: int, folder: Path, device: str) -> dict[str, Any]:
+def arguments(recipe: Recipe, seed: int, steps: int, micro: int, folder: Path, base: Any) -> dict[str, Any]:
     """Return the settings that TRL's trainers share."""
-    cuda = device == "cuda"
+    cuda = base.device.type == "cuda"
     return {
         "output_dir": str(folder),
         "max_steps": steps,
@@ -247,8 +248,7 @@ def arguments(recipe: Recipe, seed: int, steps: int, micro: int, folder: Path, d
         "train_sampling_strategy": "sequential",  # the dataset already is in the order to train in
         CHECKPOINTING: False,  # adapters of small models leave memory to spare
         "use_cpu": not cuda,
-        "bf16": cuda,
-        "tf32": cuda or None,
+        "bf16": base.dtype is torch.bfloat16,
         "dataloader_pin_memory": cuda,
         "logging_strategy": "steps",
         "logging_steps": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,15 +13,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import yaml
 
-from harness import suites
+from harness import processes, suites
 from harness.engines import local
-from harness.engines.jobs import Event, Job, SuiteJob
+from harness.engines import worker as worker_module
+from harness.engines.jobs import LOST, Event, Job, SuiteJob
 from harness.engines.local import ATTEMPTS, LocalEngine, _Process
 from harness.engines.slots import Slots, find_slots
 from harness.engines.worker import git_commit
@@ -96,16 +99,6 @@ def test_slots_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     chosen = find_slots(device="cpu")
     assert 1 <= chosen.workers <= cores
     assert chosen.workers * chosen.threads <= cores
-
-
-def test_a_gpu_is_used_unless_the_user_says_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = tmp_path / "nvidia-smi"
-    listing.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\necho 'GPU 1: NVIDIA H100 (UUID: GPU-2)'\n")
-    listing.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert (find_slots().workers, find_slots().device) == (2, "cuda")
-    assert find_slots(3).workers == 3
-    assert find_slots(device="cpu").device == "cpu"
 
 
 def test_the_commit_is_that_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +241,65 @@ def test_a_worker_killed_while_it_starts_is_replaced(engine: LocalEngine, tmp_pa
     heard: Heard = []
     assert engine.run([cheap(tmp_path, f"job-{i}") for i in range(4)], lambda *event: heard.append(event)) == []
     assert len([event for _, _, event in heard if event.event == "done"]) == 4
+
+
+LOSING = """
+import sys
+from pathlib import Path
+print('{"event": "ready"}', flush=True)
+for line in sys.stdin:
+    if Path("lost").exists():
+        print('{"event": "done"}', flush=True)
+    else:
+        Path("lost").touch()
+        print('{"event": "failed", "message": "device-side assert", "data": {"lost": true}}', flush=True)
+        sys.exit(4)
+"""
+
+
+def test_a_worker_whose_device_is_lost_gets_no_further_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job that lost it has failed; another worker does the others, each at its first attempt."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "python", lambda module: [sys.executable, "-c", LOSING])
+    engine = LocalEngine(Slots(1, 1, "cpu"), tmp_path / "logs")
+    engine._forks = False
+    heard: Heard = []
+    jobs = [cheap(tmp_path, f"job-{i}") for i in range(4)]
+    failed = engine.run(jobs, lambda *event: heard.append(event))
+    assert [(job.id, event.message) for job, event in failed] == [("job-0", "device-side assert")]
+    assert [job.id for _, job, event in heard if event.event == "done"] == ["job-1", "job-2", "job-3"]
+
+
+@pytest.mark.parametrize(
+    ("initialized", "works", "lost"), [(False, False, False), (True, True, False), (True, False, True)]
+)
+def test_a_device_is_lost_when_it_fails_at_nothing_in_particular(
+    monkeypatch: pytest.MonkeyPatch, initialized: bool, works: bool, lost: bool
+) -> None:
+    def synchronize() -> None:
+        if not works:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    cuda = SimpleNamespace(is_initialized=lambda: initialized, synchronize=synchronize)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert worker_module._device_lost() is lost
+
+
+def test_a_failure_says_that_the_device_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "_device_lost", lambda: True)
+    said = io.StringIO()
+    one = worker_module.Worker(said)
+    one.do(broken(tmp_path, "bad"))
+    event = Event.model_validate_json(said.getvalue().splitlines()[-1])
+    assert (one.broken, event.event, event.data) == (True, "failed", {LOST: True})
+
+
+def test_memory_that_ran_out_is_that_of_the_device() -> None:
+    gpu = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.72 GiB"
+    assert worker_module._words(type("OutOfMemoryError", (RuntimeError,), {})(gpu.partition(": ")[2])) == gpu
+    assert re.fullmatch(
+        r"MemoryError \(out of memory\); [\d.]+ of [\d.]+ GiB in use", worker_module._words(MemoryError())
+    )
 
 
 def test_half_an_event_is_no_event(engine: LocalEngine) -> None:

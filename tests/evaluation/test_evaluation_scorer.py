@@ -106,6 +106,19 @@ def test_whether_a_model_takes_masks_is_tried_once_per_kind_of_model(
     assert len(tried) == 3
 
 
+def test_memory_that_runs_out_is_no_word_about_masks(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = model_of("llama", len(tokenizer))
+
+    def full(*args: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        Scorer(model, tokenizer, 256, None, 1).loglikelihood(requests(EXAMPLES))
+    assert not scorer.TRIED
+
+
 @pytest.mark.parametrize("error", [AttributeError, RuntimeError, KeyError, AssertionError, NotImplementedError])
 def test_a_model_that_fails_at_masks_is_scored_input_by_input(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]

@@ -54,7 +54,7 @@ def test_loss_and_adapter_equal_the_stock_trainer(tiny: Path, base: Any, rows: l
     trainer = SFTTrainer(
         model=adapted,
         args=SFTConfig(
-            **run.arguments(RECIPE, 3, 20, 8, tmp_path / "stock", "cpu"),
+            **run.arguments(RECIPE, 3, 20, 8, tmp_path / "stock", model),
             max_length=1024,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
@@ -246,7 +246,7 @@ def test_text_equals_the_stock_trainer_on_the_same_blocks(
     trainer = SFTTrainer(
         model=get_peft_model(model, run.lora(TEXT, model)),
         args=SFTConfig(
-            **run.arguments(TEXT, 3, 5, 2, tmp_path / "stock", "cpu"), max_length=16,
+            **run.arguments(TEXT, 3, 5, 2, tmp_path / "stock", model), max_length=16,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_dict({"input_ids": blocks, "labels": blocks}),
@@ -273,7 +273,7 @@ def test_dpo_equals_the_stock_trainer_on_the_same_text(tiny: Path, base: Any, tm
     adapted = get_peft_model(model, run.lora(DPO, model))
     trainer = DPOTrainer(
         model=adapted,
-        args=DPOConfig(**run.arguments(DPO, 3, 6, 4, tmp_path / "stock", "cpu"), beta=0.5, max_length=1024),
+        args=DPOConfig(**run.arguments(DPO, 3, 6, 4, tmp_path / "stock", model), beta=0.5, max_length=1024),
         train_dataset=Dataset.from_list([PAIRS[i] for i in drawn]),
         processing_class=tokenizer,
     )
