@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness import processes
-from harness.engines.forkserver import Forked, ForkServer
+from harness.engines.forkserver import UNSAFE, Forked, ForkServer
 from harness.engines.gpus import VISIBLE, gpus
 from harness.engines.jobs import COMMON, LOST, STOP, UNKEPT, Event, Job, SuiteJob, keep_failure
 from harness.engines.placement import Node
@@ -131,6 +131,10 @@ class LocalEngine:
                     idle = [one for one in idle if one is not process]
                     code = _end(process)
                     if stopping:
+                        continue
+                    if not process.ready and isinstance(process.child, Forked) and code == UNSAFE:
+                        self._forks = False
+                        alive.append(self._start(process.slot))
                         continue
                     if not process.ready:
                         stillborn += 1

@@ -108,6 +108,23 @@ def test_stopped_while_the_server_imports_it_ends_at_once(tmp_path: Path, monkey
     assert not servers(os.getpid())
 
 
+def test_where_a_tool_starts_threads_in_every_python_workers_are_no_forks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    engine = LocalEngine(Slots(2, 1, "cpu"), tmp_path)
+    heard: list[str] = []
+    assert (
+        engine.run([cheap(tmp_path, f"job-{i}") for i in range(4)], lambda _, __, event: heard.append(event.event))
+        == []
+    )
+    assert heard.count("done") == 4
+    assert not engine._forks
+
+
 def test_a_killed_driver_leaves_no_server(tmp_path: Path) -> None:
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, tmp_path], env=environment(), stdout=subprocess.PIPE, text=True
