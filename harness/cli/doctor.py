@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import formats
-from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, open_store, prepared, print_json
+from harness.cli.arguments import DEFAULT_STORE, AsJson, StorePlace, note, open_store, prepared, print_json
 
 if TYPE_CHECKING:
     from harness.engines.slots import Slots
@@ -59,6 +59,9 @@ class Check:
 def doctor(
     store: StorePlace = DEFAULT_STORE,
     json: AsJson = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="measure anew how many workers suit this machine (some seconds)")
+    ] = False,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="also make the embedded model ready (once, about half a minute)")
     ] = False,
@@ -67,10 +70,14 @@ def doctor(
 
     Exit code 1 when something must be changed.
     """
-    from harness.engines.slots import find_slots
+    from harness.engines.slots import fastest, find_slots
 
     opened = open_store(store)
     slots = find_slots()
+    if measure and slots.device == "cpu":
+        if (best := fastest()) is None:
+            note("Other programs use the processor: nothing was measured")
+        slots = best or slots
     checks = [
         *_versions(),
         *_extras(),
@@ -195,8 +202,11 @@ def _device(slots: Slots) -> Iterator[Check]:
     from importlib.metadata import PackageNotFoundError, version
 
     from harness.engines.gpus import cpu_only, gpus
+    from harness.engines.slots import measured
 
-    yield Check("slots", f"{slots.workers} at once, {slots.threads} threads each, on {slots.device}")
+    rates = measured() if slots.device == "cpu" else []
+    how = f" (workers x threads, tokens per second of a probe: {', '.join(rates)})" if rates else ""
+    yield Check("slots", f"{slots.workers} at once, {slots.threads} threads each, on {slots.device}{how}")
     try:
         built = version("torch")
     except PackageNotFoundError:

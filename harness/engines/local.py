@@ -90,7 +90,9 @@ class LocalEngine:
         if self.chosen or self.slots.device != "cpu" or len(jobs) < MEASURE_FROM or is_known():
             return
         tell("Measuring how many workers suit this machine (once, some seconds)")
-        self.slots = fastest()
+        if (found := fastest()) is None:
+            tell("Other programs use the processor: it is measured another time")
+        self.slots = found or self.slots
 
     def run(self, jobs: Sequence[Job], listen: Listener, more: Callable[[], Sequence[Job]] = tuple) -> Failed:
         """Run all jobs; return the failed ones, each with its last event. A failure does not stop other jobs.

@@ -1,15 +1,18 @@
 """How many tokens a process of this machine trains per second, with a given number of threads.
 
-``python -m harness.engines.probe`` prints ``ready``, then reads a number of threads per line and prints tokens per
+``python -m harness.engines.probe`` prints ``ready``, then reads a number of threads per line. It prints tokens per
 second of a forward and a backward pass through some feed-forward layers of SmolLM2-135M's shape (matrix products are
-three quarters of a training step; memory traffic and thread hand-over come with them).
+three quarters of a training step; memory traffic and thread hand-over come with them), and the share of the time for
+which a thread waited for a core.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 
 from harness import processes
 from harness.engines.local import ALLOCATOR
@@ -42,11 +45,21 @@ def main() -> None:
     for line in sys.stdin:
         torch.set_num_threads(int(line))
         step()
-        started, done = time.perf_counter(), 0
+        started, waited, done = time.perf_counter(), _waited(), 0
         while time.perf_counter() - started < SECONDS:
             step()
             done += 1
-        print(TOKENS * done / (time.perf_counter() - started), flush=True)
+        took = time.perf_counter() - started
+        print(TOKENS * done / took, (_waited() - waited) / (took * int(line)), flush=True)
+
+
+def _waited() -> float:
+    """Return the seconds for which threads of this process waited for a core; 0 where the kernel does not say."""
+    waited = 0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            waited += int(thread.read_text().split()[1])
+    return waited / 1e9
 
 
 if __name__ == "__main__":

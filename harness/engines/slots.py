@@ -16,7 +16,9 @@ from harness.engines.gpus import VISIBLE, cpu_only, gpus, listed
 from harness.errors import RequestError, StepError
 from harness.store.atomic import write_json
 
+CONTAINER = Path("/sys/fs/cgroup")
 WORKER_GIB = 3  # memory a worker may need on a CPU: the base model, an optimizer step, libraries
+BUSY = 0.1  # share of its time for which a probe waits for a core where other programs are at work
 GAIN = 1.05  # another layout must be this much faster than one-thread workers: a probe of seconds is noisy
 
 
@@ -78,8 +80,10 @@ def is_known() -> bool:
     return len(layouts()) == 1 or _known() is not None
 
 
-def fastest() -> Slots:
+def fastest() -> Slots | None:
     """Measure which layout trains the most tokens per second, store it and return it. Takes seconds.
+
+    While other programs use the processor nothing can be learned: None is returned, and nothing is stored.
 
     The function starts one process per worker of the largest layout; each trains a few layers of the default model's
     shape. For each layout as many of them as it has workers train at once, with its number of threads. The layout says
@@ -98,17 +102,21 @@ def fastest() -> Slots:
     try:
         for child in children:
             _answer(child)  # "ready"
-        rates = {}
+        rates, waited = {}, []
         for workers, threads in found:
             for child in children[:workers]:
                 assert child.stdin is not None
                 child.stdin.write(f"{threads}\n")
                 child.stdin.flush()
-            rates[workers, threads] = sum(float(_answer(child)) for child in children[:workers])
+            answers = [_answer(child).split() for child in children[:workers]]
+            rates[workers, threads] = sum(float(rate) for rate, _ in answers)
+            waited += [float(share) for _, share in answers]
     finally:
         for child in children:
             child.kill()
             child.communicate()
+    if max(waited) > BUSY:
+        return None
     best = max(found, key=lambda layout: rates[layout])
     chosen = best if rates[best] > GAIN * rates[found[0]] else found[0]
     slots = Slots(*chosen, "cpu")
@@ -128,6 +136,12 @@ def _answer(child: subprocess.Popen[str]) -> str:
             f"the probe of this machine's speed ended with exit code {child.wait()}; choose --workers yourself"
         )
     return line
+
+
+def measured() -> list[str]:
+    """Return what was measured of this machine, each layout in words; nothing where nothing was."""
+    entry = _read().get(_machine(), {})
+    return [f"{m['workers']} x {m['threads']}: {m['tokens_per_second']:,.0f}" for m in entry.get("measured", [])]
 
 
 def _known() -> Slots | None:
@@ -166,9 +180,20 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the cores this process may use: those it is bound to, at most its container's share of them."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = _limit("cpu.max").split()
+    return min(bound, max(1, int(share[0]) // int(share[1]))) if len(share) == 2 and share[0].isdigit() else bound
 
 
 def _memory_gib() -> int:
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    total, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limit("memory.max")
+    return int((min(total, int(most)) if most.isdigit() else total) / 2**30)
+
+
+def _limit(name: str) -> str:
+    """Return a limit of this process's container, as the kernel writes it; nothing where there is none."""
+    try:
+        return (CONTAINER / name).read_text().strip()
+    except OSError:
+        return ""

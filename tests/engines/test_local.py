@@ -175,6 +175,15 @@ def test_a_number_of_workers_is_chosen_in_the_engine_file_or_on_the_command_line
     assert engine.chosen is chosen
 
 
+def test_on_a_busy_machine_the_layout_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "is_known", lambda: False)
+    monkeypatch.setattr(local, "fastest", lambda: None)
+    engine, said = LocalEngine(Slots(2, 1, "cpu"), tmp_path / "logs", chosen=False), list[str]()
+    engine.choose_slots([cheap(tmp_path, f"job-{i}") for i in range(4)], said.append)
+    assert engine.slots == Slots(2, 1, "cpu")
+    assert "another time" in said[-1]
+
+
 def test_no_more_workers_than_jobs(engine: LocalEngine, tmp_path: Path) -> None:
     heard: Heard = []
     assert engine.run([cheap(tmp_path, "only")], lambda *event: heard.append(event)) == []
