@@ -46,8 +46,12 @@ def interruptible(go_on: Callable[..., str]) -> Callable[[Callable[P, None]], Ca
             with heard():
                 try:
                     verb(*args, **kwargs)
-                except KeyboardInterrupt as error:
-                    kept = str(error) or "All that was finished is kept"
+                except (KeyboardInterrupt, Exception) as error:
+                    if not isinstance(error, KeyboardInterrupt) and not signalled():
+                        raise
+                    # A library that calls Python back may swallow the interrupt, and fail at what it did not get.
+                    kept = str(error) if isinstance(error, KeyboardInterrupt) else ""
+                    kept = kept or "All that was finished is kept"
                     print(f"Stopped. {kept}. Go on: {go_on(*args, **kwargs)}", file=sys.stderr, flush=True)
                     sys.exit(128 + (_Heard.signal or signal.SIGINT))
                 finally:
