@@ -331,7 +331,7 @@ def _shift_clock(seconds: float) -> None:
 class _ForkServer:
     """Stands for the local engine's fork server: workers are forked from the nursery."""
 
-    forks = True
+    ready = True
 
     def __init__(self, place: str) -> None:
         self._place = place

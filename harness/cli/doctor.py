@@ -216,17 +216,15 @@ def _device(slots: Slots) -> Iterator[Check]:
             "device", f"a GPU, and torch {built}, which cannot use it", "install a CUDA build: https://pytorch.org"
         )
     elif slots.device == "cuda":
-        yield Check("device", f"cuda, torch {built}; bfloat16")
+        yield Check("device", f"cuda, torch {built}; bfloat16, float32 on cards that do not compute in it")
     else:
         yield Check("device", f"cpu, torch {built}; float32. A GPU is about 100 times as fast, and not needed to start")
 
 
 def _memory(slots: Slots) -> Check:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    limit = Path("/sys/fs/cgroup/memory.max")  # limit of a container
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        total = min(total, int(text) / 2**30)
-    free = _available()
+    from harness.engines.slots import memory
+
+    total, free = memory(), _available()
     text = f"{total:.1f} GiB" + (f", {free:.1f} free" if free is not None else "")
     text += " (a worker with a 135M model takes about 2)"
     if total < NEEDED_GIB:

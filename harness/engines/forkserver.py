@@ -100,7 +100,7 @@ class ForkServer:
         self.close = weakref.finalize(self, _end, self._line, self._process)
 
     @property
-    def forks(self) -> bool:
+    def ready(self) -> bool:
         """Whether it can fork at once: it is alive, and has imported."""
         return bool(select.select([self._line], [], [], 0)[0]) and self._process.poll() is None
 

@@ -122,7 +122,7 @@ class LocalEngine:
                 if process is None:  # ``stop``
                     stopping = True
                     waiting.clear()
-                    if self._server is not None and not self._server.forks:
+                    if self._server is not None and not self._server.ready:
                         self._server.close()  # nobody waits for its imports
                     for one in alive:
                         self._send(one, STOP)
@@ -214,9 +214,8 @@ class LocalEngine:
         results: list[Event] = []
         one = LocalEngine(Slots(1, self.slots.threads * self.slots.workers, self.slots.device), self.logs, self.commit)
         one._server = self._server
-        one._forks &= self._server is not None or not isinstance(
-            job, SuiteJob
-        )  # which needs little of what is imported
+        # The items of a suite need little of what the server imports.
+        one._forks &= self._server is not None or not isinstance(job, SuiteJob)
         try:
             failed = one._run([job], lambda _, __, event: results.append(event))
         finally:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 from harness.engines.jobs import Event, Job
-from harness.engines.worker import BROKEN, Worker
+from harness.engines.worker import LOST_CODE, Worker
 
 PAUSE = 0.5  # seconds for which events are collected before they are returned: limits the calls of a thousand workers
 
@@ -70,8 +70,8 @@ class Relay:
     def _serve(self) -> None:
         while True:
             job = self._jobs.get()
-            if self._worker.broken:  # the event of the job that broke it has been fetched
-                os._exit(BROKEN)
+            if self._worker.lost:  # the event of the job that lost the device has been fetched
+                os._exit(LOST_CODE)
             try:
                 self._worker.do(job)
             except BaseException:  # such as SystemExit: it ends the process, like any worker's process

@@ -70,7 +70,7 @@ def _none_seen() -> str:
 
 def layouts() -> list[tuple[int, int]]:
     """Return the possible (workers, threads) on a CPU; the first has the most workers that memory allows."""
-    most = max(1, min(cores(), _memory_gib() // WORKER_GIB))
+    most = max(1, min(cores(), int(memory()) // WORKER_GIB))
     counts = sorted({most, *(most // 2**halving for halving in range(1, 8))} - {0}, reverse=True)
     return [(count, max(1, cores() // count)) for count in counts]
 
@@ -164,7 +164,7 @@ def _cache() -> Path:
 
 def _machine() -> str:
     """Return the name under which this machine's measurement is stored; machines of equal hardware share it."""
-    return f"{processor()} x {cores()}, {_memory_gib()} GiB"
+    return f"{processor()} x {cores()}, {int(memory())} GiB"
 
 
 def processor() -> str:
@@ -186,9 +186,10 @@ def cores() -> int:
     return min(bound, max(1, int(share[0]) // int(share[1]))) if len(share) == 2 and share[0].isdigit() else bound
 
 
-def _memory_gib() -> int:
+def memory() -> float:
+    """Return the memory in GiB: the machine's, at most its container's share of it."""
     total, most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limit("memory.max")
-    return int((min(total, int(most)) if most.isdigit() else total) / 2**30)
+    return (min(total, int(most)) if most.isdigit() else total) / 2**30
 
 
 def _limit(name: str) -> str:

@@ -51,7 +51,7 @@ from harness.tokens import Encoded, from_table
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm_eval", "numpy")
 REHEARSING = "rehearsing the evaluation"
-BROKEN = 4  # exit code of a worker whose device is lost; the engine starts another
+LOST_CODE = 4  # exit code of a worker whose device is lost; the engine starts another
 NO_ROOM = tuple(STORAGE[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 
 
@@ -66,7 +66,7 @@ class Worker:
         self.place: dict[str, Any] = {}  # where the engine started this worker; goes into the provenance
         self.stage = ""
         self._rehearsed: set[str] = set()  # keys of base-model results whose evaluation was tried before training
-        self.broken = False  # whether the device fails at everything from now on: the process must end
+        self.lost = False  # whether the device fails at everything from now on: the process must end
         self.stopping = threading.Event()  # set to end the worker: training writes a checkpoint after its current step
         self.keeping = threading.Lock()  # held while a result is written; code that ends the process acquires it first
 
@@ -88,8 +88,8 @@ class Worker:
                 event="failed", id=job.id, stage=self.stage, message=message, detail=redacted(traceback.format_exc()),
                 data={COMMON: True} if message.startswith(NO_ROOM) or self.stage == REHEARSING else {},
             )  # fmt: skip
-            self.broken = _device_lost()
-            failed.data |= {LOST: True} if self.broken else {}
+            self.lost = _device_lost()
+            failed.data |= {LOST: True} if self.lost else {}
             try:
                 keep_failure(job, failed)
             except UNKEPT as second:  # usually the same full disk: reported to the driver anyway
@@ -405,8 +405,8 @@ def main() -> None:
         while (line := jobs.get()) is not None:
             busy.set()
             worker.do(read_job(line))
-            if worker.broken:
-                os._exit(BROKEN)
+            if worker.lost:
+                os._exit(LOST_CODE)
             busy.clear()
 
 

@@ -300,7 +300,7 @@ def test_a_failure_says_that_the_device_is_lost(tmp_path: Path, monkeypatch: pyt
     one = worker_module.Worker(said)
     one.do(broken(tmp_path, "bad"))
     event = Event.model_validate_json(said.getvalue().splitlines()[-1])
-    assert (one.broken, event.event, event.data) == (True, "failed", {LOST: True})
+    assert (one.lost, event.event, event.data) == (True, "failed", {LOST: True})
 
 
 def test_memory_that_ran_out_is_that_of_the_device() -> None:

@@ -20,11 +20,11 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_layouts_fill_the_cores_and_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "cores", lambda: 16)
-    monkeypatch.setattr(slots, "_memory_gib", lambda: 128)
+    monkeypatch.setattr(slots, "memory", lambda: 128)
     assert layouts() == [(16, 1), (8, 2), (4, 4), (2, 8), (1, 16)]
-    monkeypatch.setattr(slots, "_memory_gib", lambda: 14)
+    monkeypatch.setattr(slots, "memory", lambda: 14)
     assert layouts() == [(4, 4), (2, 8), (1, 16)]
-    monkeypatch.setattr(slots, "_memory_gib", lambda: 2)
+    monkeypatch.setattr(slots, "memory", lambda: 2)
     assert layouts() == [(1, 16)]
     assert is_known()  # nothing to choose from
 
@@ -116,4 +116,4 @@ def test_a_container_has_its_share_of_the_machine(
     monkeypatch.setattr(slots, "CONTAINER", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     monkeypatch.setattr(os, "sysconf", lambda name: 2**12 if name == "SC_PAGE_SIZE" else 2**25)
-    assert (slots.cores(), slots._memory_gib()) == (cores, gib)
+    assert (slots.cores(), slots.memory()) == (cores, gib)
